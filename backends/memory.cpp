@@ -1,0 +1,181 @@
+#include "backends/memory.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+#include <mutex>
+#include <numeric>
+#include <sys/mman.h>
+#include <vector>
+
+#include "backends/error.hpp"
+#include "backends/storage.hpp"
+
+namespace osteon {
+namespace {
+
+constexpr std::int64_t kAlignment = 64;
+constexpr std::int64_t kHugePage = 2 << 20;
+
+/// Size classes: 16 to a power of two, so that a block is at most 1/16 larger than asked for.
+std::int64_t size_class(std::int64_t bytes) {
+  std::int64_t step = kAlignment;
+  while (step * 32 <= bytes)
+    step *= 2;
+  return std::max(kAlignment, (bytes + step - 1) / step * step);
+}
+
+void* system_allocate(std::int64_t bytes) {
+  const bool huge = bytes >= kHugePage;
+  void* memory =
+      std::aligned_alloc(static_cast<std::size_t>(huge ? kHugePage : kAlignment),
+                         static_cast<std::size_t>(huge ? (bytes + kHugePage - 1) / kHugePage * kHugePage : bytes));
+  // Page faults are expensive: ask for huge pages where the system allows them.
+  if (memory != nullptr && huge)
+    madvise(memory, static_cast<std::size_t>(bytes), MADV_HUGEPAGE);
+  return memory;
+}
+
+/// Counts one device's bytes and keeps freed blocks for reuse.
+class Allocator {
+ public:
+  static Allocator& of(Device device) {
+    // Leaked on purpose: tensors with static lifetime may be released after any other static object.
+    static auto* const cpu = new Allocator(true);
+    static auto* const meta = new Allocator(false);
+    return device == Device::cpu ? *cpu : *meta;
+  }
+
+  std::byte* allocate(std::int64_t bytes, Category category) {
+    const std::lock_guard lock(mutex_);
+    void* memory = nullptr;
+    if (has_memory_) {
+      const std::int64_t rounded = size_class(bytes);
+      auto& blocks = idle_[rounded];
+      if (!blocks.empty()) {
+        memory = blocks.back();
+        blocks.pop_back();
+        idle_bytes_ -= rounded;
+      } else {
+        memory = system_allocate(rounded);
+        if (memory == nullptr) {
+          release_idle_locked();
+          memory = system_allocate(rounded);
+        }
+        check<Error>(memory != nullptr, "memory: expected ", bytes, " bytes for ", name_of(category),
+                     ", but the system has no more");
+        ++system_allocations_;
+      }
+      rounding_bytes_ += rounded - bytes;
+    }
+    count(category, bytes);
+    return static_cast<std::byte*>(memory);
+  }
+
+  void release(std::byte* memory, std::int64_t bytes, Category category) {
+    const std::lock_guard lock(mutex_);
+    count(category, -bytes);
+    if (!has_memory_)
+      return;
+    const std::int64_t rounded = size_class(bytes);
+    idle_[rounded].push_back(memory);
+    idle_bytes_ += rounded;
+    rounding_bytes_ -= rounded - bytes;
+  }
+
+  void move(std::int64_t bytes, Category from, Category to) {
+    const std::lock_guard lock(mutex_);
+    live_.bytes[static_cast<std::size_t>(from)] -= bytes;  // the total stays: no new peak
+    live_.bytes[static_cast<std::size_t>(to)] += bytes;
+    raise_each();
+  }
+
+  MemoryReport report() {
+    const std::lock_guard lock(mutex_);
+    return {live_, peak_, peak_each_, idle_bytes_ + rounding_bytes_, system_allocations_};
+  }
+
+  void reset_peak() {
+    const std::lock_guard lock(mutex_);
+    peak_ = peak_each_ = live_;
+    system_allocations_ = 0;
+  }
+
+  void release_idle() {
+    const std::lock_guard lock(mutex_);
+    release_idle_locked();
+  }
+
+ private:
+  explicit Allocator(bool has_memory) : has_memory_(has_memory) {}
+
+  void count(Category category, std::int64_t bytes) {
+    live_.bytes[static_cast<std::size_t>(category)] += bytes;
+    if (live_.total() > peak_.total())
+      peak_ = live_;
+    raise_each();
+  }
+
+  void raise_each() {
+    for (std::size_t i = 0; i < live_.bytes.size(); ++i)
+      peak_each_.bytes[i] = std::max(peak_each_.bytes[i], live_.bytes[i]);
+  }
+
+  void release_idle_locked() {
+    for (auto& [bytes, blocks] : idle_)
+      for (void* block : blocks)
+        std::free(block);
+    idle_.clear();
+    idle_bytes_ = 0;
+  }
+
+  std::mutex mutex_;
+  bool has_memory_;
+  MemoryUse live_, peak_, peak_each_;
+  std::map<std::int64_t, std::vector<void*>> idle_;
+  std::int64_t idle_bytes_ = 0, rounding_bytes_ = 0, system_allocations_ = 0;
+};
+
+}  // namespace
+
+std::string_view name_of(Category category) {
+  constexpr std::array<std::string_view, kCategories.size()> names = {"weights",   "adapter",    "gradient",
+                                                                      "optimizer", "activation", "workspace"};
+  return names[static_cast<std::size_t>(category)];
+}
+
+std::int64_t MemoryUse::total() const { return std::accumulate(bytes.begin(), bytes.end(), std::int64_t{0}); }
+
+MemoryReport memory_report(Device device) { return Allocator::of(device).report(); }
+void reset_memory_peak(Device device) { Allocator::of(device).reset_peak(); }
+void release_idle_memory(Device device) { Allocator::of(device).release_idle(); }
+
+struct Storage::Block {
+  std::byte* data;
+  std::int64_t bytes;
+  Device device;
+  Category category;
+
+  Block(std::int64_t size, Device where, Category what)
+      : data(Allocator::of(where).allocate(size, what)), bytes(size), device(where), category(what) {}
+  Block(const Block&) = delete;
+  Block& operator=(const Block&) = delete;
+  ~Block() { Allocator::of(device).release(data, bytes, category); }
+};
+
+Storage::Storage(std::int64_t bytes, Device device, Category category)
+    : block_(std::make_shared<Block>(bytes, device, category)) {}
+
+std::byte* Storage::data() const { return block_->data; }
+std::int64_t Storage::bytes() const { return block_->bytes; }
+Device Storage::device() const { return block_->device; }
+Category Storage::category() const { return block_->category; }
+
+void Storage::set_category(Category category) {
+  if (category == block_->category)
+    return;
+  Allocator::of(block_->device).move(block_->bytes, block_->category, category);
+  block_->category = category;
+}
+
+}  // namespace osteon

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+#include "backends/device.hpp"
+
+namespace osteon {
+
+/// What a byte is for. Gradients of intermediate tensors are activations; `gradient` is that of parameters only.
+enum class Category : std::uint8_t { weights, adapter, gradient, optimizer, activation, workspace };
+
+constexpr std::array<Category, 6> kCategories = {Category::weights,   Category::adapter,    Category::gradient,
+                                                 Category::optimizer, Category::activation, Category::workspace};
+
+std::string_view name_of(Category category);
+
+/// Bytes per category.
+struct MemoryUse {
+  std::array<std::int64_t, kCategories.size()> bytes{};
+
+  std::int64_t operator[](Category category) const { return bytes[static_cast<std::size_t>(category)]; }
+  std::int64_t total() const;
+};
+
+/// Every byte that tensors use on `device`, as requested (what the pool rounds up and holds idle is apart).
+/// The source of every memory figure: live now, and what was live at the moment of the highest total.
+struct MemoryReport {
+  MemoryUse live;                       ///< now
+  MemoryUse peak;                       ///< composition at the moment of the highest total since the last reset
+  MemoryUse peak_each;                  ///< highest of each category by itself
+  std::int64_t pool_idle_bytes = 0;     ///< held by the pool for reuse, plus what rounding adds to live blocks
+  std::int64_t system_allocations = 0;  ///< requests that the pool could not serve
+};
+
+MemoryReport memory_report(Device device);
+
+/// Starts a new measurement: the peaks become what is live now.
+void reset_memory_peak(Device device);
+
+/// Returns the pool's idle blocks to the system.
+void release_idle_memory(Device device);
+
+}  // namespace osteon
