@@ -1,0 +1,24 @@
+#pragma once
+
+#include "backends/device.hpp"
+#include "backends/view.hpp"
+
+namespace osteon::kernels {
+
+/// Softmax attention without the score matrix (arXiv:2205.14135): keeps only the log-sum-exp of each row.
+///   q, o [batch, queries, heads, head_dim];  k, v [batch, keys, kv_heads, head_dim], query head h reads kv head
+///   h / (heads / kv_heads);  lse [batch, queries, heads] in the accumulator dtype
+/// key_range [batch, queries, 2] i32 holds the half-open range of keys each query sees (causal order, padding and the
+/// documents of packed rows); absent = causal: query t sees keys [0, t + 1 + keys - queries).
+/// A query that sees no key has o = 0 and lse = -inf. Softmax and sums in f32 (f64 for f64).
+void attention(Cpu, ConstView q, ConstView k, ConstView v, ConstView key_range, double scale, View o, View lse);
+
+/// dq, dk, dv from do; p = exp(scale q k^T - lse) is recomputed tile by tile:
+///   dv = p^T do,  ds = p (do v^T - rowsum(do o)),  dq = scale ds k,  dk = scale ds^T q
+/// Work is split over (batch, kv head) only, so the sums over queries have one order.
+/// workspace: u8, attention_backward_workspace() bytes.
+void attention_backward(Cpu, ConstView dout, ConstView q, ConstView k, ConstView v, ConstView o, ConstView lse,
+                        ConstView key_range, double scale, Sink dq, Sink dk, Sink dv, View workspace);
+std::int64_t attention_backward_workspace(const Shape& q, const Shape& k, DType dtype);
+
+}  // namespace osteon::kernels

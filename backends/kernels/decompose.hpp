@@ -1,0 +1,19 @@
+#pragma once
+
+#include "backends/device.hpp"
+#include "backends/view.hpp"
+
+namespace osteon::kernels {
+
+// Factorisations of small and middle-sized dense matrices, f32 or f64; computed in that dtype by Eigen.
+
+/// Thin SVD a [m, n] = u diag(s) vt with q = min(m, n): u [m, q], s [q] descending, vt [q, n].
+void svd(Cpu, ConstView a, View u, View s, View vt);
+/// Thin QR of a [m, n], q = min(m, n): a = q_factor [m, q] r_factor [q, n]. Signs as LAPACK's Householder QR.
+void qr(Cpu, ConstView a, View q_factor, View r_factor);
+/// x [n, m] = a^-1 b for symmetric positive definite a [n, n], b [n, m].
+void solve_spd(Cpu, ConstView a, ConstView b, View x);
+/// inverse [n, n] of a general square a by LU; returns the reciprocal condition estimate (0 = singular).
+double invert(Cpu, ConstView a, View inverse);
+
+}  // namespace osteon::kernels

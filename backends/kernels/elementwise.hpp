@@ -1,0 +1,29 @@
+#pragma once
+
+#include "backends/device.hpp"
+#include "backends/view.hpp"
+
+namespace osteon::kernels {
+
+// Elementwise kernels: shapes are equal unless said otherwise; any floating dtype; computed in f32 (f64 for f64).
+
+/// to = from, converted to its dtype with one rounding to nearest even. i32 <-> floating is allowed too.
+void copy(Cpu, ConstView from, View to);
+void fill(Cpu, View y, double value);
+void add(Cpu, ConstView a, ConstView b, View y);
+/// y (+)= a * b
+void mul(Cpu, ConstView a, ConstView b, Sink y);
+/// y (+)= factor * x; x and y may differ in dtype.
+void scale(Cpu, ConstView x, double factor, Sink y);
+/// y [n, d] += bias [d]
+void add_bias(Cpu, View y, ConstView bias);
+/// y [n, d] (+)= x [n, d] * factors [d] + bias [d] (bias may be absent)
+void scale_columns(Cpu, ConstView x, ConstView factors, ConstView bias, Sink y);
+/// y [d, k] = x [d, k] * factors [d]
+void scale_rows(Cpu, ConstView x, ConstView factors, View y);
+/// y [k, d] (+)= x [d, k] transposed
+void transpose(Cpu, ConstView x, Sink y);
+/// Columns [to_begin, to_begin + count) of `to` (+)= columns [from_begin, ...) of `from`, row by row.
+void copy_columns(Cpu, ConstView from, std::int64_t from_begin, Sink to, std::int64_t to_begin, std::int64_t count);
+
+}  // namespace osteon::kernels
