@@ -10,4 +10,4 @@ trap '[ $closed = yes ] || echo "0 passed, 1 failed"' EXIT   # also where the bu
 need build test
 build "$root/build"
 closed=yes
-exec "$root/tools/run_tests.py" "$@" "$root/build"
+exec "$root/tools/run_tests.py" --require doctest "$@" "$root/build"

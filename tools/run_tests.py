@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs every test of a build folder and ends with one line: N passed, N failed.
 
-Usage: run_tests.py [--suite NAME]... [--jobs N] [--scale-timeouts X] [--closing PREFIX] BUILD
+Usage: run_tests.py [--suite NAME]... [--require SUITE] [--jobs N] [--scale-timeouts X] [--closing PREFIX] BUILD
 
 The programs are those known to meson. What counts as one test depends on meson's suite:
     doctest  every test case, as in doctest's own closing line
@@ -100,6 +100,7 @@ def main(arguments):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("build", type=pathlib.Path)
     parser.add_argument("--suite", action="append", help="only the tests of this suite")
+    parser.add_argument("--require", metavar="SUITE", help="fail where the build knows no test of this suite")
     parser.add_argument("--jobs", type=int, default=1, help="programs at a time")
     parser.add_argument("--scale-timeouts", type=float, default=1)
     parser.add_argument("--closing", default="", help="put before the closing line")
@@ -108,7 +109,12 @@ def main(arguments):
     listed = subprocess.run(["meson", "introspect", "--tests", options.build], capture_output=True, text=True)
     if listed.returncode:
         sys.exit(f"{options.build}: expected a meson build folder: {listed.stderr or listed.stdout}")
-    tests = [t for t in json.loads(listed.stdout) if not options.suite or set(options.suite) & set(suites(t))]
+    known = json.loads(listed.stdout)
+    if options.require and not any(options.require in suites(test) for test in known):
+        print(f"{options.build}: expected {options.require} tests, found none: see what its configuration left out")
+        print(f"{options.closing}0 passed, 1 failed")
+        return 1
+    tests = [t for t in known if not options.suite or set(options.suite) & set(suites(t))]
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         started = [(test, pool.submit(run, test, options.scale_timeouts)) for test in tests]
         totals = [report(test, future.result()) for test, future in started]

@@ -66,8 +66,7 @@ need() {
 
 # Installs ${missing[@]} and whatever of ${wanted[@]} can be had; the arguments are the sudo command, if any.
 install() {
-  local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends -o DPkg::Lock::Timeout=300)
-  local updated=no name
+  local name updated=no apt=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends -o DPkg::Lock::Timeout=300)
   # The lists are fetched only if there are none, or they turn out too old below.
   if ! compgen -G '/var/lib/apt/lists/*_Packages*' >/dev/null; then
     update "$@"
@@ -86,7 +85,6 @@ install() {
     say "installing $name (optional)"
     "$@" "${apt[@]}" install "$name" >&2 || say "going on without $name"
   done
-  freshly_installed=yes
 }
 
 update() {
@@ -95,15 +93,26 @@ update() {
   updated=yes
 }
 
+# The installed versions of all packages named here: when they change, a build folder has to look again.
+fingerprint() {
+  local words part
+  words=$(for part in build test run check; do packages_of $part; done)
+  # shellcheck disable=SC2086
+  dpkg-query -W -f='${Package} ${Version} ${db:Status-Status}\n' ${words//\?/} 2>/dev/null || true
+}
+
 build() {
-  local folder=$1 options=() targets=()
+  local folder=$1 options=() targets=() seen
   shift
   while [ $# -gt 0 ] && [ "$1" != -- ]; do options+=("$1"); shift; done
   [ $# -gt 0 ] && targets=("${@:2}")
+  seen=$(fingerprint)
   if [ ! -f "$folder/build.ninja" ]; then
     meson setup "${options[@]}" "$folder" "$root" || exit 1
-  elif [ "${freshly_installed:-no}" = yes ]; then
-    meson setup --reconfigure "${options[@]}" "$folder" "$root" || exit 1   # sees the new libraries
+  elif [ "$seen" != "$(cat "$folder/packages.txt" 2>/dev/null)" ]; then
+    # meson remembers what it did not find, too
+    meson configure --clearcache "$folder" && meson setup --reconfigure "${options[@]}" "$folder" "$root" || exit 1
   fi
+  printf '%s\n' "$seen" > "$folder/packages.txt"
   ninja -C "$folder" "${targets[@]}" || exit 1
 }

@@ -85,6 +85,12 @@ class WholeRun(unittest.TestCase):
     def test_no_test_at_all_is_a_failure(self):
         self.assert_run(self.run_on(), "0 passed, 0 failed", 1)
 
+    def test_a_required_suite_must_be_there(self):
+        result = self.run_on(("check", "true"), arguments=("--require", "doctest"))
+        self.assert_run(result, "0 passed, 1 failed", 1)
+        self.assertIn("expected doctest tests", result.stdout)
+        self.assert_run(self.run_on(("check", "true"), arguments=("--require", "check")), "1 passed, 0 failed", 0)
+
     def test_messages_of_passing_tests_are_shown(self):
         result = self.run_on(("doctest", f"echo 'a_test.cpp:3: MESSAGE: skipped, no data'; printf '%s' '{GOOD}'"))
         self.assertIn("skipped, no data", result.stdout)
