@@ -1,0 +1,95 @@
+#include "experiments/config.hpp"
+
+#include <algorithm>
+#include <fstream>
+
+#include "backends/error.hpp"
+#include "experiments/config_values.hpp"
+#include "experiments/toml_file.hpp"
+
+namespace osteon::experiments {
+namespace {
+
+void read_table(const toml::table& table, std::string_view name, RunConfig& config) {
+  for (const auto& [key, node] : in_order(table)) {
+    const std::string origin = place(name, *node);
+    assign(config, find_key(key, origin), *node, origin);
+  }
+}
+
+bool is_block_method(const std::string& method) {
+  return method.find("bone") != std::string::npos || method.find("miss") != std::string::npos || method == "bat";
+}
+
+}  // namespace
+
+void read_config(const std::filesystem::path& file, RunConfig& config) {
+  read_table(parse_toml_file(file), file.string(), config);
+}
+
+void read_config_text(std::string_view text, std::string_view name, RunConfig& config) {
+  read_table(parse_toml(text, name), name, config);
+}
+
+void set_key(RunConfig& config, std::string_view key, std::string_view text, std::string_view origin) {
+  assign_text(config, find_key(key, origin), text, origin);
+}
+
+void set_argument(RunConfig& config, std::string_view argument) {
+  const std::size_t equals = argument.find('=');
+  check<ConfigError>(equals != std::string_view::npos && equals > 0, "--set: expected key=value, got \"", argument,
+                     '"');
+  set_key(config, argument.substr(0, equals), argument.substr(equals + 1), join("--set ", argument));
+}
+
+void fill_adapter_defaults(RunConfig& config) {
+  const bool block = is_block_method(config.method);
+  if (!config.rank)
+    config.rank = block ? 64 : 36;
+  if (!config.alpha) {
+    const bool principal = config.method == "pissa" || config.method == "olora";
+    config.alpha = static_cast<double>(*config.rank) * (principal || block ? 1 : 2);
+  }
+}
+
+void check_config(const RunConfig& config) {
+  check<ConfigError>(!config.model.empty(),
+                     "model: expected a model folder or the name of an embedded model, got nothing");
+  check<ConfigError>(!config.data.empty(), "data: expected a file or the name of an embedded task, got nothing");
+  check<ConfigError>(config.steps == 0 || config.warmup_steps <= config.steps,
+                     "warmup_steps: expected at most steps = ", config.steps, ", got ", config.warmup_steps);
+  check<ConfigError>(config.layers_to_transform.empty() || config.target_modules.pattern.empty() ||
+                         config.target_modules.pattern == "all-linear",
+                     "layers_to_transform: expected target_modules to be a list of names, got the pattern \"",
+                     config.target_modules.pattern, '"');
+  check<ConfigError>(config.layers_pattern.empty() || !config.layers_to_transform.empty(),
+                     "layers_pattern: expected layers_to_transform beside it, got none");
+  check<ConfigError>(config.early_stop == 0 || config.eval_every > 0, "early_stop: expected eval_every above 0, got 0");
+}
+
+std::string to_toml(const RunConfig& config) {
+  std::string out;
+  std::string_view section;
+  for (const Key& key : config_keys()) {
+    const std::string value = value_toml(config, key);
+    if (value.empty())
+      continue;
+    if (key.section != section)
+      out += join(out.empty() ? "" : "\n", "# ", section = key.section, '\n');
+    out += join(key.name, " = ", value, '\n');
+  }
+  return out;
+}
+
+nlohmann::ordered_json to_json(const RunConfig& config) {
+  auto object = nlohmann::ordered_json::object();
+  for (const Key& key : config_keys())
+    object[std::string(key.name)] = value_json(config, key);
+  return object;
+}
+
+std::string key_text(const RunConfig& config, std::string_view key) {
+  return value_text(config, find_key(key, "config"));
+}
+
+}  // namespace osteon::experiments

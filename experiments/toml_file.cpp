@@ -1,0 +1,45 @@
+#include "experiments/toml_file.hpp"
+
+#include <algorithm>
+#include <fstream>
+#include <iterator>
+
+#include "backends/error.hpp"
+
+namespace osteon::experiments {
+
+std::string place(std::string_view name, const toml::node& node) {
+  const auto line = node.source().begin.line;
+  return line == 0 ? std::string(name) : join(name, ':', line);
+}
+
+toml::table parse_toml(std::string_view text, std::string_view name) {
+  try {
+    return toml::parse(text, name);
+  } catch (const toml::parse_error& error) {
+    const auto at = error.source().begin;
+    fail<ConfigError>(name, ':', at.line, ':', at.column, ": ", error.description());
+  }
+}
+
+toml::table parse_toml_file(const std::filesystem::path& file) {
+  std::ifstream stream(file, std::ios::binary);
+  check<FileError>(stream.is_open() && !std::filesystem::is_directory(file), file.string(),
+                   ": expected a readable TOML file");
+  const std::string text{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
+  check<FileError>(!stream.bad(), file.string(), ": cannot be read");
+  return parse_toml(text, file.string());
+}
+
+std::vector<std::pair<std::string, const toml::node*>> in_order(const toml::table& table) {
+  std::vector<std::pair<std::string, const toml::node*>> pairs;
+  for (const auto& [name, node] : table)
+    pairs.emplace_back(std::string(name.str()), &node);
+  std::stable_sort(pairs.begin(), pairs.end(), [](const auto& a, const auto& b) {
+    const auto x = a.second->source().begin, y = b.second->source().begin;
+    return std::pair(x.line, x.column) < std::pair(y.line, y.column);
+  });
+  return pairs;
+}
+
+}  // namespace osteon::experiments
