@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by run.sh, test.sh and .ci/run: installs what is missing and builds. Defines functions, runs nothing.
 #
 #   need NAME...   makes sure of these parts: build, test, run, check (see packages_of)

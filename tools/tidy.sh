@@ -31,4 +31,5 @@ check() {
   fi
 }
 export -f check
+# shellcheck disable=SC2016
 printf '%s\0' "${files[@]}" | xargs -0 -P "$(nproc)" -n 1 bash -c 'check "$1"' check
