@@ -1,0 +1,40 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "autograd/tensor.hpp"
+
+namespace osteon {
+
+/// One tensor that an op keeps for its backward.
+struct SavedRecord {
+  std::string op, name;
+  Shape shape;
+  DType dtype;
+  std::int64_t bytes;  ///< of the tensor
+  bool first;          ///< false if another op already keeps the same storage: then it costs nothing more
+  const void* storage;
+};
+
+/// While one lives, lists what ops on this thread save. Parameters are not in it: they are there anyway.
+class SavedAudit {
+ public:
+  SavedAudit();
+  ~SavedAudit();
+  SavedAudit(const SavedAudit&) = delete;
+  SavedAudit& operator=(const SavedAudit&) = delete;
+
+  const std::vector<SavedRecord>& records() const { return records_; }
+  /// Bytes kept, each storage counted once.
+  std::int64_t bytes() const;
+
+ private:
+  friend void audit_recorded(std::string_view op);
+  std::vector<SavedRecord> records_;
+  std::vector<Storage> held_;  ///< keeps identities from being reused while the audit runs
+  SavedAudit* outer_;
+};
+
+}  // namespace osteon

@@ -1,0 +1,68 @@
+#include <queue>
+#include <utility>
+
+#include "autograd/node.hpp"
+#include "autograd/tensor.hpp"
+#include "autograd/watchdog.hpp"
+#include "backends/kernels/elementwise.hpp"
+
+namespace osteon {
+namespace {
+
+struct RecordedLater {
+  bool operator()(const std::shared_ptr<GradState>& a, const std::shared_ptr<GradState>& b) const {
+    return a->producer->sequence < b->producer->sequence;
+  }
+};
+
+/// The states whose gradient is complete once everything recorded after them is done: last recorded first.
+using Frontier =
+    std::priority_queue<std::shared_ptr<GradState>, std::vector<std::shared_ptr<GradState>>, RecordedLater>;
+
+void enqueue(Frontier& frontier, const std::shared_ptr<GradState>& state) {
+  if (state == nullptr || !state->gradient.defined() || state->queued)
+    return;
+  check<Error>(!state->released, "backward: the graph was released by an earlier backward");
+  if (state->producer == nullptr)
+    return;  // a leaf: its gradient stays
+  state->queued = true;
+  frontier.push(state);
+}
+
+}  // namespace
+
+void Tensor::backward() const {
+  check(numel() == 1, "backward: expected a scalar, got ", shape());
+  Tensor one = empty({}, dtype(), device());
+  on_device(device(), [&](auto dev) { kernels::fill(dev, one.mut(), 1.0); });
+  backward(one.alias(shape()));
+}
+
+void Tensor::backward(const Tensor& dy) const {
+  check<Error>(requires_grad(), "backward: nothing was recorded for this tensor");
+  check<Error>(!grad_state()->released, "backward: the graph was released by an earlier backward");
+  check<Error>(grad_state()->producer != nullptr, "backward: expected the result of an op, got a leaf");
+  check(dy.shape() == shape() && dy.dtype() == dtype(), "backward: expected a gradient ", shape(), " ", dtype(),
+        ", got ", dy.shape(), " ", dy.dtype());
+  const NoGrad no_grad;
+  Frontier frontier;
+  state_->gradient = dy;
+  enqueue(frontier, state_);
+  while (!frontier.empty()) {
+    const std::shared_ptr<GradState> state = frontier.top();
+    frontier.pop();
+    // Taking the node out of the graph releases what it saved as soon as this round ends.
+    const std::shared_ptr<Node> node = std::exchange(state->producer, nullptr);
+    state->released = true;
+    state->queued = false;
+    const Tensor gradient = std::exchange(state->gradient, {});
+    watch(node->op, "backward", gradient);
+    Grads grads(node->inputs);
+    node->backward(gradient, grads);
+    grads.finish();
+    for (const auto& input : node->inputs)
+      enqueue(frontier, input);
+  }
+}
+
+}  // namespace osteon

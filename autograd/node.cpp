@@ -1,0 +1,152 @@
+#include "autograd/node.hpp"
+
+#include <algorithm>
+#include <unordered_set>
+
+#include "autograd/audit.hpp"
+#include "autograd/watchdog.hpp"
+#include "backends/kernels/elementwise.hpp"
+#include "backends/kernels/reduce.hpp"
+
+namespace osteon {
+namespace {
+
+thread_local SavedAudit* active_audit = nullptr;
+thread_local std::vector<std::pair<std::string, Tensor>> saved_since_last_record;
+thread_local bool watching = false;
+thread_local std::uint64_t next_sequence = 0;
+
+bool is_leaf(const GradState& state) { return state.producer == nullptr && !state.released; }
+
+Tensor new_gradient(const GradState& state) {
+  return is_leaf(state) ? empty(state.shape, accumulator(state.dtype), state.device, Category::gradient)
+                        : empty(state.shape, state.dtype, state.device);
+}
+
+void add_into(const Tensor& y, const Tensor& x) {
+  on_device(x.device(), [&](auto dev) { kernels::scale(dev, x.view(), 1.0, {y.mut(), true}); });
+}
+
+}  // namespace
+
+Saved save(std::string_view name, const Tensor& x) {
+  if (active_audit != nullptr && grad_enabled())
+    saved_since_last_record.emplace_back(name, x.detach());
+  return Saved(x);
+}
+
+void audit_recorded(std::string_view op) {
+  if (active_audit == nullptr)
+    return;
+  for (auto& [name, x] : saved_since_last_record) {
+    const Category category = x.storage().category();
+    if (category == Category::weights || category == Category::adapter)
+      continue;
+    const void* id = x.storage().id();
+    auto& records = active_audit->records_;
+    const bool first = std::none_of(records.begin(), records.end(), [&](const auto& r) { return r.storage == id; });
+    records.push_back({std::string(op), name, x.shape(), x.dtype(), x.bytes(), first, id});
+    active_audit->held_.push_back(x.storage());
+  }
+  saved_since_last_record.clear();
+}
+
+SavedAudit::SavedAudit() : outer_(active_audit) { active_audit = this; }
+SavedAudit::~SavedAudit() {
+  active_audit = outer_;
+  saved_since_last_record.clear();
+}
+
+std::int64_t SavedAudit::bytes() const {
+  std::int64_t total = 0;
+  for (const SavedRecord& record : records_)
+    if (record.first)
+      total += record.bytes;
+  return total;
+}
+
+Watchdog::Watchdog() : before_(watching) { watching = true; }
+Watchdog::~Watchdog() { watching = before_; }
+
+void watch(std::string_view op, std::string_view where, const Tensor& x) {
+  if (!watching || !x.defined() || !is_floating(x.dtype()) || x.device() == Device::meta)
+    return;
+  const Tensor count = empty({}, DType::i32, x.device(), Category::workspace);
+  on_device(x.device(), [&](auto dev) { kernels::count_nonfinite(dev, x.view(), count.mut()); });
+  const auto bad = static_cast<std::int64_t>(count.item());
+  check<NumericError>(bad == 0, op, " (", where, "): ", bad, " of ", x.numel(), " elements of ", x.shape(),
+                      " are NaN or infinite; the first op with such a result");
+}
+
+Tensor record_always(std::string_view op, const Tensor& y, std::initializer_list<Tensor> inputs, Backward backward) {
+  watch(op, "forward", y);
+  if (!grad_enabled()) {
+    saved_since_last_record.clear();
+    return y;
+  }
+  audit_recorded(op);
+  auto node = std::make_shared<Node>(Node{op, ++next_sequence, {}, std::move(backward)});
+  for (const Tensor& input : inputs)
+    node->inputs.push_back(input.grad_state());
+  auto state = std::make_shared<GradState>();
+  state->requires_grad = true;
+  state->shape = y.shape();
+  state->dtype = y.dtype();
+  state->device = y.device();
+  state->producer = std::move(node);
+  return record_output(y, std::move(state));
+}
+
+Tensor record(std::string_view op, const Tensor& y, std::initializer_list<Tensor> inputs, Backward backward) {
+  if (std::any_of(inputs.begin(), inputs.end(), [](const Tensor& x) { return wants_grad(x); }))
+    return record_always(op, y, inputs, std::move(backward));
+  watch(op, "forward", y);
+  saved_since_last_record.clear();
+  return y;
+}
+
+bool Grads::wanted(std::size_t i) const { return inputs_[i] != nullptr && inputs_[i]->requires_grad; }
+
+Sink Grads::operator[](std::size_t i) {
+  if (!wanted(i))
+    return {};
+  GradState& state = *inputs_[i];
+  if (std::find(handed_out_.begin(), handed_out_.end(), &state) != handed_out_.end()) {
+    // The op took the same tensor twice: a kernel must not get one buffer as two outputs.
+    repeated_.emplace_back(i, new_gradient(state));
+    return {repeated_.back().second.mut(), false};
+  }
+  handed_out_.push_back(&state);
+  const bool add = state.gradient.defined();
+  if (!add) {
+    state.gradient = new_gradient(state);
+  } else if (!is_leaf(state) && !state.gradient.storage().unique()) {
+    // The buffer was passed on by handle and somebody else still reads it.
+    state.gradient = converted(state.gradient, state.gradient.dtype());
+  }
+  return {state.gradient.mut(), add};
+}
+
+void Grads::pass(std::size_t i, const Tensor& dy) {
+  if (!wanted(i))
+    return;
+  GradState& state = *inputs_[i];
+  if (!is_leaf(state) && !state.gradient.defined() && dy.dtype() == state.dtype) {
+    state.gradient = dy.alias(state.shape);
+    handed_out_.push_back(&state);
+    return;
+  }
+  const Sink sink = (*this)[i];
+  on_device(dy.device(), [&](auto dev) { kernels::scale(dev, dy.view().reshape(state.shape), 1.0, sink); });
+}
+
+void Grads::finish() {
+  for (auto& [i, gradient] : repeated_) {
+    GradState& state = *inputs_[i];
+    if (!is_leaf(state) && !state.gradient.storage().unique())
+      state.gradient = converted(state.gradient, state.gradient.dtype());
+    add_into(state.gradient, gradient);
+  }
+}
+
+}  // namespace osteon

@@ -1,0 +1,84 @@
+#pragma once
+
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "autograd/tensor.hpp"
+
+namespace osteon {
+
+/// What the backward of an op may keep of a tensor: its bytes and shape, no place in the graph.
+class Saved {
+ public:
+  Saved() = default;
+  explicit Saved(const Tensor& x) : tensor_(x.alias(x.shape())) {}
+
+  explicit operator bool() const { return tensor_.defined(); }
+  ConstView view() const { return tensor_.defined() ? tensor_.view() : ConstView{}; }
+  const Tensor& tensor() const { return tensor_; }
+
+ private:
+  Tensor tensor_;
+};
+
+/// Keeps x for the backward of the op that records next, and enters it into the audit under `name`.
+Saved save(std::string_view name, const Tensor& x);
+
+/// The same where `wanted`; else nothing is kept.
+inline Saved save_if(bool wanted, std::string_view name, const Tensor& x) { return wanted ? save(name, x) : Saved{}; }
+
+/// Where an op's backward puts the gradients of its inputs.
+class Grads {
+ public:
+  explicit Grads(const std::vector<std::shared_ptr<GradState>>& inputs) : inputs_(inputs) {}
+
+  /// Whether somebody needs the gradient of input i.
+  bool wanted(std::size_t i) const;
+  /// The place for input i's gradient: the first writer gets a fresh buffer and overwrites, later ones add. Empty if
+  /// nobody wants it. Everything handed out must be written by the end of the backward.
+  Sink operator[](std::size_t i);
+  /// Hands dy on as (part of) input i's gradient, without a copy where nothing is there yet.
+  void pass(std::size_t i, const Tensor& dy);
+  /// Adds the second of two gradients of an input that an op took twice.
+  void finish();
+
+ private:
+  const std::vector<std::shared_ptr<GradState>>& inputs_;
+  std::vector<const GradState*> handed_out_;
+  std::vector<std::pair<std::size_t, Tensor>> repeated_;
+};
+
+using Backward = std::function<void(const Tensor& dy, Grads& grad)>;
+
+/// Enters y = op(inputs) into the graph if an input needs a gradient and recording is on; else only returns y.
+/// `backward` captures Saved and detached parameters, never a tensor with history: that would be a cycle.
+/// Undefined inputs (an absent bias) are allowed.
+Tensor record(std::string_view op, const Tensor& y, std::initializer_list<Tensor> inputs, Backward backward);
+
+/// The same though no input need have a gradient: for regions that reach parameters by themselves.
+Tensor record_always(std::string_view op, const Tensor& y, std::initializer_list<Tensor> inputs, Backward backward);
+
+/// A recorded op.
+struct Node {
+  std::string_view op;
+  std::uint64_t sequence;
+  std::vector<std::shared_ptr<GradState>> inputs;
+  Backward backward;
+};
+
+/// A tensor's place in the graph; it holds none of the tensor's bytes.
+struct GradState {
+  bool requires_grad = false;
+  bool queued = false;    ///< during a backward: waiting for its turn
+  bool released = false;  ///< a backward has been through here
+  Shape shape;
+  DType dtype = DType::f32;
+  Device device = Device::cpu;
+  std::shared_ptr<Node> producer;  ///< none for a leaf
+  Tensor gradient;                 ///< of a leaf: accumulated; of an intermediate tensor: what has arrived so far
+};
+
+}  // namespace osteon

@@ -1,0 +1,129 @@
+#include <algorithm>
+
+#include "autograd/compute_copy.hpp"
+#include "autograd/ops.hpp"
+#include "autograd/ops/linear.hpp"
+#include "backends/kernels/bat.hpp"
+#include "backends/kernels/elementwise.hpp"
+#include "backends/kernels/gemm.hpp"
+#include "backends/kernels/reduce.hpp"
+
+namespace osteon {
+namespace {
+
+/// W' exists a slab of whole block rows at a time; at least so many rows that the GEMMs with x run well.
+constexpr std::int64_t kSlabRows = 256;
+
+struct Slab {
+  std::int64_t begin, end;  ///< rows of W = output features
+};
+
+std::vector<Slab> slabs(std::int64_t out, std::int64_t rank) {
+  const std::int64_t rows = (kSlabRows + rank - 1) / rank * rank;
+  std::vector<Slab> all;
+  for (std::int64_t begin = 0; begin < out; begin += rows)
+    all.push_back({begin, std::min(begin + rows, out)});
+  return all;
+}
+
+Tensor workspace(const Shape& shape, DType dtype, Device device) {
+  return empty(shape, dtype, device, Category::workspace);
+}
+
+/// Columns [begin, end) of dy as a dense tensor; dy itself if these are all.
+Tensor columns(const Tensor& dy, Slab slab) {
+  if (slab.end - slab.begin == dy.dim(-1))
+    return dy;
+  Tensor part = workspace(dy.shape().with_last(slab.end - slab.begin), dy.dtype(), dy.device());
+  on_device(dy.device(), [&](auto dev) {
+    kernels::copy_columns(dev, dy.view(), slab.begin, {part.mut(), false}, 0, slab.end - slab.begin);
+  });
+  return part;
+}
+
+}  // namespace
+
+Tensor bat_linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& blocks) {
+  check(weight.shape().rank() == 2 && weight.dim(1) == x.dim(-1), "bat_linear: weight: expected [out, ", x.dim(-1),
+        "], got ", weight.shape());
+  check(blocks.shape().rank() == 3, "bat_linear: blocks: expected [out / rank, rank, rank], got ", blocks.shape());
+  const std::int64_t out = weight.dim(0), in = weight.dim(1), rank = blocks.dim(2);
+  check(rank >= 1 && out % rank == 0 && in % rank == 0 && blocks.shape() == Shape{out / rank, rank, rank},
+        "bat_linear: blocks: expected [out / rank, rank, rank] with in ", in, " and out ", out,
+        " multiples of rank, got ", blocks.shape());
+  check(weight.dtype() == x.dtype(), "bat_linear: weight: expected ", x.dtype(), ", got ", weight.dtype());
+
+  const Tensor w = weight.detach(), b = blocks.detach();
+  const Tensor y = empty(x.shape().with_last(out), x.dtype(), x.device());
+  const std::vector<Slab> all = slabs(out, rank);
+  const bool one_slab = all.size() == 1;
+  {
+    const std::int64_t rows = all[0].end;
+    const Tensor adapted = workspace({rows, in}, x.dtype(), x.device());
+    const Tensor part = one_slab ? y : workspace(x.shape().with_last(rows), x.dtype(), x.device());
+    for (const Slab slab : all) {
+      const std::int64_t count = slab.end - slab.begin;
+      on_device(x.device(), [&](auto dev) {
+        const View p = adapted.mut().slice_rows(0, count);
+        kernels::bat_weight(dev, w.view().slice_rows(slab.begin, slab.end),
+                            b.slice(slab.begin / rank, slab.end / rank).view(), p);
+        if (one_slab) {
+          kernels::gemm(dev, x.view(), p, y.mut(), {.transpose_b = true});
+        } else {
+          const View z = {part.mut().data, part.dtype(), x.shape().with_last(count), true};
+          kernels::gemm(dev, x.view(), p, z, {.transpose_b = true});
+          kernels::copy_columns(dev, z, 0, {y.mut(), false}, slab.begin, count);
+        }
+      });
+    }
+  }
+  if (bias.defined())
+    on_device(x.device(), [&](auto dev) { kernels::add_bias(dev, y.mut(), bias.view()); });
+
+  const bool keep_x = wants_grad(blocks) || wants_grad(weight);
+  return record(
+      "bat_linear", y, {x, weight, bias, blocks},
+      [sx = save_if(keep_x, "x", x), w, b, rank](const Tensor& dy, Grads& grad) {
+        check<ConfigError>(!grad.wanted(1), "bat_linear: the base weight must be frozen");
+        const std::int64_t d = w.dim(0), k = w.dim(1);
+        const DType wide = accumulator(dy.dtype());
+        const std::vector<Slab> parts = slabs(d, rank);
+        const std::int64_t rows = parts[0].end;
+        const Sink dx = grad[0], db = grad[3];
+        const Tensor adapted = workspace({rows, k}, dy.dtype(), dy.device());
+        const Tensor dadapted = db ? workspace({rows, k}, wide, dy.device()) : Tensor{};
+        // Sums over slabs are kept wide: a bf16 dx would be rounded once a slab.
+        const bool direct = !dx || dx.view.dtype == wide || parts.size() == 1;
+        const Tensor dx_wide = direct ? Tensor{} : workspace(dx.view.shape, wide, dy.device());
+        bool dx_add = direct && dx.add;
+        for (const Slab slab : parts) {
+          const std::int64_t count = slab.end - slab.begin;
+          const Tensor g = columns(dy, slab);
+          on_device(dy.device(), [&](auto dev) {
+            const ConstView w_slab = w.view().slice_rows(slab.begin, slab.end);
+            const ConstView b_slab = b.slice(slab.begin / rank, slab.end / rank).view();
+            if (dx) {
+              const View p = adapted.mut().slice_rows(0, count);
+              kernels::bat_weight(dev, w_slab, b_slab, p);
+              kernels::gemm(dev, g.view(), p, direct ? dx.view : dx_wide.mut(), {.add = dx_add});
+              dx_add = true;
+            }
+            if (db) {
+              const View q = dadapted.mut().slice_rows(0, count);
+              kernels::gemm_tokens(dev, g.view(), sx.view(), {q, false});
+              const std::int64_t first = slab.begin / rank, last = slab.end / rank;
+              const View db_slab = db.view.reshape({d / rank, rank * rank}).slice_rows(first, last);
+              kernels::bat_block_gradient(dev, w_slab, q, {db_slab.reshape({last - first, rank, rank}), db.add});
+            }
+          });
+        }
+        on_device(dy.device(), [&](auto dev) {
+          if (dx && !direct)
+            kernels::scale(dev, dx_wide.view(), 1.0, dx);
+          if (const Sink dbias = grad[2])
+            kernels::column_sum(dev, dy.view(), dbias);
+        });
+      });
+}
+
+}  // namespace osteon

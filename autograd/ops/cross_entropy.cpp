@@ -1,0 +1,138 @@
+#include "backends/kernels/cross_entropy.hpp"
+
+#include <algorithm>
+
+#include "autograd/compute_copy.hpp"
+#include "autograd/node.hpp"
+#include "autograd/ops.hpp"
+#include "backends/kernels/elementwise.hpp"
+#include "backends/kernels/gemm.hpp"
+#include "backends/kernels/reduce.hpp"
+
+namespace osteon {
+namespace {
+
+/// Rows of logits at a time: few enough for little memory, many enough for the GEMM's full rate (64 rows lose 30%).
+constexpr std::int64_t kChunkRows = 256;
+
+void check_targets(const char* op, const Shape& expected, const Tensor& targets, double normalizer) {
+  check(targets.dtype() == DType::i32, op, ": targets: expected i32, got ", targets.dtype());
+  check(targets.shape() == expected, op, ": targets: expected ", expected, ", got ", targets.shape());
+  check<NumericError>(normalizer > 0, op, ": normalizer: expected a number above 0 (a loss over no tokens?), got ",
+                      normalizer);
+}
+
+/// The logits of a chunk of rows and what becomes of them; buffers are reused from chunk to chunk. A chunk is some
+/// whole sequences or a piece of one, so that sums over its tokens do not depend on how a batch is split.
+class Chunks {
+ public:
+  Chunks(ConstView x, ConstView weight, ConstView targets, Device device)
+      : x_(x.matrix()),
+        weight_(weight),
+        targets_(targets.reshape({x.rows(), 1})),
+        device_(device),
+        seq_len_(std::max<std::int64_t>(x.shape.rank() >= 2 ? x.dim(-2) : 1, 1)) {
+    const std::int64_t most = std::min(kChunkRows, x_.rows());
+    logits_ = empty({most, weight.dim(0)}, accumulator(x.dtype), device, Category::workspace);
+    if (x.dtype != accumulator(x.dtype))
+      dlogits_ = empty({most, weight.dim(0)}, x.dtype, device, Category::workspace);
+  }
+
+  /// For every chunk the losses [tokens] f64; then, if there is a gradient, with_gradient(dlogits, first, last row)
+  /// with dlogits [sequences, tokens of each, vocab_size].
+  template <class F>
+  void run(double factor, bool gradient, const Tensor& losses, F&& with_gradient) {
+    const bool whole = seq_len_ <= kChunkRows;
+    const std::int64_t step = whole ? kChunkRows / seq_len_ * seq_len_ : kChunkRows;
+    for (std::int64_t begin = 0; begin < x_.rows();) {
+      const std::int64_t limit = whole ? x_.rows() : (begin / seq_len_ + 1) * seq_len_;
+      const std::int64_t end = std::min(begin + step, limit);
+      const Shape grouped = {whole ? (end - begin) / seq_len_ : 1, whole ? seq_len_ : end - begin, weight_.dim(0)};
+      on_device(device_, [&](auto dev) {
+        const View logits = logits_.mut().slice_rows(0, end - begin);
+        const View dlogits = dlogits_.defined() ? dlogits_.mut().slice_rows(0, end - begin) : logits;
+        kernels::gemm(dev, x_.slice_rows(begin, end), weight_, logits, {.transpose_b = true});
+        const View rows = losses.mut().reshape({x_.rows(), 1}).slice_rows(begin, end).reshape({end - begin});
+        const ConstView targets = targets_.slice_rows(begin, end).reshape({end - begin});
+        kernels::cross_entropy(dev, logits, targets, factor, rows, gradient ? dlogits : View{});
+        if (gradient)
+          with_gradient(dev, ConstView(dlogits.reshape(grouped)), begin, end);
+      });
+      begin = end;
+    }
+  }
+
+ private:
+  ConstView x_, weight_, targets_;
+  Device device_;
+  std::int64_t seq_len_;
+  Tensor logits_, dlogits_;
+};
+
+Tensor total(const Tensor& losses, double normalizer, DType dtype) {
+  Tensor loss = empty({}, dtype, losses.device());
+  on_device(losses.device(), [&](auto dev) {
+    kernels::sum(dev, losses.view(), 1.0 / normalizer, {loss.mut(), false});
+  });
+  return loss;
+}
+
+}  // namespace
+
+Tensor cross_entropy(const Tensor& logits, const Tensor& targets, double normalizer) {
+  check(logits.shape().rank() >= 1, "cross_entropy: logits: expected [..., vocab_size], got a scalar");
+  check_targets("cross_entropy", logits.shape().leading(), targets, normalizer);
+  const DType wide = accumulator(logits.dtype());
+  const Tensor rows = logits.dtype() == wide ? logits.detach() : converted(logits, wide, Category::workspace);
+  const Tensor losses = empty({logits.shape().rows()}, DType::f64, logits.device(), Category::workspace);
+  const Tensor dlogits = wants_grad(logits) ? empty_like(logits) : Tensor{};
+  on_device(logits.device(), [&](auto dev) {
+    kernels::cross_entropy(dev, rows.view().matrix(), targets.view().reshape({logits.shape().rows()}), 1.0 / normalizer,
+                           losses.mut(), dlogits.defined() ? dlogits.mut().matrix() : View{});
+  });
+  return record("cross_entropy", total(losses, normalizer, wide), {logits},
+                [d = save_if(dlogits.defined(), "dlogits", dlogits)](const Tensor& dy, Grads& grad) {
+                  on_device(dy.device(), [&](auto dev) { kernels::scale(dev, d.view(), dy.item(), grad[0]); });
+                });
+}
+
+Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor& targets, double normalizer) {
+  check(weight.shape().rank() == 2 && weight.dim(1) == x.dim(-1),
+        "linear_cross_entropy: weight: expected [vocab_size, ", x.dim(-1), "], got ", weight.shape());
+  check_targets("linear_cross_entropy", x.shape().leading(), targets, normalizer);
+  const Tensor w = compute_copy(weight, x.dtype());
+  const Tensor losses = empty({x.shape().rows()}, DType::f64, x.device(), Category::workspace);
+  const bool weight_trains = wants_grad(weight), gradient_now = wants_grad(x) && !weight_trains;
+  const Tensor dx = gradient_now ? empty_like(x) : Tensor{};
+  Chunks(x.view(), w.view(), targets.view(), x.device())
+      .run(1.0 / normalizer, gradient_now, losses,
+           [&](auto dev, ConstView dlogits, std::int64_t begin, std::int64_t end) {
+             kernels::gemm(dev, dlogits, w.view(), dx.mut().matrix().slice_rows(begin, end));
+           });
+  const Tensor loss = total(losses, normalizer, accumulator(x.dtype()));
+  if (!weight_trains)
+    return record("linear_cross_entropy", loss, {x},
+                  [d = save_if(gradient_now, "dx", dx)](const Tensor& dy, Grads& grad) {
+                    on_device(dy.device(), [&](auto dev) { kernels::scale(dev, d.view(), dy.item(), grad[0]); });
+                  });
+  return record("linear_cross_entropy", loss, {x, weight},
+                [sx = save("x", x), w, st = save("targets", targets), normalizer](const Tensor& dy, Grads& grad) {
+                  const Tensor unused = empty({sx.view().rows()}, DType::f64, dy.device(), Category::workspace);
+                  const Sink dx_sink = grad[0];
+                  Sink dw = grad[1];
+                  const ConstView rows = sx.view().matrix();
+                  Chunks(sx.view(), w.view(), st.view(), dy.device())
+                      .run(dy.item() / normalizer, true, unused,
+                           [&](auto dev, ConstView dlogits, std::int64_t begin, std::int64_t end) {
+                             if (dx_sink)
+                               kernels::gemm(dev, dlogits, w.view(), dx_sink.view.matrix().slice_rows(begin, end),
+                                             {.add = dx_sink.add});
+                             kernels::gemm_tokens(
+                                 dev, dlogits,
+                                 rows.slice_rows(begin, end).reshape(dlogits.shape.with_last(rows.cols())), dw);
+                             dw.add = true;
+                           });
+                });
+}
+
+}  // namespace osteon

@@ -1,0 +1,33 @@
+#pragma once
+
+#include "autograd/node.hpp"
+#include "backends/kernels/gemm.hpp"
+
+namespace osteon {
+
+/// What linear and every adapted linear share: y = x weight^T + bias, and its three gradients.
+class BaseLinear {
+ public:
+  /// Checks the shapes, naming `op`; keeps x only if the weight trains.
+  BaseLinear(const char* op, const Tensor& x, const Tensor& weight, const Tensor& bias);
+
+  /// A new y [..., out] of x's dtype = x weight^T + bias.
+  Tensor forward(const Tensor& x) const;
+  /// dx (+)= dy weight, dweight (+)= dy^T x over tokens, dbias (+)= column sums of dy; empty sinks cost nothing.
+  void backward(const Tensor& dy, Sink dx, Sink dweight, Sink dbias) const;
+
+  const Tensor& weight() const { return weight_; }
+
+ private:
+  Saved x_;
+  Tensor weight_, bias_;  ///< in x's dtype, without history
+};
+
+/// gemm into a sink.
+template <class Dev>
+void gemm_into(Dev dev, ConstView a, ConstView b, Sink out, kernels::GemmOptions options = {}) {
+  options.add = out.add;
+  kernels::gemm(dev, a, b, out.view, options);
+}
+
+}  // namespace osteon

@@ -1,0 +1,19 @@
+#include "backends/kernels/swiglu.hpp"
+
+#include "autograd/node.hpp"
+#include "autograd/ops.hpp"
+
+namespace osteon {
+
+Tensor swiglu(const Tensor& gate, const Tensor& up) {
+  check(gate.shape() == up.shape(), "swiglu: up: expected ", gate.shape(), ", got ", up.shape());
+  check(gate.dtype() == up.dtype(), "swiglu: up: expected ", gate.dtype(), ", got ", up.dtype());
+  const Tensor y = empty_like(gate);
+  on_device(gate.device(), [&](auto dev) { kernels::swiglu(dev, gate.view(), up.view(), y.mut()); });
+  return record("swiglu", y, {gate, up}, [sg = save("gate", gate), su = save("up", up)](const Tensor& dy, Grads& grad) {
+    on_device(dy.device(),
+              [&](auto dev) { kernels::swiglu_backward(dev, dy.view(), sg.view(), su.view(), grad[0], grad[1]); });
+  });
+}
+
+}  // namespace osteon
