@@ -22,7 +22,15 @@ struct bf16 {
     bits = nan ? static_cast<std::uint16_t>((word >> 16) | 0x40U)
                : static_cast<std::uint16_t>((word + 0x7fffU + ((word >> 16) & 1U)) >> 16);
   }
-  explicit bf16(double value) : bf16(static_cast<float>(value)) {}
+  /// One rounding, not two: the way through f32 rounds to odd, which keeps what decides the second rounding.
+  explicit bf16(double value) {
+    const auto nearest = static_cast<float>(value);
+    auto word = std::bit_cast<std::uint32_t>(nearest);
+    const auto back = static_cast<double>(nearest);
+    if (back != value && back - back == 0)
+      word = (word - ((back < 0 ? -back > -value : back > value) ? 1U : 0U)) | 1U;
+    bits = bf16(std::bit_cast<float>(word)).bits;
+  }
   explicit operator float() const { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
   explicit operator double() const { return static_cast<double>(static_cast<float>(*this)); }
 };
