@@ -8,11 +8,14 @@
 #include <sys/stat.h>
 
 #include "backends/error.hpp"
+#include "test/nn/io_messages.hpp"
 #include "test/nn/temporary_folder.hpp"
 
 using namespace osteon;
 using io::AtomicFile;
 using io::AtomicFolder;
+using osteon::test::contains;
+using osteon::test::message_of;
 using osteon::test::TemporaryFolder;
 namespace fs = std::filesystem;
 
@@ -36,17 +39,6 @@ class FileSizeLimit {
   rlimit old_{};
   void (*old_handler_)(int);
 };
-
-std::string message_of(auto&& action) {
-  try {
-    action();
-  } catch (const FileError& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 }  // namespace
 
