@@ -1,0 +1,129 @@
+#include "backends/kernels/gemm.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <string>
+
+#include "backends/cpu/gemm_engines.hpp"
+#include "backends/cpu/scratch.hpp"
+
+namespace osteon::kernels {
+namespace {
+
+using Index = std::int64_t;
+
+// The block of tokens that gemm_tokens promises.
+constexpr Index kBlockTokens = 1024;
+// oneDNN splits sums over its threads when a is transposed, from this k on.
+constexpr Index kSplitDepth = 2048;
+
+std::atomic<bool> deterministic = false;
+
+void check_dtypes(const char* name, const ConstView& a, const ConstView& b, const View& c) {
+  check(a.dtype == DType::f32 || a.dtype == DType::bf16 || a.dtype == DType::f64, name,
+        ": expected f32, bf16 or f64 operands, got ", a.dtype);
+  check(b.dtype == a.dtype, name, ": expected operands of one dtype, got ", a.dtype, " and ", b.dtype);
+  check(c.dtype == a.dtype || (a.dtype == DType::bf16 && c.dtype == DType::f32), name, ": expected ", a.dtype,
+        a.dtype == DType::bf16 ? " or f32" : "", " for the result, got ", c.dtype);
+}
+
+void fill_zero(const View& c) {
+  std::fill_n(static_cast<std::byte*>(c.data), c.numel() * size_of(c.dtype), std::byte{0});
+}
+
+void run(const Product& product) {
+#ifdef OSTEON_GEMM_ONEDNN
+  if (gemm_onednn(product, deterministic.load(std::memory_order_relaxed)))
+    return;
+#endif
+  gemm_eigen(product);
+}
+
+/// c (+)= alpha sum over blocks of tokens, in order; a and b are stored [tokens, m] and [tokens, n].
+void run_blocks(Product product, Index block) {
+  const Index tokens = product.k, size = size_of(product.operands);
+  const auto* const a = static_cast<const std::byte*>(product.a);
+  const auto* const b = static_cast<const std::byte*>(product.b);
+  for (Index t = 0; t < tokens; t += block) {
+    product.k = std::min(block, tokens - t);
+    product.a = a + t * product.m * size;
+    product.b = b + t * product.n * size;
+    run(product);
+    product.add = true;
+  }
+}
+
+}  // namespace
+
+void gemm(Cpu, ConstView a, ConstView b, View c, GemmOptions options) {
+  check_dtypes("gemm", a, b, c);
+  const Index m = options.transpose_a ? a.cols() : a.rows(), k = options.transpose_a ? a.rows() : a.cols();
+  const Index n = options.transpose_b ? b.rows() : b.cols(), b_k = options.transpose_b ? b.cols() : b.rows();
+  check(k == b_k, "gemm: expected as many columns of op(a) as rows of op(b), got a ", a.shape,
+        options.transpose_a ? " transposed" : "", " and b ", b.shape, options.transpose_b ? " transposed" : "");
+  check(c.rows() == m && c.cols() == n, "gemm: c: expected ", Shape{m, n}, ", got ", c.shape);
+  if (m == 0 || n == 0)
+    return;
+  if (k == 0) {
+    if (!options.add)
+      fill_zero(c);
+    return;
+  }
+  const Product product{
+      m,      n,      k,     options.transpose_a, options.transpose_b, options.alpha, options.add, a.dtype, c.dtype,
+      a.data, b.data, c.data};
+  if (!options.transpose_a || k < kSplitDepth)
+    run(product);
+  else if (!options.transpose_b && c.dtype != DType::bf16)
+    run_blocks(product, kBlockTokens);
+  else
+    gemm_eigen(product);  // rare: blocks would need a strided b, or round to bf16 after each
+}
+
+void gemm_tokens(Cpu, ConstView g, ConstView x, Sink out, double alpha) {
+  check_dtypes("gemm_tokens", g, x, out.view);
+  check(g.shape.rank() >= 2 && x.shape.rank() >= 2, "gemm_tokens: expected [..., seq_len, features], got ", g.shape,
+        " and ", x.shape);
+  const Index d = g.cols(), k = x.cols(), seq_len = g.dim(-2);
+  check(x.dim(-2) == seq_len && x.rows() == g.rows(), "gemm_tokens: expected the same tokens, got ", g.shape, " and ",
+        x.shape);
+  check(out.view.rows() == d && out.view.cols() == k, "gemm_tokens: out: expected ", Shape{d, k}, ", got ",
+        out.view.shape);
+  if (d == 0 || k == 0)
+    return;
+  const Index tokens = g.rows();
+  if (tokens == 0) {
+    if (!out.add)
+      fill_zero(out.view);
+    return;
+  }
+  bool add = out.add;
+  for (Index t = 0; t < tokens; t += seq_len, add = true) {
+    const ConstView gs = g.slice_rows(t, t + seq_len), xs = x.slice_rows(t, t + seq_len);
+    run_blocks({d, k, seq_len, true, false, alpha, add, g.dtype, out.view.dtype, gs.data, xs.data, out.view.data},
+               kBlockTokens);
+  }
+}
+
+GemmBackend gemm_backend() {
+#if defined(__AVX512BF16__)
+  constexpr const char* kInstructions = "AVX-512 BF16";
+#elif defined(__AVX512F__)
+  constexpr const char* kInstructions = "AVX-512";
+#elif defined(__AVX2__)
+  constexpr const char* kInstructions = "AVX2";
+#else
+  constexpr const char* kInstructions = "baseline";
+#endif
+#ifdef OSTEON_GEMM_ONEDNN
+  static const std::string library = onednn_version();
+  return {library.c_str(), kInstructions, deterministic.load()};
+#else
+  static const std::string library = eigen_version();
+  return {library.c_str(), kInstructions, true};
+#endif
+}
+
+void set_deterministic_gemm(bool on) { deterministic = on; }
+
+}  // namespace osteon::kernels

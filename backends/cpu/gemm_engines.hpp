@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "backends/dtype.hpp"
+
+namespace osteon::kernels {
+
+/// One checked product c [m, n] (+)= alpha op(a) op(b) with m, n, k >= 1: what the front hands to an engine.
+/// a is stored [m, k], or [k, m] if transpose_a; b [k, n], or [n, k] if transpose_b.
+struct Product {
+  std::int64_t m, n, k;
+  bool transpose_a, transpose_b;
+  double alpha;
+  bool add;
+  DType operands, result;
+  const void* a;
+  const void* b;
+  void* c;
+};
+
+/// Output tiles of fixed size, each a product by Eigen on one thread: bit-equal for any number of threads, and a row's
+/// result does not depend on how many rows there are. Takes every dtype (bf16 is converted block by block).
+void gemm_eigen(const Product& product);
+std::string eigen_version();
+
+#ifdef OSTEON_GEMM_ONEDNN
+/// Runs the product with oneDNN unless it has no fast implementation, or `stable_only` and the implementation is not
+/// known to be bit-stable; then returns false and has done nothing.
+bool gemm_onednn(const Product& product, bool stable_only);
+/// "oneDNN 2.6.3".
+std::string onednn_version();
+/// The distinct implementations used so far by this process, in order of first use.
+std::vector<std::string> onednn_implementations();
+#endif
+
+}  // namespace osteon::kernels

@@ -1,0 +1,132 @@
+#include <algorithm>
+#include <cstddef>
+#include <map>
+#include <mutex>
+#include <omp.h>
+#include <oneapi/dnnl/dnnl.hpp>
+#include <string_view>
+#include <tuple>
+
+#include "backends/cpu/gemm_engines.hpp"
+#include "backends/cpu/scratch.hpp"
+#include "backends/error.hpp"
+
+namespace osteon::kernels {
+namespace {
+
+using dnnl::memory;
+
+/// What a primitive is compiled for. The number of threads is part of it: oneDNN fixes its blocking at creation.
+using Key = std::tuple<std::int64_t, std::int64_t, std::int64_t, bool, bool, bool, double, DType, DType, int>;
+
+/// A compiled product with its argument list; only the pointers change between calls.
+struct Compiled {
+  bool usable = false, stable = false;
+  std::int64_t scratch_bytes = 0;
+  dnnl::matmul primitive;
+  memory a, b, c, scratch;
+  std::unordered_map<int, memory> arguments;
+};
+
+/// One cache per thread that calls products: no lock, and no two calls share a primitive's arguments.
+struct Cache {
+  // Beyond this the shapes do not repeat (varying lengths, say), and compiled kernels would pile up.
+  static constexpr std::size_t kMaxEntries = 1024;
+
+  dnnl::engine engine{dnnl::engine::kind::cpu, 0};
+  dnnl::stream stream{engine};
+  std::map<Key, Compiled> compiled;
+  Scratch scratch;
+};
+
+std::mutex implementations_mutex;
+std::vector<std::string> implementations;
+
+void record_implementation(const std::string& name) {
+  const std::lock_guard lock(implementations_mutex);
+  if (std::find(implementations.begin(), implementations.end(), name) == implementations.end())
+    implementations.push_back(name);
+}
+
+memory::data_type onednn_type(DType dtype) {
+  return dtype == DType::bf16 ? memory::data_type::bf16 : memory::data_type::f32;
+}
+
+/// Strides of a dense matrix [rows, cols] that may be stored transposed.
+memory::dims strides(std::int64_t rows, std::int64_t cols, bool transposed) {
+  return transposed ? memory::dims{1, rows} : memory::dims{cols, 1};
+}
+
+Compiled compile(const Product& p, const dnnl::engine& engine) {
+  dnnl::primitive_attr attributes;
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  if (p.alpha != 1.0)
+    attributes.set_output_scales(0, {static_cast<float>(p.alpha)});
+  if (p.add) {
+    dnnl::post_ops sum;
+    sum.append_sum(1.0F);
+    attributes.set_post_ops(sum);
+  }
+  const memory::desc a({p.m, p.k}, onednn_type(p.operands), strides(p.m, p.k, p.transpose_a));
+  const memory::desc b({p.k, p.n}, onednn_type(p.operands), strides(p.k, p.n, p.transpose_b));
+  const memory::desc c({p.m, p.n}, onednn_type(p.result), memory::dims{p.n, 1});
+  const dnnl::matmul::primitive_desc description({a, b, c}, attributes, engine, true);
+  Compiled out;
+  if (!description)  // no implementation of these dtypes on this processor
+    return out;
+  const std::string name = description.impl_info_str();
+  out.usable = !name.starts_with("ref");  // plain loops: Eigen is faster
+  // Measured with the shapes of test/backends/gemm_stability_test.cpp: equal for any number of threads and rows.
+  out.stable = name.starts_with("brg:avx512");
+  if (!out.usable)
+    return out;
+  record_implementation(name);
+  out.primitive = dnnl::matmul(description);
+  out.a = memory(a, engine, nullptr);
+  out.b = memory(b, engine, nullptr);
+  out.c = memory(c, engine, nullptr);
+  const memory::desc scratch = description.scratchpad_desc();
+  out.scratch_bytes = static_cast<std::int64_t>(scratch.get_size());
+  out.scratch = memory(scratch, engine, nullptr);
+  out.arguments = {
+      {DNNL_ARG_SRC, out.a}, {DNNL_ARG_WEIGHTS, out.b}, {DNNL_ARG_DST, out.c}, {DNNL_ARG_SCRATCHPAD, out.scratch}};
+  return out;
+}
+
+}  // namespace
+
+bool gemm_onednn(const Product& p, bool stable_only) {
+  if (p.operands == DType::f64)
+    return false;
+  thread_local Cache cache;
+  const int threads = omp_in_parallel() != 0 ? 1 : omp_get_max_threads();
+  const Key key{p.m, p.n, p.k, p.transpose_a, p.transpose_b, p.add, p.alpha, p.operands, p.result, threads};
+  auto found = cache.compiled.find(key);
+  if (found == cache.compiled.end()) {
+    if (cache.compiled.size() >= Cache::kMaxEntries)
+      cache.compiled.clear();
+    found = cache.compiled.emplace(key, compile(p, cache.engine)).first;
+  }
+  Compiled& product = found->second;
+  if (!product.usable || (stable_only && !product.stable))
+    return false;
+  // oneDNN's handles are not const, but it only reads the operands.
+  product.a.set_data_handle(const_cast<void*>(p.a));
+  product.b.set_data_handle(const_cast<void*>(p.b));
+  product.c.set_data_handle(p.c);
+  product.scratch.set_data_handle(cache.scratch.get(product.scratch_bytes));
+  product.primitive.execute(cache.stream, product.arguments);
+  return true;
+}
+
+std::string onednn_version() {
+  const dnnl_version_t* version = dnnl_version();
+  return join("oneDNN ", version->major, '.', version->minor, '.', version->patch);
+}
+
+std::vector<std::string> onednn_implementations() {
+  const std::lock_guard lock(implementations_mutex);
+  return implementations;
+}
+
+}  // namespace osteon::kernels

@@ -1,0 +1,170 @@
+#include "backends/kernels/gemm.hpp"
+
+#include <doctest/doctest.h>
+#include <omp.h>
+
+#include "test/backends/array.hpp"
+#include "test/reference/gemm.hpp"
+
+using namespace osteon;
+using test::Array;
+
+namespace {
+
+struct Dtypes {
+  DType operands, result;
+};
+constexpr Dtypes kDtypes[] = {
+    {DType::f32, DType::f32}, {DType::bf16, DType::bf16}, {DType::bf16, DType::f32}, {DType::f64, DType::f64}};
+
+struct Sizes {
+  std::int64_t m, n, k;
+};
+
+/// Rounding of a sum of k products of numbers below 1, accumulated and then stored.
+double tolerance(Dtypes dtypes, std::int64_t k, double alpha) {
+  const double sum = 4 * std::sqrt(static_cast<double>(k) + 1) * test::epsilon(accumulator(dtypes.operands));
+  const double store = 8 * std::sqrt(static_cast<double>(k) + 1) * test::epsilon(dtypes.result) / 2;
+  return (std::abs(alpha) + 1) * (sum + store);
+}
+
+Array random(DType dtype, std::int64_t rows, std::int64_t cols, bool transposed, std::uint64_t seed) {
+  return Array::random(dtype, transposed ? Shape{cols, rows} : Shape{rows, cols}, seed);
+}
+
+/// Restores the number of threads and the deterministic switch.
+struct Settings {
+  int threads = omp_get_max_threads();
+  Settings() = default;
+  Settings(const Settings&) = delete;
+  Settings& operator=(const Settings&) = delete;
+  ~Settings() {
+    omp_set_num_threads(threads);
+    kernels::set_deterministic_gemm(false);
+  }
+};
+
+void compare_with_reference(Sizes s, Dtypes dtypes, kernels::GemmOptions options) {
+  CAPTURE(s.m);
+  CAPTURE(s.n);
+  CAPTURE(s.k);
+  CAPTURE(dtypes.operands);
+  CAPTURE(dtypes.result);
+  CAPTURE(options.transpose_a);
+  CAPTURE(options.transpose_b);
+  CAPTURE(options.alpha);
+  CAPTURE(options.add);
+  const Array a = random(dtypes.operands, s.m, s.k, options.transpose_a, 1);
+  const Array b = random(dtypes.operands, s.k, s.n, options.transpose_b, 2);
+  Array c = Array::random(dtypes.result, {s.m, s.n}, 3);
+  std::vector<double> expected = c.doubles();
+  reference::gemm(a.doubles(), b.doubles(), expected, s.m, s.n, s.k, options.transpose_a, options.transpose_b,
+                  options.alpha, options.add);
+  kernels::gemm(Cpu{}, a.view(), b.view(), c.view(), options);
+  const test::Difference worst = test::difference(c, expected);
+  CHECK_MESSAGE(worst.value <= tolerance(dtypes, s.k, options.alpha), worst.where);
+}
+
+}  // namespace
+
+TEST_CASE("gemm agrees with plain loops for every dtype, transpose, alpha and accumulation") {
+  const Settings restore;
+  const Sizes sizes[] = {{1, 1, 1},     {1, 7, 5},       {5, 1, 7},     {7, 5, 1},    {3, 17, 33},   {0, 4, 4},
+                         {4, 0, 4},     {4, 4, 0},       {16, 16, 16},  {31, 63, 65}, {1, 130, 257}, {129, 4, 128},
+                         {64, 128, 96}, {130, 257, 259}, {4, 128, 300}, {200, 1, 64}, {33, 300, 8}};
+  for (const bool deterministic : {false, true}) {
+    kernels::set_deterministic_gemm(deterministic);
+    for (const Sizes& s : sizes)
+      for (const Dtypes& dtypes : kDtypes)
+        for (int bits = 0; bits < 8; ++bits)
+          for (const double alpha : {1.0, -0.75})
+            compare_with_reference(s, dtypes, {(bits & 1) != 0, (bits & 2) != 0, alpha, (bits & 4) != 0});
+  }
+}
+
+TEST_CASE("gemm joins the leading extents of its operands") {
+  const Array a = Array::random(DType::f32, {2, 3, 4}, 1), b = Array::random(DType::f32, {4, 5}, 2);
+  Array joined(DType::f32, {2, 3, 5}), plain(DType::f32, {6, 5});
+  kernels::gemm(Cpu{}, a.view(), b.view(), joined.view());
+  kernels::gemm(Cpu{}, a.view().matrix(), b.view(), plain.view());
+  CHECK(joined.doubles() == plain.doubles());
+}
+
+TEST_CASE("gemm is bit-equal for any number of threads, and a row does not depend on how many there are") {
+  const Settings restore;
+  const Sizes sizes[] = {{96, 128, 128}, {100, 4, 128}, {100, 128, 4}, {37, 65, 300}, {260, 257, 129}, {24, 40, 4096}};
+  for (const bool deterministic : {false, true}) {
+    kernels::set_deterministic_gemm(deterministic);
+    for (const Sizes& s : sizes)
+      for (const Dtypes& dtypes : kDtypes)
+        for (const bool transpose_b : {false, true}) {
+          CAPTURE(s.m);
+          CAPTURE(s.n);
+          CAPTURE(s.k);
+          CAPTURE(dtypes.operands);
+          const Array a = random(dtypes.operands, s.m, s.k, false, 1),
+                      b = random(dtypes.operands, s.k, s.n, transpose_b, 2);
+          omp_set_num_threads(1);
+          Array first = Array::random(dtypes.result, {s.m, s.n}, 3);
+          kernels::gemm(Cpu{}, a.view(), b.view(), first.view(), {.transpose_b = transpose_b, .add = true});
+          for (const int threads : {2, 3, 4}) {
+            omp_set_num_threads(threads);
+            Array again = Array::random(dtypes.result, {s.m, s.n}, 3);
+            kernels::gemm(Cpu{}, a.view(), b.view(), again.view(), {.transpose_b = transpose_b, .add = true});
+            CHECK(again == first);
+          }
+          Array part = Array::random(dtypes.result, {s.m, s.n}, 3);
+          const std::int64_t half = s.m / 2 + 1;
+          kernels::gemm(Cpu{}, a.view().slice_rows(0, half), b.view(), part.view().slice_rows(0, half),
+                        {.transpose_b = transpose_b, .add = true});
+          kernels::gemm(Cpu{}, a.view().slice_rows(half, s.m), b.view(), part.view().slice_rows(half, s.m),
+                        {.transpose_b = transpose_b, .add = true});
+          CHECK(part == first);
+        }
+  }
+}
+
+TEST_CASE("gemm of a transposed operand with many rows is bit-equal for any number of threads") {
+  const Settings restore;
+  for (const Dtypes& dtypes : kDtypes)
+    for (const std::int64_t tokens : {2048, 4096}) {
+      CAPTURE(dtypes.operands);
+      CAPTURE(dtypes.result);
+      CAPTURE(tokens);
+      const Array a = random(dtypes.operands, 48, tokens, true, 1), b = random(dtypes.operands, tokens, 33, false, 2);
+      omp_set_num_threads(1);
+      Array first(dtypes.result, {48, 33});
+      kernels::gemm(Cpu{}, a.view(), b.view(), first.view(), {.transpose_a = true});
+      for (const int threads : {2, 3, 4}) {
+        omp_set_num_threads(threads);
+        Array again(dtypes.result, {48, 33});
+        kernels::gemm(Cpu{}, a.view(), b.view(), again.view(), {.transpose_a = true});
+        CHECK(again == first);
+      }
+    }
+}
+
+TEST_CASE("gemm refuses shapes and dtypes that do not fit") {
+  const Array a(DType::f32, {2, 3}), b(DType::f32, {3, 4}), half(DType::bf16, {3, 4}), ids(DType::i32, {2, 3});
+  Array c(DType::f32, {2, 4}), small(DType::f32, {2, 3}), wide(DType::f64, {2, 4}), narrow(DType::bf16, {2, 4});
+  CHECK_THROWS_WITH_AS(kernels::gemm(Cpu{}, a.view(), b.view(), c.view(), {.transpose_b = true}),
+                       doctest::Contains("gemm: expected as many columns"), ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::gemm(Cpu{}, a.view(), b.view(), small.view()), "gemm: c: expected [2, 4], got [2, 3]",
+                       ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::gemm(Cpu{}, a.view(), half.view(), c.view()),
+                       "gemm: expected operands of one dtype, got f32 and bf16", ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::gemm(Cpu{}, a.view(), b.view(), wide.view()),
+                       "gemm: expected f32 for the result, got f64", ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::gemm(Cpu{}, a.view(), b.view(), narrow.view()),
+                       "gemm: expected f32 for the result, got bf16", ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::gemm(Cpu{}, ids.view(), ids.view(), c.view()),
+                       "gemm: expected f32, bf16 or f64 operands, got i32", ShapeError);
+}
+
+TEST_CASE("gemm_backend names what runs") {
+  const Settings restore;
+  const std::string library = kernels::gemm_backend().library;
+  CHECK((library.starts_with("oneDNN ") || library.starts_with("Eigen ")));
+  kernels::set_deterministic_gemm(true);
+  CHECK(kernels::gemm_backend().deterministic);
+}
