@@ -1,0 +1,21 @@
+#pragma once
+
+#include "backends/random.hpp"
+
+namespace osteon {
+
+/// Where random ops (dropout) of this thread take their streams: the trainer sets the key once a step, every op
+/// takes the next stream. Kept and put back by activation checkpointing, so that a mask is drawn again as it was.
+struct RandomState {
+  RandomKey key;
+  std::uint64_t next = 0;
+};
+
+inline RandomState& random_state() {
+  thread_local RandomState state;
+  return state;
+}
+
+inline RandomKey next_random_key() { return random_state().key.split(random_state().next++); }
+
+}  // namespace osteon

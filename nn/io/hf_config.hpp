@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "nn/rope.hpp"
+
+namespace osteon::nn {
+
+/// config.json of a Hugging Face Llama, or of a Mistral or Qwen2 that is the same block. Missing keys take
+/// transformers' defaults.
+struct LlamaConfig {
+  std::string model_type = "llama";  ///< llama, mistral or qwen2
+  std::int64_t vocab_size = 32000;
+  std::int64_t hidden_size = 4096;
+  std::int64_t intermediate_size = 11008;
+  std::int64_t num_hidden_layers = 32;
+  std::int64_t num_attention_heads = 32;
+  std::int64_t num_key_value_heads = 32;
+  std::int64_t head_dim = 128;
+  std::int64_t max_position_embeddings = 2048;
+  double rms_norm_eps = 1e-6;
+  double initializer_range = 0.02;
+  bool attention_bias = false;         ///< of q, k and v
+  bool attention_output_bias = false;  ///< of o: as attention_bias in Llama, never in Qwen2
+  bool mlp_bias = false;
+  bool tie_word_embeddings = false;
+  RopeConfig rope;
+  std::optional<std::int32_t> bos_token_id;
+  std::vector<std::int32_t> eos_token_ids;
+  std::optional<std::int32_t> pad_token_id;
+  std::string torch_dtype = "float32";
+  nlohmann::json source = nlohmann::json::object();  ///< the file as read: keys not used here survive a rewrite
+};
+
+/// Reads a config.json (or the one in a folder). Throws FileError naming file, key, expected and got; keys that are
+/// not known are put into `warnings` if given.
+LlamaConfig read_llama_config(const std::filesystem::path& path, std::vector<std::string>* warnings = nullptr);
+
+/// The config as config.json holds it, `architectures` included.
+nlohmann::json to_json(const LlamaConfig& config);
+
+}  // namespace osteon::nn

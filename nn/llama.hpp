@@ -1,0 +1,106 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "nn/io/hf_config.hpp"
+#include "nn/kv_cache.hpp"
+#include "nn/linear.hpp"
+#include "nn/rotary_table.hpp"
+#include "nn/token_input.hpp"
+
+namespace osteon::nn {
+
+/// Grouped-query self-attention with rotary positions.
+struct Attention {
+  Attention(const std::string& name, const LlamaConfig& config, DType dtype, Device device);
+  /// x [batch, seq_len, hidden_size] -> the same shape. With a cache, the new keys and values are appended to its
+  /// `layer` and attention goes over all of them.
+  Tensor operator()(const Tensor& x, const TokenInput& input, const Tensor& rotary_table, KvCache* cache,
+                    std::size_t layer) const;
+  void visit(const ParameterVisitor& visitor);
+
+  std::int64_t heads, kv_heads, head_dim;
+  Linear q_proj, k_proj, v_proj, o_proj;
+};
+
+/// down(silu(gate(x)) * up(x))
+struct Mlp {
+  Mlp(const std::string& name, const LlamaConfig& config, DType dtype, Device device);
+  Tensor operator()(const Tensor& x) const { return down_proj(swiglu(gate_proj(x), up_proj(x))); }
+  void visit(const ParameterVisitor& visitor);
+
+  Linear gate_proj, up_proj, down_proj;
+};
+
+struct Block {
+  Block(const std::string& name, const LlamaConfig& config, DType dtype, Device device);
+  Tensor operator()(const Tensor& x, const TokenInput& input, const Tensor& rotary_table, KvCache* cache,
+                    std::size_t layer) const;
+  void visit(const ParameterVisitor& visitor);
+
+  std::string name;
+  double eps;
+  Tensor input_layernorm, post_attention_layernorm;  ///< [hidden_size]
+  Attention self_attn;
+  Mlp mlp;
+};
+
+/// A decoder as transformers' LlamaForCausalLM computes it (also Mistral and Qwen2 where they are the same block).
+/// Parameters have Hugging Face's names. Not movable: adapters hold pointers to its linears.
+class Llama {
+ public:
+  /// Parameters are allocated, not initialised.
+  Llama(LlamaConfig config, DType dtype, Device device = Device::cpu);
+  Llama(const Llama&) = delete;
+  Llama& operator=(const Llama&) = delete;
+
+  /// Final hidden states [batch, seq_len, hidden_size], normalised.
+  Tensor hidden(const TokenInput& input, KvCache* cache = nullptr) const;
+  /// Logits [batch, seq_len, vocab_size] in the model's dtype.
+  Tensor logits(const TokenInput& input, KvCache* cache = nullptr) const;
+  /// Logits [batch, vocab_size] of the last position only.
+  Tensor last_logits(const TokenInput& input, KvCache* cache = nullptr) const;
+  /// Sum of the next-token losses over targets [batch, seq_len] (already shifted, -100 = ignored), divided by
+  /// `normalizer`: the number of targets in the whole accumulation window.
+  Tensor loss(const TokenInput& input, const Tensor& targets, double normalizer) const;
+
+  /// Every parameter once, in Hugging Face's order; a tied head is not listed.
+  void visit(const ParameterVisitor& visitor);
+  NamedTensors parameters() const;
+  std::int64_t parameter_count() const;
+  /// Every linear, the head last, in order of the layers. The head of a tied model is not a linear of its own.
+  std::vector<Linear*> linears();
+
+  /// Normal weights of config.initializer_range, norms 1, biases 0.
+  void initialize(std::uint64_t seed);
+  /// Marks all parameters trainable or frozen.
+  void set_requires_grad(bool requires_grad);
+  /// A tied head collects its gradient apart from the embedding's, so that sums keep one order however a batch is
+  /// split; this adds it to the embedding's. Call after the last backward before the gradients are read.
+  void finish_gradients() const;
+
+  const LlamaConfig& config() const { return config_; }
+  DType dtype() const { return dtype_; }
+  Device device() const { return device_; }
+
+  /// Keep only each block's input and recompute the rest in the backward.
+  void set_checkpointing(bool on) { checkpointing_ = on; }
+
+ private:
+  /// The head's weight as the loss reads it: the head's own, or a second leaf on the embedding's bytes.
+  Tensor head_weight() const;
+
+  LlamaConfig config_;
+  DType dtype_;
+  Device device_;
+  bool checkpointing_ = false;
+  Tensor embed_tokens_, norm_;
+  mutable Tensor tied_head_;
+  std::vector<std::unique_ptr<Block>> layers_;
+  std::unique_ptr<Linear> lm_head_;
+  RotaryTable rotary_table_;
+};
+
+}  // namespace osteon::nn
