@@ -21,6 +21,7 @@ Tensor checkpoint(const std::function<Tensor(const Tensor&)>& region, const Tens
                            const EnableGrad recording;
                            Tensor again = sx.tensor().detach();
                            again.set_requires_grad(grad.wanted(0));
+                           again.grad_state()->intermediate = true;  // its gradient is x's, in x's dtype
                            const Tensor result = region(again);
                            if (result.requires_grad())
                              result.backward(dy);

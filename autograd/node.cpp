@@ -16,7 +16,7 @@ thread_local std::vector<std::pair<std::string, Tensor>> saved_since_last_record
 thread_local bool watching = false;
 thread_local std::uint64_t next_sequence = 0;
 
-bool is_leaf(const GradState& state) { return state.producer == nullptr && !state.released; }
+bool is_leaf(const GradState& state) { return !state.intermediate; }
 
 Tensor new_gradient(const GradState& state) {
   return is_leaf(state) ? empty(state.shape, accumulator(state.dtype), state.device, Category::gradient)
@@ -90,6 +90,7 @@ Tensor record_always(std::string_view op, const Tensor& y, std::initializer_list
     node->inputs.push_back(input.grad_state());
   auto state = std::make_shared<GradState>();
   state->requires_grad = true;
+  state->intermediate = true;
   state->shape = y.shape();
   state->dtype = y.dtype();
   state->device = y.device();

@@ -72,8 +72,9 @@ struct Node {
 /// A tensor's place in the graph; it holds none of the tensor's bytes.
 struct GradState {
   bool requires_grad = false;
-  bool queued = false;    ///< during a backward: waiting for its turn
-  bool released = false;  ///< a backward has been through here
+  bool intermediate = false;  ///< an op's result or a region's input; else a parameter, whose gradient is kept
+  bool queued = false;        ///< during a backward: waiting for its turn
+  bool released = false;      ///< a backward has been through here
   Shape shape;
   DType dtype = DType::f32;
   Device device = Device::cpu;

@@ -6,7 +6,7 @@
 
 #include "backends/error.hpp"
 #include "experiments/config_values.hpp"
-#include "experiments/suggest.hpp"
+#include "backends/suggest.hpp"
 #include "experiments/toml_file.hpp"
 
 namespace osteon::experiments {

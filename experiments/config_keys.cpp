@@ -4,7 +4,7 @@
 #include <sstream>
 
 #include "backends/error.hpp"
-#include "experiments/suggest.hpp"
+#include "backends/suggest.hpp"
 
 namespace osteon::experiments {
 namespace {

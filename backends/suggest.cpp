@@ -1,4 +1,4 @@
-#include "experiments/suggest.hpp"
+#include "backends/suggest.hpp"
 
 #include <algorithm>
 #include <cctype>
@@ -6,7 +6,7 @@
 
 #include "backends/error.hpp"
 
-namespace osteon::experiments {
+namespace osteon {
 namespace {
 
 std::string normalised(std::string_view name) {
@@ -62,4 +62,4 @@ std::string suggestion(std::string_view name, std::span<const std::string> candi
   return best.empty() ? std::string{} : join("; did you mean '", best, "'?");
 }
 
-}  // namespace osteon::experiments
+}  // namespace osteon

@@ -1,9 +1,9 @@
-#include "experiments/suggest.hpp"
+#include "backends/suggest.hpp"
 
 #include <doctest/doctest.h>
 #include <vector>
 
-using namespace osteon::experiments;
+using namespace osteon;
 
 TEST_CASE("edit_distance counts insertions, deletions, replacements and swaps") {
   CHECK(edit_distance("", "") == 0);

@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-namespace osteon::experiments {
+namespace osteon {
 
 /// Edits (insert, delete, replace, swap of neighbours) that turn `a` into `b`.
 std::size_t edit_distance(std::string_view a, std::string_view b);
@@ -17,4 +17,4 @@ std::string nearest_name(std::string_view name, std::span<const std::string> can
 /// "; did you mean 'rank'?", or empty where nothing is near: the tail of an error about an unknown name.
 std::string suggestion(std::string_view name, std::span<const std::string> candidates);
 
-}  // namespace osteon::experiments
+}  // namespace osteon

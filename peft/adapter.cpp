@@ -1,0 +1,44 @@
+#include "peft/adapter.hpp"
+
+#include "backends/kernels/elementwise.hpp"
+
+namespace osteon::peft {
+namespace {
+
+Tensor weight_plus(const nn::Linear& base, const Tensor& delta, double factor) {
+  Tensor merged = converted(base.weight, accumulator(base.weight.dtype()), Category::workspace);
+  on_device(merged.device(), [&](auto dev) { kernels::scale(dev, delta.view(), factor, {merged.mut(), true}); });
+  return merged;
+}
+
+}  // namespace
+
+Tensor AdapterSite::parameter(const Shape& shape) const {
+  const DType dtype = config.dtype.value_or(accumulator(base.weight.dtype()));
+  Tensor made = zeros(shape, dtype, base.weight.device(), Category::adapter);
+  made.set_requires_grad(true);
+  return made;
+}
+
+Tensor Adapter::merged_weight(const nn::Linear& base) const { return weight_plus(base, delta_weight(base), 1.0); }
+Tensor Adapter::unmerged_weight(const nn::Linear& base) const { return weight_plus(base, delta_weight(base), -1.0); }
+
+void Method::check(const AdapterConfig& config) const {
+  osteon::check<ConfigError>(config.rank >= 1, name(), ": rank: expected at least 1, got ", config.rank);
+  osteon::check<ConfigError>(0.0 <= config.dropout && config.dropout < 1.0, name(),
+                             ": dropout: expected a number in [0, 1), got ", config.dropout);
+}
+
+void Method::write(const AdapterConfig& config, nlohmann::json& file) const {
+  file["peft_type"] = name();
+  file["r"] = config.rank;
+}
+
+bool Method::read(const nlohmann::json& file, AdapterConfig& config) const {
+  if (file.value("peft_type", "") != name())
+    return false;
+  config.rank = file.value("r", config.rank);
+  return true;
+}
+
+}  // namespace osteon::peft

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "backends/dtype.hpp"
+#include "backends/random.hpp"
+
+namespace osteon::peft {
+
+/// What an adapter is to be; field names follow Hugging Face peft where it has them. A method ignores what it does
+/// not know of.
+struct AdapterConfig {
+  std::string method = "lora";
+  std::int64_t rank = 8;              ///< r; Bone's and Bat's block size
+  double alpha = 8.0;                 ///< lora_alpha; the scaling is alpha / rank (LoRA kinds)
+  double dropout = 0.0;               ///< on the adapter's input, while training
+  std::string init = "true";          ///< init_weights / init_lora_weights: "true", "false", or a method's own
+  std::int64_t mini_rank = 1;         ///< MiSS mini: columns of its block
+  double learning_rate_ratio = 16.0;  ///< LoRA+: learning rate of lora_B over that of lora_A
+  std::string bias = "none";          ///< which biases train: none, all, lora_only (those of adapted linears)
+  std::optional<DType> dtype;         ///< of the adapter's parameters; the base's accumulator dtype by default
+  std::uint64_t seed = 0;
+
+  std::vector<std::string> target_modules;  ///< names or suffixes; or one regular expression, or all-linear
+  bool target_is_pattern = false;           ///< target_modules[0] is a regular expression or "all-linear"
+  std::vector<std::string> exclude_modules;
+  bool exclude_is_pattern = false;
+  std::vector<std::int64_t> layers_to_transform;
+  std::string layers_pattern;
+  std::vector<std::pair<std::string, std::int64_t>> rank_pattern;  ///< first match wins; keys are regular expressions
+  std::vector<std::pair<std::string, double>> alpha_pattern;
+  std::vector<std::string> modules_to_save;  ///< trained and saved whole
+
+  std::string base_model_name_or_path;  ///< recorded in adapter_config.json
+  std::string task_type = "CAUSAL_LM";
+
+  /// This config with the rank and alpha that the patterns give a module.
+  AdapterConfig for_module(const std::string& name) const;
+};
+
+}  // namespace osteon::peft

@@ -1,0 +1,117 @@
+#include "peft/targets.hpp"
+
+#include <algorithm>
+#include <cctype>
+#include <regex>
+
+#include "backends/error.hpp"
+#include "backends/suggest.hpp"
+
+namespace osteon::peft {
+namespace {
+
+std::regex compiled(const std::string& pattern, const char* option) {
+  try {
+    return std::regex(pattern);
+  } catch (const std::regex_error& error) {
+    fail<ConfigError>(option, ": expected a regular expression, got \"", pattern, "\" (", error.what(), ")");
+  }
+}
+
+bool matches_entry(const std::string& name, const std::string& entry) {
+  return name == entry || name.ends_with("." + entry);
+}
+
+bool is_excluded(const AdapterConfig& config, const std::string& name) {
+  if (config.exclude_is_pattern)
+    return std::regex_match(name, compiled(config.exclude_modules.at(0), "exclude_modules"));
+  return std::any_of(config.exclude_modules.begin(), config.exclude_modules.end(),
+                     [&](const std::string& entry) { return matches_entry(name, entry); });
+}
+
+bool is_all_linear(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return text == "all-linear";
+}
+
+/// The layer index peft reads from a name: the first number between dots behind the pattern (or behind any part).
+std::optional<std::int64_t> layer_of(const AdapterConfig& config, const std::string& name) {
+  const std::string part = config.layers_pattern.empty() ? "[^.]*" : config.layers_pattern;
+  std::smatch found;
+  if (!std::regex_search(name, found, compiled(".*?\\." + part + "\\.(\\d+)\\.", "layers_pattern"),
+                         std::regex_constants::match_continuous))
+    return std::nullopt;
+  return std::stoll(found[1]);
+}
+
+}  // namespace
+
+bool is_saved_whole(const AdapterConfig& config, const std::string& name) {
+  return std::any_of(config.modules_to_save.begin(), config.modules_to_save.end(), [&](const std::string& module) {
+    return std::regex_match(name, compiled("(.*\\.)?" + module + "(\\..*)?", "modules_to_save"));
+  });
+}
+
+bool is_target(const AdapterConfig& config, const std::string& name) {
+  if (config.target_modules.empty() || is_excluded(config, name) || is_saved_whole(config, name))
+    return false;
+  if (config.target_is_pattern) {
+    const std::string& pattern = config.target_modules[0];
+    return is_all_linear(pattern) ? name != "lm_head" : std::regex_match(name, compiled(pattern, "target_modules"));
+  }
+  const auto& entries = config.target_modules;
+  if (std::find(entries.begin(), entries.end(), name) != entries.end())
+    return true;  // an exact name skips the choice of layers
+  if (std::none_of(entries.begin(), entries.end(), [&](const auto& entry) { return matches_entry(name, entry); }))
+    return false;
+  if (config.layers_to_transform.empty())
+    return true;
+  const std::optional<std::int64_t> layer = layer_of(config, name);
+  const auto& layers = config.layers_to_transform;
+  return layer.has_value() && std::find(layers.begin(), layers.end(), *layer) != layers.end();
+}
+
+std::vector<std::string> select_targets(const AdapterConfig& config, const std::vector<std::string>& linears) {
+  check<ConfigError>(!config.target_modules.empty(), "target_modules: expected names, a regular expression or ",
+                     "\"all-linear\", got nothing");
+  check<ConfigError>(!config.target_is_pattern || (config.layers_to_transform.empty() && config.layers_pattern.empty()),
+                     "target_modules: a regular expression cannot be used with layers_to_transform or layers_pattern");
+  std::vector<std::string> chosen;
+  for (const std::string& name : linears)
+    if (is_target(config, name))
+      chosen.push_back(name);
+  if (!chosen.empty())
+    return chosen;
+  AdapterConfig everything = config;
+  everything.exclude_modules.clear();
+  everything.exclude_is_pattern = false;
+  const bool excluded =
+      std::any_of(linears.begin(), linears.end(), [&](const std::string& name) { return is_target(everything, name); });
+  check<ConfigError>(!excluded, "target_modules: all matching modules are excluded by exclude_modules");
+  std::vector<std::string> suffixes;
+  for (const std::string& name : linears)
+    suffixes.push_back(name.substr(name.rfind('.') + 1));
+  fail<ConfigError>("target_modules: no linear matches \"", config.target_modules[0], "\"",
+                    suggestion(config.target_modules[0], suffixes));
+}
+
+AdapterConfig AdapterConfig::for_module(const std::string& name) const {
+  AdapterConfig own = *this;
+  const auto matches = [&](const std::string& pattern, const char* option) {
+    return std::regex_match(name, compiled("(.*\\.)?(" + pattern + ")", option));
+  };
+  for (const auto& [pattern, value] : rank_pattern)
+    if (matches(pattern, "rank_pattern")) {
+      own.rank = value;
+      break;
+    }
+  for (const auto& [pattern, value] : alpha_pattern)
+    if (matches(pattern, "alpha_pattern")) {
+      own.alpha = value;
+      break;
+    }
+  return own;
+}
+
+}  // namespace osteon::peft

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "peft/adapter_config.hpp"
+
+namespace osteon::peft {
+
+/// Whether peft would adapt the linear `name` ("model.layers.0.self_attn.q_proj"): exclusions first, then a regular
+/// expression that must match the whole name, "all-linear" (every linear but the head), or a list of names and suffixes
+/// with the optional choice of layers. A bad regular expression is a ConfigError.
+bool is_target(const AdapterConfig& config, const std::string& name);
+
+/// The names among `linears` that are targets. ConfigError, saying which of the three cases it is, if there are none:
+/// nothing given, nothing matched, or all excluded.
+std::vector<std::string> select_targets(const AdapterConfig& config, const std::vector<std::string>& linears);
+
+/// Whether a module is trained and saved whole (modules_to_save).
+bool is_saved_whole(const AdapterConfig& config, const std::string& name);
+
+}  // namespace osteon::peft
