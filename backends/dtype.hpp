@@ -27,8 +27,8 @@ struct bf16 {
     const auto nearest = static_cast<float>(value);
     auto word = std::bit_cast<std::uint32_t>(nearest);
     const auto back = static_cast<double>(nearest);
-    if (back != value && back - back == 0)
-      word = (word - ((back < 0 ? -back > -value : back > value) ? 1U : 0U)) | 1U;
+    if (back != value && back - back == 0)  // by the sign of the value: a tiny negative one has come to -0 here
+      word = (word - ((back > value) == (value > 0) ? 1U : 0U)) | 1U;
     bits = bf16(std::bit_cast<float>(word)).bits;
   }
   explicit operator float() const { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
