@@ -6,12 +6,24 @@
 #include "backends/cpu/parallel.hpp"
 #include "backends/cpu/simd.hpp"
 
-// torch rounds after each of these operations; a fused multiply-add would differ in the last bit.
-#pragma GCC optimize("fp-contract=off")
 
 namespace osteon::kernels {
+namespace {
 
 using namespace cpu;
+
+/// a + t (b - a) with one rounding at the end, as torch's vectorised lerp; std::fma is slow where there is no such
+/// instruction.
+template <class C>
+C lerp(C a, C b, C t) {
+#ifdef __FP_FAST_FMAF
+  return std::fma(t, b - a, a);
+#else
+  return a + t * (b - a);
+#endif
+}
+
+}  // namespace
 
 void adamw(Cpu, View parameter, View master, ConstView gradient, View m, View v, AdamwOptions options) {
   const DType state = accumulator(parameter.dtype);
@@ -41,7 +53,7 @@ void adamw(Cpu, View parameter, View master, ConstView gradient, View m, View v,
     C* full = master ? master.as<C>() : nullptr;
     const auto updated = [=](std::int64_t i, C value) {
       const C gi = g[i] * scale;
-      const C mi = first[i] + mix * (gi - first[i]);
+      const C mi = lerp(first[i], gi, mix);
       const C vi = second[i] * beta2 + square_mix * gi * gi;
       first[i] = mi;
       second[i] = vi;

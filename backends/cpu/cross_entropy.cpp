@@ -69,7 +69,7 @@ void cross_entropy(Cpu, ConstView logits, ConstView targets, double factor, View
       using T = decltype(gradient_element);
       const C* in = logits.as<C>();
       T* out = dlogits ? dlogits.as<T>() : nullptr;
-      const bool shared = dlogits && dlogits.data == logits.data;
+      const bool shared = dlogits && dlogits.data == logits.data && logits.numel() > 0;
       check(!shared || sizeof(T) <= sizeof(C), "cross_entropy: dlogits: ", dlogits.dtype,
             " cannot share the memory of ", logits.dtype, " logits");
       // In shared memory each row is first written where its own logits begin, then the rows move together.

@@ -179,7 +179,7 @@ void scale_rows(Cpu, ConstView x, ConstView factors, View y) {
         using From = decltype(source);
         using To = decltype(target);
         using F = decltype(factor_element);
-        using C = decltype(load(source) + load(factor_element));
+        using C = decltype(load(source) + load(factor_element) + load(target));
         const From* from = x.as<From>();
         To* to = y.as<To>();
         const F* factor = factors.as<F>();
