@@ -3,21 +3,17 @@
 #include "backends/kernels/elementwise.hpp"
 
 namespace osteon::peft {
-namespace {
-
-Tensor weight_plus(const nn::Linear& base, const Tensor& delta, double factor) {
-  Tensor merged = converted(base.weight, accumulator(base.weight.dtype()), Category::workspace);
-  on_device(merged.device(), [&](auto dev) { kernels::scale(dev, delta.view(), factor, {merged.mut(), true}); });
-  return merged;
-}
-
-}  // namespace
-
 Tensor AdapterSite::parameter(const Shape& shape) const {
   const DType dtype = config.dtype.value_or(accumulator(base.weight.dtype()));
   Tensor made = zeros(shape, dtype, base.weight.device(), Category::adapter);
   made.set_requires_grad(true);
   return made;
+}
+
+Tensor Adapter::weight_plus(const nn::Linear& base, const Tensor& delta, double factor) {
+  Tensor sum = converted(base.weight, accumulator(base.weight.dtype()), Category::workspace);
+  on_device(sum.device(), [&](auto dev) { kernels::scale(dev, delta.view(), factor, {sum.mut(), true}); });
+  return sum;
 }
 
 Tensor Adapter::merged_weight(const nn::Linear& base) const { return weight_plus(base, delta_weight(base), 1.0); }

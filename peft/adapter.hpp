@@ -38,6 +38,10 @@ class Adapter : public nn::LinearOverride {
   virtual void before_optimizer_step() const {}
   /// Factor on the learning rate of one of parameters().
   virtual double learning_rate_factor(const std::string& /*parameter*/) const { return 1.0; }
+
+ protected:
+  /// weight + factor * delta in the accumulator dtype.
+  static Tensor weight_plus(const nn::Linear& base, const Tensor& delta, double factor);
 };
 
 /// A way of fine-tuning, listed once in methods.cpp.

@@ -12,9 +12,18 @@ std::vector<std::unique_ptr<Method>>& registry() {
   static std::vector<std::unique_ptr<Method>> all = [] {
     std::vector<std::unique_ptr<Method>> list;
     list.push_back(full_method());
+    list.push_back(bitfit_method());
     list.push_back(lora_method());
+    list.push_back(rslora_method());
+    list.push_back(lora_plus_method());
+    list.push_back(lora_fa_method());
+    list.push_back(dora_method());
+    list.push_back(pissa_method());
+    list.push_back(olora_method());
     list.push_back(bone_method());
     list.push_back(miss_method());
+    list.push_back(miss_mini_method());
+    list.push_back(bat_method());
     return list;
   }();
   return all;

@@ -1,5 +1,6 @@
 #include "autograd/compute_copy.hpp"
 #include "autograd/ops.hpp"
+#include "autograd/ops/dora.hpp"
 #include "autograd/ops/linear.hpp"
 #include "backends/kernels/dora.hpp"
 #include "backends/kernels/elementwise.hpp"
@@ -8,9 +9,6 @@
 
 namespace osteon {
 
-namespace {
-
-/// c[j] = norm of row j of W + scaling B A, from Gram terms: W + scaling B A is never formed.
 Tensor dora_row_norm(const Tensor& weight, const Tensor& lora_a, const Tensor& lora_b, const Tensor& base_norm_squared,
                      double scaling) {
   const NoGrad no_grad;
@@ -36,7 +34,18 @@ Tensor dora_row_norm(const Tensor& weight, const Tensor& lora_a, const Tensor& l
   });
 }
 
-}  // namespace
+Tensor dora_ratio(const Tensor& magnitude, const Tensor& norm) {
+  const Tensor ratio = empty_like(norm);
+  const auto divide = [](const Tensor& by, const Tensor& m, const Tensor& y) {
+    on_device(by.device(), [&](auto dev) { kernels::dora_ratio(dev, m.view(), by.view(), y.mut()); });
+  };
+  divide(norm, magnitude, ratio);
+  return record("dora_ratio", ratio, {magnitude}, [norm = norm.detach(), divide](const Tensor& dy, Grads& grad) {
+    const Tensor dm = empty_like(norm);
+    divide(norm, dy, dm);
+    grad.pass(0, dm);
+  });
+}
 
 Tensor dora_linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& lora_a,
                    const Tensor& lora_b, const Tensor& magnitude, const Tensor& base_norm_squared, double scaling) {
