@@ -1,0 +1,20 @@
+#pragma once
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "peft/adapter_config.hpp"
+
+namespace osteon::peft {
+
+/// Reads adapter_config.json of a folder as peft writes it. The method is found from peft_type and the method's own
+/// keys. Throws FileError naming file and key for what cannot be meant here (an unknown peft_type, a wrong type, a
+/// feature of peft that is not supported and is switched on); keys that are not known go to `warnings` if given.
+AdapterConfig read_adapter_config(const std::filesystem::path& folder, std::vector<std::string>* warnings = nullptr);
+
+/// The config as peft 0.17 writes it: the same keys and, for what is not set here, peft's defaults.
+nlohmann::json adapter_config_json(const AdapterConfig& config);
+
+}  // namespace osteon::peft

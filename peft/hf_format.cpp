@@ -1,0 +1,87 @@
+#include "peft/hf_format.hpp"
+
+#include <algorithm>
+
+#include "backends/suggest.hpp"
+#include "nn/io/atomic_file.hpp"
+#include "nn/io/model_files.hpp"
+#include "peft/hf_config.hpp"
+#include "peft/methods.hpp"
+
+namespace osteon::peft {
+namespace {
+
+constexpr std::string_view kPrefix = "base_model.model.";
+
+/// The name that a file uses for `name`: Bone's block is `bone_block` in older files and `miss_block` in newer ones.
+std::string name_in_file(const io::ModelFiles& files, const std::string& name) {
+  if (files.contains(name))
+    return name;
+  const auto swapped = [&](const std::string& from, const std::string& to) {
+    std::string other = name;
+    if (other.ends_with(from))
+      other.replace(other.size() - from.size(), from.size(), to);
+    return other;
+  };
+  for (const std::string& other : {swapped("bone_block", "miss_block"), swapped("miss_block", "bone_block")})
+    if (files.contains(other))
+      return other;
+  return name;
+}
+
+}  // namespace
+
+NamedTensors adapter_tensors(PeftModel& model, const std::string& name) {
+  ModelAdapter& adapter = model.adapter(name);
+  NamedTensors all;
+  for (nn::Linear* linear : model.model().linears())
+    if (const auto found = adapter.modules.find(linear->name()); found != adapter.modules.end())
+      for (const auto& [suffix, tensor] : found->second->parameters())
+        all.emplace_back(join(kPrefix, linear->name(), ".", suffix), tensor);
+  for (const auto& [parameter, tensor] : adapter.saved_modules)
+    all.emplace_back(join(kPrefix, parameter), tensor);
+  if (adapter.config.bias != "none" || !adapter.method->adapts_linears())
+    for (const auto& [parameter, tensor] : model.model().parameters())
+      if (tensor.requires_grad() && !adapter.saved_modules.contains(parameter)) {
+        const std::string module = parameter.substr(0, parameter.rfind('.'));
+        const bool wrapped = adapter.modules.contains(module);
+        all.emplace_back(wrapped ? join(kPrefix, module, ".base_layer.bias") : join(kPrefix, parameter), tensor);
+      }
+  return all;
+}
+
+ModelAdapter& load_adapter(PeftModel& model, const std::filesystem::path& folder, const std::string& name,
+                           std::vector<std::string>* warnings) {
+  const AdapterConfig config = read_adapter_config(folder, warnings);
+  const io::ModelFiles files(folder, "adapter_model");
+  ModelAdapter& adapter = model.add(config, name, /*initialise=*/false);
+  std::vector<std::string> left = files.names();
+  for (const auto& [wanted, tensor] : adapter_tensors(model, name)) {
+    const std::string found = name_in_file(files, wanted);
+    check<FileError>(files.contains(found), folder.string(), ": expected a tensor \"", wanted, "\", which is missing",
+                     suggestion(wanted, files.names()));
+    const Shape& shape = files.info(found).shape;
+    check<FileError>(shape == tensor.shape(), files.file_of(found).path().string(), ": ", found, ": expected ",
+                     tensor.shape(), ", got ", shape);
+    files.read_into(found, tensor.mut().data, tensor.dtype());
+    std::erase(left, found);
+  }
+  check<FileError>(left.empty(), folder.string(), ": \"", left.empty() ? "" : left[0], "\" and ",
+                   left.empty() ? 0 : left.size() - 1, " more tensors belong to no module of the model");
+  return adapter;
+}
+
+void save_adapter(PeftModel& model, const std::filesystem::path& folder, const std::string& name) {
+  const ModelAdapter& adapter = model.adapter(name);
+  const NamedTensors tensors = adapter_tensors(model, name);
+  std::vector<io::TensorToWrite> files;
+  for (const auto& [key, tensor] : tensors)
+    files.push_back(io::tensor_to_write(key, tensor.dtype(), tensor.shape(), tensor.view().data));
+  check<FileError>(!std::filesystem::exists(folder) || std::filesystem::is_directory(folder), folder.string(),
+                   ": expected a folder to save the adapter in, found a file");
+  std::filesystem::create_directories(folder);
+  io::write_model_files(folder, files, io::kDefaultShardBytes, io::default_metadata(), "adapter_model");
+  io::write_file_atomically(folder / "adapter_config.json", adapter_config_json(adapter.config).dump(2));
+}
+
+}  // namespace osteon::peft
