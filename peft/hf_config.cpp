@@ -98,7 +98,7 @@ class Reader {
     check<FileError>(found.is_object(), path_, ": ", key, ": expected an object, got ", found.dump());
     for (const auto& [name, entry] : found.items()) {
       check<FileError>(entry.is_number(), path_, ": ", key, ": ", name, ": expected a number, got ", entry.dump());
-      to.emplace_back(name, entry.get<T>());
+      to.emplace_back(name, entry.template get<T>());
     }
   }
 
