@@ -1,5 +1,7 @@
 #include "peft/adapter.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include "backends/kernels/elementwise.hpp"
 
 namespace osteon::peft {

@@ -1,5 +1,7 @@
 #include "backends/kernels/bat.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include "backends/kernels/decompose.hpp"
 #include "backends/kernels/elementwise.hpp"
 #include "peft/method_list.hpp"

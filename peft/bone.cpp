@@ -1,4 +1,5 @@
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "autograd/random_state.hpp"
 #include "backends/kernels/block_sum.hpp"

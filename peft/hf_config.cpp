@@ -1,6 +1,7 @@
 #include "peft/hf_config.hpp"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "backends/suggest.hpp"
 #include "nn/io/atomic_file.hpp"

@@ -1,6 +1,7 @@
 #include "peft/lora.hpp"
 
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "autograd/random_state.hpp"
 #include "backends/kernels/gemm.hpp"

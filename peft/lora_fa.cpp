@@ -1,3 +1,5 @@
+#include <nlohmann/json.hpp>
+
 #include "backends/kernels/decompose.hpp"
 #include "backends/kernels/elementwise.hpp"
 #include "backends/kernels/gemm.hpp"

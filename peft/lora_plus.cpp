@@ -1,3 +1,5 @@
+#include <nlohmann/json.hpp>
+
 #include "peft/lora.hpp"
 #include "peft/method_list.hpp"
 

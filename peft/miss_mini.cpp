@@ -1,3 +1,5 @@
+#include <nlohmann/json.hpp>
+
 #include "autograd/random_state.hpp"
 #include "backends/kernels/block_sum.hpp"
 #include "backends/kernels/elementwise.hpp"

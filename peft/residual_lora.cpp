@@ -1,6 +1,7 @@
 #include "peft/residual_lora.hpp"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "backends/kernels/elementwise.hpp"
 

@@ -2,7 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -34,7 +34,7 @@ struct LlamaConfig {
   std::vector<std::int32_t> eos_token_ids;
   std::optional<std::int32_t> pad_token_id;
   std::string torch_dtype = "float32";
-  nlohmann::json source = nlohmann::json::object();  ///< the file as read: keys not used here survive a rewrite
+  std::string source;  ///< the file's text as read (may be empty): keys not used here survive a rewrite
 };
 
 /// Reads a config.json (or the one in a folder). Throws FileError naming file, key, expected and got; keys that are

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "nn/llama.hpp"
+
+namespace osteon::nn {
+
+/// Loads a Hugging Face folder (config.json, one or many safetensors), reading the weights straight into place and
+/// converting on the way. FileError names missing tensors and wrong shapes; unknown keys go to `warnings` if given. On
+/// `meta` only config.json is read.
+std::unique_ptr<Llama> load_llama(const std::filesystem::path& folder, DType dtype, Device device = Device::cpu,
+                                  std::vector<std::string>* warnings = nullptr);
+
+/// Writes config.json and the weights in the model's dtype; files of the folder that are not a model's stay.
+void save_llama(const Llama& model, const std::filesystem::path& folder);
+
+}  // namespace osteon::nn
