@@ -1,0 +1,121 @@
+#include "experiments/data/tokenizer.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include "backends/error.hpp"
+#include "experiments/data/tokenizers/bpe_tokenizer.hpp"
+#include "experiments/data/tokenizers/byte_characters.hpp"
+#include "experiments/data/tokenizers/sentencepiece_tokenizer.hpp"
+#include "experiments/data/tokenizers/side_files.hpp"
+#include "nn/io/atomic_file.hpp"
+
+namespace osteon::experiments {
+
+namespace {
+
+namespace fs = std::filesystem;
+using tokenizers::SideFiles;
+
+/// The byte tokenizer in the words of Hugging Face: byte-level BPE without merges.
+std::string byte_tokenizer_json() {
+  nlohmann::json vocab = nlohmann::json::object();
+  for (int byte = 0; byte < 256; ++byte)
+    vocab[std::string(tokenizers::byte_character(static_cast<std::uint8_t>(byte)))] = byte;
+  const nlohmann::json byte_level = {
+      {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", false}};
+  return nlohmann::json{{"version", "1.0"},
+                        {"truncation", nullptr},
+                        {"padding", nullptr},
+                        {"added_tokens", nlohmann::json::array()},
+                        {"normalizer", nullptr},
+                        {"pre_tokenizer", byte_level},
+                        {"post_processor", nullptr},
+                        {"decoder", byte_level},
+                        {"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", nlohmann::json::array()}}}}
+      .dump(1);
+}
+
+class ByteTokenizer final : public Tokenizer {
+ public:
+  ByteTokenizer() : Tokenizer({}, {{"tokenizer.json", byte_tokenizer_json()}}) {}
+
+  std::vector<std::int32_t> encode(std::string_view text) const override {
+    std::vector<std::int32_t> ids;
+    ids.reserve(text.size());
+    for (const char c : text)
+      ids.push_back(static_cast<unsigned char>(c));
+    return ids;
+  }
+
+  std::string decode(std::span<const std::int32_t> ids) const override {
+    std::string text;
+    text.reserve(ids.size());
+    for (const std::int32_t id : ids) {
+      check<IndexError>(id >= 0 && id < 256, "decode: id ", id, " is no byte: expected 0 to 255");
+      text += static_cast<char>(static_cast<unsigned char>(id));
+    }
+    return text;
+  }
+
+  std::int64_t vocab_size() const override { return 256; }
+
+  /// One byte, or its name in GPT-2's spelling.
+  std::optional<std::int32_t> token_to_id(std::string_view token) const override {
+    std::string bytes;
+    if (!tokenizers::append_bytes(bytes, token))
+      bytes = token;
+    return bytes.size() == 1 ? std::optional<std::int32_t>(static_cast<unsigned char>(bytes[0])) : std::nullopt;
+  }
+
+  std::string_view kind() const override { return "byte"; }
+};
+
+std::unique_ptr<Tokenizer> load_pair(const fs::path& vocab, const fs::path& merges, const SideFiles& side) {
+  return tokenizers::read_vocab_and_merges(io::read_file(vocab), vocab.string(), io::read_file(merges), merges.string(),
+                                           side);
+}
+
+std::unique_ptr<Tokenizer> load_file(const fs::path& path, const SideFiles& side) {
+  const std::string name = path.filename().string();
+  constexpr std::string_view kVocab = "vocab.json";
+  if (name.ends_with(kVocab)) {
+    const fs::path merges = path.parent_path() / (name.substr(0, name.size() - kVocab.size()) + "merges.txt");
+    check<FileError>(fs::is_regular_file(merges), path.string(), ": expected ", merges.filename().string(),
+                     " beside it, which is not there");
+    return load_pair(path, merges, side);
+  }
+  if (path.extension() == ".model")
+    return tokenizers::read_sentencepiece(io::read_file(path), path.string(), side);
+  check<FileError>(path.extension() == ".json", path.string(),
+                   ": expected a tokenizer: tokenizer.json, a sentencepiece .model, or vocab.json with merges.txt");
+  return tokenizers::read_tokenizer_json(io::read_file(path), path.string(), side);
+}
+
+}  // namespace
+
+void Tokenizer::save(const fs::path& folder) const {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  check<FileError>(!error, folder.string(), ": cannot create the folder: ", error.message());
+  for (const auto& [name, content] : files_)
+    io::write_file_atomically(folder / name, content);
+}
+
+std::unique_ptr<Tokenizer> load_tokenizer(const fs::path& path) {
+  if (path == "byte")
+    return std::make_unique<ByteTokenizer>();
+  if (fs::is_directory(path)) {
+    for (const char* name : {"tokenizer.json", "tokenizer.model", "vocab.json"})
+      if (fs::is_regular_file(path / name))
+        return load_file(path / name, SideFiles(path));
+    fail<FileError>(path.string(), ": a folder without tokenizer: expected tokenizer.json, tokenizer.model, or ",
+                    "vocab.json with merges.txt in it");
+  }
+  check<FileError>(fs::is_regular_file(path), path.string(),
+                   ": no such file or folder, and the only built-in tokenizer is \"byte\"");
+  const fs::path name = path.filename();
+  const bool standard = name == "tokenizer.json" || name == "tokenizer.model" || name == "vocab.json";
+  return load_file(path, standard ? SideFiles(path.parent_path()) : SideFiles());
+}
+
+}  // namespace osteon::experiments
