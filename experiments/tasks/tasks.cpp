@@ -3,7 +3,7 @@
 #include <functional>
 
 #include "backends/error.hpp"
-#include "experiments/suggest.hpp"
+#include "backends/suggest.hpp"
 #include "experiments/tasks/task.hpp"
 
 namespace osteon::experiments {
