@@ -1,0 +1,139 @@
+#include "backends/kernels/bat.hpp"
+
+#include <doctest/doctest.h>
+
+#include "test/backends/array.hpp"
+#include "test/backends/threads.hpp"
+#include "test/reference/block.hpp"
+
+using namespace osteon;
+using test::Array;
+
+namespace {
+
+struct Sizes {
+  std::int64_t blocks, rank, k;
+};
+constexpr Sizes kSizes[] = {{1, 1, 1},   {3, 1, 5},    {2, 2, 6},   {4, 8, 128},  {1, 8, 8},     {2, 3, 9}, {2, 16, 48},
+                            {1, 64, 64}, {2, 64, 256}, {1, 33, 99}, {16, 8, 128}, {2, 32, 2112}, {0, 4, 8}};
+
+struct Dtypes {
+  DType weight, blocks, result;
+};
+constexpr Dtypes kDtypes[] = {{DType::f32, DType::f32, DType::f32},    {DType::f64, DType::f64, DType::f64},
+                              {DType::bf16, DType::bf16, DType::bf16}, {DType::bf16, DType::f32, DType::bf16},
+                              {DType::bf16, DType::bf16, DType::f32},  {DType::bf16, DType::f32, DType::f32}};
+
+double tolerance(double terms, DType sum, DType result) {
+  return 8 * std::sqrt(terms + 2) * (test::epsilon(sum) + test::epsilon(result) / 2);
+}
+
+}  // namespace
+
+TEST_CASE("bat_weight agrees with plain loops") {
+  for (const Sizes& s : kSizes)
+    for (const Dtypes& dtypes : kDtypes) {
+      CAPTURE(s.blocks);
+      CAPTURE(s.rank);
+      CAPTURE(s.k);
+      CAPTURE(name_of(dtypes.weight));
+      CAPTURE(name_of(dtypes.blocks));
+      CAPTURE(name_of(dtypes.result));
+      const std::int64_t rows = s.blocks * s.rank;
+      const Array w = Array::random(dtypes.weight, {rows, s.k}, 1);
+      const Array b = Array::random(dtypes.blocks, {s.blocks, s.rank, s.rank}, 2);
+      Array y = Array::random(dtypes.result, {rows, s.k}, 3);
+      std::vector<double> expected(static_cast<std::size_t>(y.numel()));
+      reference::bat_weight(w.doubles(), b.doubles(), expected, rows, s.k, s.rank);
+      kernels::bat_weight(Cpu{}, w.view(), b.view(), y.view());
+      const test::Difference worst = test::difference(y, expected);
+      const double terms = static_cast<double>(s.rank);
+      CHECK_MESSAGE(worst.value <= tolerance(terms, accumulator(dtypes.weight), dtypes.result), worst.where);
+    }
+}
+
+TEST_CASE("bat_weight of zero blocks is the weight") {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f64}) {
+    const Array w = Array::random(dtype, {16, 64}, 1), b(dtype, {2, 8, 8});
+    Array y(dtype, {16, 64});
+    kernels::bat_weight(Cpu{}, w.view(), b.view(), y.view());
+    CHECK(y == w);
+  }
+}
+
+TEST_CASE("bat_block_gradient agrees with plain loops") {
+  for (const Sizes& s : kSizes)
+    for (const DType dtype : {DType::f32, DType::bf16, DType::f64})
+      for (const bool add : {false, true}) {
+        CAPTURE(s.blocks);
+        CAPTURE(s.rank);
+        CAPTURE(s.k);
+        CAPTURE(name_of(dtype));
+        const DType wide = accumulator(dtype);
+        const std::int64_t rows = s.blocks * s.rank;
+        const Array w = Array::random(dtype, {rows, s.k}, 1), dw = Array::random(wide, {rows, s.k}, 2);
+        Array db = Array::random(wide, {s.blocks, s.rank, s.rank}, 3);
+        const std::vector<double> before = db.doubles();
+        std::vector<double> expected(before.size());
+        reference::bat_block_gradient(w.doubles(), dw.doubles(), expected, rows, s.k, s.rank);
+        for (std::size_t i = 0; i < before.size() && add; ++i)
+          expected[i] += before[i];
+        kernels::bat_block_gradient(Cpu{}, w.view(), dw.view(), db.sink(add));
+        const test::Difference worst = test::difference(db, expected);
+        CHECK_MESSAGE(worst.value <= tolerance(static_cast<double>(s.k), wide, wide), worst.where);
+      }
+}
+
+TEST_CASE("Bat's kernels are bit-equal for any number of threads and any grouping of blocks into slabs") {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f64})
+    for (const Sizes& s : {Sizes{4, 8, 128}, Sizes{2, 64, 2048}, Sizes{3, 24, 4104}}) {
+      CAPTURE(name_of(dtype));
+      CAPTURE(s.rank);
+      const DType wide = accumulator(dtype);
+      const std::int64_t rows = s.blocks * s.rank;
+      const Array w = Array::random(dtype, {rows, s.k}, 1), dw = Array::random(wide, {rows, s.k}, 2);
+      const Array b = Array::random(dtype, {s.blocks, s.rank, s.rank}, 3);
+      Array y(dtype, {rows, s.k}), db(wide, {s.blocks, s.rank, s.rank});
+      test::with_threads(1, [&] {
+        kernels::bat_weight(Cpu{}, w.view(), b.view(), y.view());
+        kernels::bat_block_gradient(Cpu{}, w.view(), dw.view(), db.sink(false));
+      });
+      for (const int threads : {2, 3, 4})
+        test::with_threads(threads, [&] {
+          Array y_part(dtype, {rows, s.k}), db_part(wide, {s.blocks, s.rank, s.rank});
+          for (std::int64_t block = 0; block < s.blocks; ++block) {
+            const std::int64_t first = block * s.rank, last = first + s.rank;
+            const Shape one{1, s.rank, s.rank}, joined{rows, s.rank};
+            kernels::bat_weight(Cpu{}, w.view().slice_rows(first, last),
+                                b.view().reshape(joined).slice_rows(first, last).reshape(one),
+                                y_part.view().slice_rows(first, last));
+            kernels::bat_block_gradient(Cpu{}, w.view().slice_rows(first, last), dw.view().slice_rows(first, last),
+                                        {db_part.view().reshape(joined).slice_rows(first, last).reshape(one), false});
+          }
+          CHECK(y_part == y);
+          CHECK(db_part == db);
+        });
+    }
+}
+
+TEST_CASE("Bat's kernels refuse what does not fit") {
+  const Array w(DType::f32, {8, 12}), b(DType::f32, {2, 4, 4}), flat(DType::f32, {8, 4}), half(DType::bf16, {2, 4, 4});
+  const Array narrow(DType::bf16, {8, 12}), ragged(DType::f32, {8, 10}), double_blocks(DType::f64, {2, 4, 4});
+  Array y(DType::f32, {8, 12}), wrong(DType::f32, {8, 8}), wide(DType::f64, {8, 12}), ragged_y(DType::f32, {8, 10});
+  CHECK_THROWS_WITH_AS(kernels::bat_weight(Cpu{}, w.view(), flat.view(), y.view()),
+                       "bat_weight: blocks: expected [m, rank, rank], got [8, 4]", ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::bat_weight(Cpu{}, ragged.view(), b.view(), ragged_y.view()),
+                       "bat_weight: w: expected 8 rows of a multiple of rank 4 features, got [8, 10]", ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::bat_weight(Cpu{}, w.view(), b.view(), wrong.view()),
+                       "bat_weight: y: expected shape [8, 12], got [8, 8]", ShapeError);
+  CHECK_THROWS_AS(kernels::bat_weight(Cpu{}, w.view(), b.view(), wide.view()), ShapeError);
+  CHECK_THROWS_AS(kernels::bat_weight(Cpu{}, w.view(), half.view(), y.view()), ShapeError);
+  CHECK_THROWS_AS(kernels::bat_weight(Cpu{}, narrow.view(), double_blocks.view(), y.view()), ShapeError);
+  Array db(DType::f32, {2, 4, 4}), db_half(DType::bf16, {2, 4, 4});
+  CHECK_THROWS_WITH_AS(kernels::bat_block_gradient(Cpu{}, w.view(), wrong.view(), db.sink(false)),
+                       "bat_block_gradient: dw: expected shape [8, 12], got [8, 8]", ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::bat_block_gradient(Cpu{}, narrow.view(), narrow.view(), db.sink(false)),
+                       "bat_block_gradient: dw: expected f32, got bf16", ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::bat_block_gradient(Cpu{}, w.view(), y.view(), db_half.sink(false)),
+                       "bat_block_gradient: db: expected f32, got bf16", ShapeError);
+}
