@@ -29,8 +29,7 @@ Tensor linear_plus(const Tensor& x, const Tensor& weight, const Tensor& bias, co
                   on_device(dy.device(), [&](auto dev) {
                     // dleft = scaling dy right^T,  dright = scaling left^T dy
                     if (const Sink dleft = grad[3])
-                      gemm_into(dev, dy.view(), factor.view(), dleft,
-                                {.transpose_b = !out_by_rank, .alpha = scaling});
+                      gemm_into(dev, dy.view(), factor.view(), dleft, {.transpose_b = !out_by_rank, .alpha = scaling});
                     if (const Sink dright = grad[4]) {
                       if (out_by_rank)
                         kernels::gemm_tokens(dev, dy.view(), sl.view(), dright, scaling);

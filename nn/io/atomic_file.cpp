@@ -26,7 +26,11 @@ std::string reason(int error_number) { return std::generic_category().message(er
 }
 
 /// "folder/" and "folder" name the same target, and a rename needs the second form.
-fs::path without_trailing_slash(fs::path path) { return path.has_filename() ? path : path.parent_path(); }
+fs::path without_trailing_slash(fs::path path) {
+  if (!path.has_filename())
+    path = path.parent_path();
+  return path;
+}
 
 fs::path folder_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path("."); }
 

@@ -200,6 +200,7 @@ void check_entry(TensorEntry& tensor, std::int64_t data_bytes, const std::string
 /// The tensors must cover the data exactly: a hole could hide content, an overlap would alias two tensors.
 void check_coverage(const std::vector<TensorEntry>& tensors, std::int64_t data_bytes, const std::string& path) {
   std::vector<const TensorEntry*> in_order;
+  in_order.reserve(tensors.size());
   for (const TensorEntry& tensor : tensors)
     in_order.push_back(&tensor);
   std::sort(in_order.begin(), in_order.end(), [](const TensorEntry* a, const TensorEntry* b) {
