@@ -1,0 +1,96 @@
+#include "nn/generate.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+namespace osteon::nn {
+namespace {
+
+void check_options(const GenerateOptions& options) {
+  check<ConfigError>(options.max_new_tokens >= 0, "max_new_tokens: expected at least 0, got ", options.max_new_tokens);
+  check<ConfigError>(options.temperature >= 0.0 && std::isfinite(options.temperature),
+                     "temperature: expected a number of at least 0, got ", options.temperature);
+  check<ConfigError>(options.top_k >= 0, "top_k: expected at least 0, got ", options.top_k);
+  check<ConfigError>(options.top_p > 0.0 && options.top_p <= 1.0, "top_p: expected a number in (0, 1], got ",
+                     options.top_p);
+}
+
+/// The input of the next positions: absolute positions and, per query, all keys up to itself.
+TokenInput next_input(std::span<const std::int32_t> ids, std::int64_t start, Device device) {
+  const auto count = static_cast<std::int64_t>(ids.size());
+  std::vector<std::int32_t> positions, range;
+  for (std::int64_t t = 0; t < count; ++t) {
+    positions.push_back(static_cast<std::int32_t>(start + t));
+    range.push_back(0);
+    range.push_back(static_cast<std::int32_t>(start + t + 1));
+  }
+  return {.ids = from_ids(ids, {1, count}, device),
+          .positions = from_ids(positions, {1, count}, device),
+          .key_range = from_ids(range, {1, count, 2}, device),
+          .max_position = start + count};
+}
+
+}  // namespace
+
+std::int32_t choose_token(std::span<const double> logits, const GenerateOptions& options, double u) {
+  if (options.temperature == 0.0)
+    return static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+  std::vector<std::int32_t> order(logits.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
+    return logits[static_cast<std::size_t>(a)] > logits[static_cast<std::size_t>(b)];
+  });
+  if (options.top_k > 0 && options.top_k < static_cast<std::int64_t>(order.size()))
+    order.resize(static_cast<std::size_t>(options.top_k));
+  const double top = logits[static_cast<std::size_t>(order[0])];
+  std::vector<double> weights;
+  double total = 0.0;
+  for (const std::int32_t id : order) {
+    weights.push_back(std::exp((logits[static_cast<std::size_t>(id)] - top) / options.temperature));
+    total += weights.back();
+  }
+  // The fewest tokens that reach top_p of what is left.
+  double kept = 0.0;
+  std::size_t count = 0;
+  while (count < weights.size() && (count == 0 || kept < options.top_p * total))
+    kept += weights[count++];
+  double target = u * kept;
+  for (std::size_t i = 0; i + 1 < count; ++i) {
+    target -= weights[i];
+    if (target < 0.0)
+      return order[i];
+  }
+  return order[count - 1];
+}
+
+std::vector<std::int32_t> generate(const Llama& model, std::span<const std::int32_t> prompt,
+                                   const GenerateOptions& options, const std::function<bool(std::int32_t)>& on_token) {
+  check_options(options);
+  check<ConfigError>(!prompt.empty(), "generate: expected a prompt of at least one token");
+  const LlamaConfig& config = model.config();
+  const auto length = static_cast<std::int64_t>(prompt.size());
+  const std::int64_t capacity = length + options.max_new_tokens;
+  check<ConfigError>(capacity <= config.max_position_embeddings || config.rope.type == RopeType::dynamic,
+                     "generate: expected at most ", config.max_position_embeddings, " positions, got ", length,
+                     " of the prompt and ", options.max_new_tokens, " new ones");
+  const NoGrad no_grad;
+  KvCache cache(static_cast<std::size_t>(config.num_hidden_layers), 1, std::max<std::int64_t>(capacity, 1),
+                config.num_key_value_heads, config.head_dim, model.dtype(), model.device());
+  std::vector<std::int32_t> made;
+  std::vector<std::int32_t> read(prompt.begin(), prompt.end());
+  while (static_cast<std::int64_t>(made.size()) < options.max_new_tokens) {
+    const Tensor logits = model.last_logits(next_input(read, cache.length(), model.device()), &cache);
+    const RandomKey key = {options.seed, 2};
+    const double u = static_cast<double>(uniform_from(philox(key, made.size())[0]));
+    const std::int32_t id = choose_token(logits.to_doubles(), options, u);
+    made.push_back(id);
+    if ((on_token && !on_token(id)) ||
+        std::find(options.stop_ids.begin(), options.stop_ids.end(), id) != options.stop_ids.end())
+      break;
+    read = {id};
+  }
+  return made;
+}
+
+}  // namespace osteon::nn
