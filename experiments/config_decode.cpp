@@ -5,8 +5,8 @@
 #include <type_traits>
 
 #include "backends/error.hpp"
-#include "experiments/config_values.hpp"
 #include "backends/suggest.hpp"
+#include "experiments/config_values.hpp"
 #include "experiments/toml_file.hpp"
 
 namespace osteon::experiments {

@@ -22,13 +22,17 @@ toml::table parse_toml(std::string_view text, std::string_view name) {
   }
 }
 
-toml::table parse_toml_file(const std::filesystem::path& file) {
+std::string read_text_file(const std::filesystem::path& file) {
   std::ifstream stream(file, std::ios::binary);
   check<FileError>(stream.is_open() && !std::filesystem::is_directory(file), file.string(),
-                   ": expected a readable TOML file");
-  const std::string text{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
+                   ": expected a readable file");
+  std::string text{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
   check<FileError>(!stream.bad(), file.string(), ": cannot be read");
-  return parse_toml(text, file.string());
+  return text;
+}
+
+toml::table parse_toml_file(const std::filesystem::path& file) {
+  return parse_toml(read_text_file(file), file.string());
 }
 
 std::vector<std::pair<std::string, const toml::node*>> in_order(const toml::table& table) {

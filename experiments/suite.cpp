@@ -1,0 +1,103 @@
+#include "experiments/suite.hpp"
+
+#include <algorithm>
+
+#include "backends/error.hpp"
+#include "backends/suggest.hpp"
+#include "experiments/config_keys.hpp"
+#include "experiments/embedded.hpp"
+#include "experiments/toml_file.hpp"
+
+namespace osteon::experiments {
+namespace {
+
+constexpr std::string_view kSuiteFolder = "suites/", kEnding = ".toml";
+
+std::vector<SuiteRun> runs_of(const Suite& suite, const Cell& cell, const std::string& swept,
+                              const std::vector<std::int64_t>& seeds) {
+  std::vector<SuiteRun> runs;
+  for (const std::int64_t seed : seeds) {
+    SuiteRun run{cell.id, static_cast<std::size_t>(&cell - suite.cells.data()), cell.config};
+    if (suite.sweep && !swept.empty())
+      set_key(run.config, suite.sweep->key, swept, "sweep of " + cell.id);
+    run.config.seed = seed;
+    run.id += "-seed" + std::to_string(seed);
+    runs.push_back(std::move(run));
+  }
+  return runs;
+}
+
+}  // namespace
+
+Suite embedded_suite(std::string_view name, bool quick) {
+  for (const EmbeddedFile& file : embedded_files())
+    if (file.name == join(kSuiteFolder, name, kEnding))
+      return parse_suite(file.text, file.name, quick);
+  fail<ConfigError>("unknown suite '", name, "'", suggestion(name, embedded_suite_names()));
+}
+
+std::vector<std::string> embedded_suite_names() {
+  std::vector<std::string> names;
+  for (const EmbeddedFile& file : embedded_files())
+    if (file.name.starts_with(kSuiteFolder))
+      names.emplace_back(
+          file.name.substr(kSuiteFolder.size(), file.name.size() - kSuiteFolder.size() - kEnding.size()));
+  return names;
+}
+
+Suite load_suite(const std::filesystem::path& file, bool quick) {
+  return parse_suite(read_text_file(file), file.string(), quick);
+}
+
+void set_in_suite(Suite& suite, std::string_view argument) {
+  const std::size_t equals = argument.find('=');
+  const std::string origin = join("--set ", argument);
+  check<ConfigError>(equals != std::string_view::npos && equals > 0, "--set: expected key=value, got \"", argument,
+                     '"');
+  const std::string_view name = argument.substr(0, equals), value = argument.substr(equals + 1);
+  if (name == "seeds") {
+    RunConfig list;  // layers_to_transform is a list of whole numbers as well
+    set_key(list, "layers_to_transform", value, origin);
+    check<ConfigError>(!list.layers_to_transform.empty(), origin, ": expected at least one seed");
+    check<ConfigError>(!suite.sweep || std::count(list.layers_to_transform.begin(), list.layers_to_transform.end(),
+                                                  suite.sweep->seed) == 0,
+                       origin, ": expected seeds other than the sweep's, ", suite.sweep ? suite.sweep->seed : 0);
+    suite.seeds = list.layers_to_transform;
+    return;
+  }
+  const Key& key = find_key(name, origin);
+  check<ConfigError>(key.name != "seed", origin, ": expected seeds=..., since a suite sets the seed of each run");
+  check<ConfigError>(!suite.sweep || suite.sweep->key != key.name, origin, ": ", key.name, " is swept by the suite");
+  for (Cell& cell : suite.cells) {
+    for (const auto& [label, text] : cell.labels)
+      check<ConfigError>(label != key.name, origin, ": ", key.name, " is an axis of the suite");
+    set_key(cell.config, key.name, value, origin);
+  }
+}
+
+std::vector<SuiteRun> sweep_runs(const Suite& suite) {
+  std::vector<SuiteRun> runs;
+  if (!suite.sweep)
+    return runs;
+  for (const Cell& cell : suite.cells)
+    for (const std::string& value : suite.sweep->values)
+      for (SuiteRun& run : runs_of(suite, cell, value, {suite.sweep->seed})) {
+        run.id = join(cell.id, '-', suite.sweep->key, value, "-seed", suite.sweep->seed);
+        runs.push_back(std::move(run));
+      }
+  return runs;
+}
+
+std::vector<SuiteRun> final_runs(const Suite& suite, const std::map<std::string, std::string>& chosen) {
+  std::vector<SuiteRun> runs;
+  for (const Cell& cell : suite.cells) {
+    const auto pick = chosen.find(cell.id);
+    check<ConfigError>(!suite.sweep || pick != chosen.end(), suite.name, ": cell ", cell.id, ": expected a chosen ",
+                       suite.sweep ? suite.sweep->key : "", ", got none");
+    for (SuiteRun& run : runs_of(suite, cell, suite.sweep ? pick->second : "", suite.seeds))
+      runs.push_back(std::move(run));
+  }
+  return runs;
+}
+
+}  // namespace osteon::experiments

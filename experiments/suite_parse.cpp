@@ -1,0 +1,326 @@
+#include <algorithm>
+#include <cctype>
+#include <set>
+
+#include "backends/error.hpp"
+#include "backends/suggest.hpp"
+#include "experiments/config_values.hpp"
+#include "experiments/suite.hpp"
+#include "experiments/toml_file.hpp"
+
+namespace osteon::experiments {
+namespace {
+
+using Pairs = std::vector<std::pair<std::string, const toml::node*>>;
+
+const std::vector<std::string> kSections = {"question", "seeds", "base",     "axes",   "cases",
+                                            "for",      "sweep", "fairness", "report", "quick"};
+const std::vector<std::string> kPlots = {"loss_curve", "accuracy_vs_memory", "accuracy_vs_time", "accuracy_vs_lr",
+                                         "memory",     "step_time_vs_rank"};
+
+/// A file's sections as if [quick] had been written over them. Nodes are not copied: they know their lines.
+class Source {
+ public:
+  Source(const toml::table& root, std::string_view file, bool quick) : root_(root), file_(file) {
+    const toml::node* over = root.get("quick");
+    if (over)
+      over_ = &table(*over);
+    check_names(in_order(root), kSections);
+    if (over_)
+      check_names(in_order(*over_), kSections);
+    if (!quick)
+      over_ = nullptr;
+  }
+
+  std::string at(const toml::node& node) const { return place(file_, node); }
+
+  const toml::node* find(std::string_view name) const {
+    const toml::node* node = over_ ? over_->get(name) : nullptr;
+    return node ? node : root_.get(name);
+  }
+
+  /// The pairs of a section, [quick]'s in place of those with the same name.
+  Pairs section(std::string_view name) const {
+    Pairs pairs;
+    if (const toml::node* node = root_.get(name))
+      pairs = in_order(table(*node));
+    const toml::node* quick = over_ ? over_->get(name) : nullptr;
+    if (!quick)
+      return pairs;
+    for (const auto& [key, node] : in_order(table(*quick))) {
+      const auto same =
+          std::find_if(pairs.begin(), pairs.end(), [&, k = key](const auto& pair) { return pair.first == k; });
+      if (same == pairs.end())
+        pairs.emplace_back(key, node);
+      else
+        same->second = node;
+    }
+    return pairs;
+  }
+
+  /// The tables of a name as they stand, the file's first.
+  std::vector<const toml::table*> tables(std::string_view name) const {
+    std::vector<const toml::table*> found;
+    for (const toml::table* from : {&root_, over_})
+      if (const toml::node* node = from ? from->get(name) : nullptr)
+        found.push_back(&table(*node));
+    return found;
+  }
+
+  const toml::table& table(const toml::node& node) const {
+    check<ConfigError>(node.is_table(), at(node), ": expected a table");
+    return *node.as_table();
+  }
+
+  const toml::array& list(const toml::node& node, std::string_view what) const {
+    const toml::array* array = node.as_array();
+    check<ConfigError>(array && !array->empty(), at(node), ": ", what, ": expected a list that is not empty");
+    return *array;
+  }
+
+  void check_names(const Pairs& pairs, const std::vector<std::string>& names) const {
+    for (const auto& [name, node] : pairs)
+      check<ConfigError>(std::find(names.begin(), names.end(), name) != names.end(), at(*node), ": unknown key '", name,
+                         "'", suggestion(name, names));
+  }
+
+  std::vector<std::string> strings(const toml::node& node, std::string_view what,
+                                   const std::vector<std::string>& allowed) const {
+    std::vector<std::string> out;
+    for (const toml::node& element : list(node, what)) {
+      const auto text = element.value<std::string>();
+      check<ConfigError>(element.is_string(), at(element), ": ", what, ": expected a list of strings");
+      check<ConfigError>(allowed.empty() || std::find(allowed.begin(), allowed.end(), *text) != allowed.end(),
+                         at(element), ": ", what, ": unknown '", *text, "'", suggestion(*text, allowed));
+      out.push_back(*text);
+    }
+    return out;
+  }
+
+  std::int64_t integer(const toml::node& node, std::string_view what) const {
+    const auto* value = node.as_integer();
+    check<ConfigError>(value && value->get() >= 0, at(node), ": ", what, ": expected an integer of at least 0");
+    return value->get();
+  }
+
+ private:
+  const toml::table& root_;
+  const toml::table* over_ = nullptr;
+  std::string_view file_;
+};
+
+/// A run key of a suite; the seed is not one, since the suite gives it to each run.
+const Key& run_key(const Source& source, const std::string& name, const toml::node& node) {
+  const Key& key = find_key(name, source.at(node));
+  check<ConfigError>(key.name != "seed", source.at(node), ": seed: expected the suite's seeds = [...] instead");
+  return key;
+}
+
+std::vector<std::int64_t> read_seeds(const Source& source) {
+  const toml::node* node = source.find("seeds");
+  if (!node)
+    return {RunConfig{}.seed};
+  std::vector<std::int64_t> seeds;
+  for (const toml::node& element : source.list(*node, "seeds")) {
+    seeds.push_back(source.integer(element, "seeds"));
+    check<ConfigError>(std::count(seeds.begin(), seeds.end(), seeds.back()) == 1, source.at(element),
+                       ": seeds: ", seeds.back(), " comes twice");
+  }
+  return seeds;
+}
+
+std::optional<Sweep> read_sweep(const Source& source, const std::vector<std::int64_t>& seeds) {
+  const Pairs pairs = source.section("sweep");
+  if (pairs.empty())
+    return {};
+  Sweep sweep;
+  sweep.by = {"accuracy", "loss"};
+  bool have_seed = false;
+  for (const auto& [name, node] : pairs) {
+    if (name == "seed") {
+      sweep.seed = source.integer(*node, "sweep.seed");
+      have_seed = true;
+      check<ConfigError>(std::count(seeds.begin(), seeds.end(), sweep.seed) == 0, source.at(*node),
+                         ": sweep.seed: expected a seed that is not reported, got ", sweep.seed);
+    } else if (name == "by") {
+      sweep.by = source.strings(*node, "sweep.by", {"accuracy", "loss"});
+    } else {
+      const Key& key = run_key(source, name, *node);
+      check<ConfigError>(sweep.key.empty(), source.at(*node), ": sweep: expected one key, got ", sweep.key, " and ",
+                         name);
+      sweep.key = key.name;
+      for (const toml::node& value : source.list(*node, "sweep." + name)) {
+        RunConfig config;
+        assign(config, key, value, source.at(value));
+        sweep.values.push_back(key_text(config, key.name));
+      }
+    }
+  }
+  const std::string at = source.at(*pairs.front().second);
+  check<ConfigError>(!sweep.key.empty(), at, ": sweep: expected a key with its values, such as lr = [1e-3, 1e-2]");
+  check<ConfigError>(have_seed, at, ": sweep: expected a seed that is not reported, such as seed = 100");
+  return sweep;
+}
+
+Fairness read_fairness(const Source& source) {
+  Fairness fairness;
+  const Pairs pairs = source.section("fairness");
+  source.check_names(pairs, {"equal", "tolerance", "except"});
+  for (const auto& [name, node] : pairs) {
+    if (name == "equal") {
+      check<ConfigError>(node->value<std::string>() == "parameters", source.at(*node),
+                         ": fairness.equal: expected \"parameters\"");
+      fairness.equal_parameters = true;
+    } else if (name == "except") {
+      fairness.except = source.strings(*node, "fairness.except", {});
+    } else {
+      const auto value = node->value<double>();
+      check<ConfigError>(value && *value >= 0 && *value < 1, source.at(*node),
+                         ": fairness.tolerance: expected a number in [0, 1)");
+      fairness.tolerance = *value;
+    }
+  }
+  return fairness;
+}
+
+/// What a cell is made of, while the axes are walked.
+struct Draft {
+  RunConfig config;
+  std::vector<std::pair<std::string, std::string>> labels;
+  std::set<std::string> own;  // keys that an axis or a case has set: [for] does not touch them
+  std::string case_name;
+};
+
+std::vector<Draft> with_cases(const Source& source, const Draft& base) {
+  const toml::node* node = source.find("cases");
+  if (!node)
+    return {base};
+  std::vector<Draft> drafts;
+  for (const toml::node& element : source.list(*node, "cases")) {
+    Draft draft = base;
+    for (const auto& [name, value] : in_order(source.table(element))) {
+      if (name == "name") {
+        check<ConfigError>(value->is_string(), source.at(*value), ": cases.name: expected a string");
+        draft.case_name = *value->value<std::string>();
+        draft.labels.emplace_back("case", draft.case_name);
+        continue;
+      }
+      const Key& key = run_key(source, name, *value);
+      assign(draft.config, key, *value, source.at(*value));
+      draft.own.emplace(key.name);
+    }
+    if (draft.case_name.empty())  // a case without a name is told apart by all it sets
+      for (const std::string& key : draft.own)
+        draft.labels.emplace_back(key, key_text(draft.config, key));
+    drafts.push_back(std::move(draft));
+  }
+  return drafts;
+}
+
+std::vector<Draft> with_axes(const Source& source, std::vector<Draft> drafts) {
+  for (const auto& [name, node] : source.section("axes")) {
+    const Key& key = run_key(source, name, *node);
+    const toml::array& values = source.list(*node, "axes." + name);
+    std::vector<Draft> product;
+    for (const Draft& draft : drafts) {
+      check<ConfigError>(!draft.own.contains(std::string(key.name)), source.at(*node), ": axes.", name,
+                         ": a case sets it too");
+      for (const toml::node& value : values) {
+        Draft next = draft;
+        assign(next.config, key, value, source.at(value));
+        next.own.emplace(key.name);
+        next.labels.emplace_back(key.name, key_text(next.config, key.name));
+        product.push_back(std::move(next));
+      }
+    }
+    drafts = std::move(product);
+  }
+  return drafts;
+}
+
+/// Applies [for.KEY.VALUE]. `must_match`: a VALUE that no cell has is an error (in quick mode cells are missing on
+/// purpose).
+void apply_conditions(const Source& source, std::vector<Draft>& drafts, bool must_match) {
+  for (const toml::table* conditions : source.tables("for")) {
+    for (const auto& [name, values] : in_order(*conditions)) {
+      const Key& key = run_key(source, name, *values);
+      for (const auto& [value, settings] : in_order(source.table(*values))) {
+        bool matched = false;
+        std::vector<std::string> present;
+        for (Draft& draft : drafts) {
+          present.push_back(key_text(draft.config, key.name));
+          if (present.back() != value)
+            continue;
+          matched = true;
+          for (const auto& [set, node] : in_order(source.table(*settings))) {
+            const Key& target = run_key(source, set, *node);
+            if (!draft.own.contains(std::string(target.name)))
+              assign(draft.config, target, *node, source.at(*node));
+          }
+        }
+        check<ConfigError>(matched || !must_match, source.at(*settings), ": for.", name, ".", value,
+                           ": expected a value that a cell has", suggestion(value, present));
+      }
+    }
+  }
+}
+
+std::string cell_id(const Draft& draft) {
+  std::string id;
+  for (const auto& [key, text] : draft.labels) {
+    if (!id.empty())
+      id += '-';
+    for (const char c : text)
+      id += std::isalnum(static_cast<unsigned char>(c)) || c == '.' ? c : '_';
+  }
+  return id.empty() ? "run" : id;
+}
+
+Suite build(const toml::table& root, std::string_view name, bool quick) {
+  const Source source(root, name, quick);
+  Suite suite;
+  suite.name = std::filesystem::path(std::string(name)).stem().string();
+  suite.quick = quick;
+  if (const toml::node* question = source.find("question")) {
+    check<ConfigError>(question->is_string(), source.at(*question), ": question: expected a string");
+    suite.question = *question->value<std::string>();
+  }
+  suite.seeds = read_seeds(source);
+  suite.sweep = read_sweep(source, suite.seeds);
+  suite.fairness = read_fairness(source);
+  const Pairs report = source.section("report");
+  source.check_names(report, {"plots"});
+  for (const auto& [key, node] : report)
+    suite.plots = source.strings(*node, "report.plots", kPlots);
+
+  Draft base;
+  for (const auto& [key, node] : source.section("base"))
+    assign(base.config, run_key(source, key, *node), *node, source.at(*node));
+  std::vector<Draft> drafts = with_axes(source, with_cases(source, base));
+  apply_conditions(source, drafts, !quick);
+  std::set<std::string> ids;
+  for (Draft& draft : drafts) {
+    Cell cell{cell_id(draft), std::move(draft.labels), std::move(draft.config)};
+    check<ConfigError>(ids.insert(cell.id).second, name, ": two cells are called '", cell.id, "'");
+    if (suite.sweep)
+      check<ConfigError>(!draft.own.contains(suite.sweep->key), name, ": sweep.", suite.sweep->key,
+                         ": it is an axis too");
+    fill_adapter_defaults(cell.config);
+    check_config(cell.config);
+    suite.cells.push_back(std::move(cell));
+  }
+  return suite;
+}
+
+}  // namespace
+
+Suite parse_suite(std::string_view text, std::string_view name, bool quick) {
+  const toml::table root = parse_toml(text, name);
+  // Both, so that an error is found whichever way the suite is run.
+  Suite full = build(root, name, /*quick=*/false), fast = build(root, name, /*quick=*/true);
+  Suite suite = std::move(quick ? fast : full);
+  suite.text = text;
+  return suite;
+}
+
+}  // namespace osteon::experiments

@@ -1,0 +1,259 @@
+#include "experiments/suite.hpp"
+
+#include <doctest/doctest.h>
+#include <fstream>
+#include <set>
+
+#include "backends/error.hpp"
+#include "experiments/embedded.hpp"
+#include "experiments/tasks/task.hpp"
+
+using namespace osteon;
+using namespace osteon::experiments;
+
+namespace {
+
+const std::string kBase = "[base]\nmodel = \"m\"\ndata = \"d\"\n";  // lines 1 to 3
+
+std::string error_of(const std::string& text) {
+  try {
+    parse_suite(kBase + text, "s.toml");
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+std::string set_error(const Suite& suite, std::string_view argument) {
+  Suite copy = suite;
+  try {
+    set_in_suite(copy, argument);
+  } catch (const ConfigError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+std::vector<std::string> ids(const auto& items) {
+  std::vector<std::string> out;
+  for (const auto& item : items)
+    out.push_back(item.id);
+  return out;
+}
+
+using Strings = std::vector<std::string>;
+
+}  // namespace
+
+TEST_CASE("axes make every combination, the first one slowest; [for] fills in what depends on a value") {
+  const Suite suite = parse_suite(kBase + R"(
+[axes]
+method = ["lora", "bone"]
+rank = [4, 8]
+[for.method.lora]
+lr = 0.5
+rank = 99
+[for.rank.8]
+steps = 7
+)",
+                                  "folder/s.toml");
+  CHECK(suite.name == "s");
+  CHECK(suite.seeds == std::vector<std::int64_t>{RunConfig{}.seed});
+  REQUIRE(ids(suite.cells) == Strings{"lora-4", "lora-8", "bone-4", "bone-8"});
+  CHECK(suite.cells[1].labels == std::vector<std::pair<std::string, std::string>>{{"method", "lora"}, {"rank", "8"}});
+  const RunConfig& lora8 = suite.cells[1].config;
+  CHECK(lora8.model == "m");
+  CHECK(lora8.lr == 0.5);
+  CHECK(lora8.rank == 8);  // the axis goes before [for]
+  CHECK(lora8.steps == 7);
+  CHECK(lora8.alpha == 16);
+  CHECK(suite.cells[2].config.lr == RunConfig{}.lr);
+  CHECK(suite.cells[2].config.steps == 0);
+}
+
+TEST_CASE("cases set several keys at once and combine with axes; their own keys go before [for]") {
+  const Suite suite = parse_suite(kBase + R"(
+[[cases]]
+name = "small one"
+method = "lora"
+rank = 2
+[[cases]]
+method = "bone"
+rank = 4
+[axes]
+lr = [0.1, 0.2]
+[for.method.lora]
+rank = 7
+steps = 3
+)",
+                                  "s.toml");
+  CHECK(ids(suite.cells) == Strings{"small_one-0.1", "small_one-0.2", "bone-4-0.1", "bone-4-0.2"});
+  CHECK(suite.cells[0].config.rank == 2);
+  CHECK(suite.cells[0].config.steps == 3);
+  CHECK(suite.cells[2].labels ==
+        std::vector<std::pair<std::string, std::string>>{{"method", "bone"}, {"rank", "4"}, {"lr", "0.1"}});
+}
+
+TEST_CASE("a suite without axes is one run for each seed") {
+  const Suite suite = parse_suite("seeds = [5, 6]\n" + kBase, "s.toml");
+  CHECK(ids(final_runs(suite, {})) == Strings{"run-seed5", "run-seed6"});
+  CHECK(sweep_runs(suite).empty());
+}
+
+TEST_CASE("sweep: its own seed and values; the picks go into the reported runs") {
+  const Suite suite = parse_suite("seeds = [1, 2]\n" + kBase + R"(
+[axes]
+method = ["lora", "bone"]
+[sweep]
+lr = [1e-3, 3e-2]
+seed = 100
+)",
+                                  "s.toml");
+  const auto sweep = sweep_runs(suite);
+  CHECK(ids(sweep) ==
+        Strings{"lora-lr0.001-seed100", "lora-lr0.03-seed100", "bone-lr0.001-seed100", "bone-lr0.03-seed100"});
+  CHECK(sweep[1].config.lr == 0.03);
+  CHECK(sweep[1].config.seed == 100);
+  CHECK(sweep[3].cell == 1);
+  CHECK(suite.sweep->by == Strings{"accuracy", "loss"});
+  const auto runs = final_runs(suite, {{"lora", "0.03"}, {"bone", "0.001"}});
+  CHECK(ids(runs) == Strings{"lora-seed1", "lora-seed2", "bone-seed1", "bone-seed2"});
+  CHECK(runs[1].config.lr == 0.03);
+  CHECK(runs[1].config.seed == 2);
+  CHECK(runs[2].config.lr == 0.001);
+  CHECK_THROWS_WITH_AS(final_runs(suite, {{"lora", "0.03"}}), "s: cell bone: expected a chosen lr, got none",
+                       ConfigError);
+}
+
+TEST_CASE("[quick] replaces what it names and nothing else") {
+  const std::string text = "seeds = [1, 2]\n" + kBase + R"(
+[axes]
+method = ["lora", "bone"]
+rank = [4, 8]
+[sweep]
+lr = [1, 2, 3]
+seed = 9
+[for.method.bone]
+steps = 5
+[quick]
+seeds = [1]
+[quick.axes]
+method = ["lora"]
+[quick.sweep]
+lr = [2]
+[quick.base]
+epochs = 4
+)";
+  const Suite full = parse_suite(text, "s.toml"), quick = parse_suite(text, "s.toml", true);
+  CHECK(full.cells.size() == 4);
+  CHECK(full.cells[0].config.epochs == 1);
+  CHECK(quick.quick);
+  CHECK(ids(quick.cells) == Strings{"lora-4", "lora-8"});
+  CHECK(quick.seeds == std::vector<std::int64_t>{1});
+  CHECK(quick.sweep->values == Strings{"2"});
+  CHECK(quick.sweep->seed == 9);
+  CHECK(quick.cells[0].config.epochs == 4);
+  CHECK(quick.text == text);
+}
+
+TEST_CASE("--set reaches every cell, but no axis and no swept key") {
+  Suite suite = parse_suite(
+      "seeds = [1]\n" + kBase + "[axes]\nmethod = [\"lora\", \"bone\"]\n[sweep]\nlr = [1]\nseed = 9\n", "s.toml");
+  set_in_suite(suite, "steps=3");
+  set_in_suite(suite, "seeds=4,5");
+  CHECK(suite.cells[1].config.steps == 3);
+  CHECK(suite.seeds == std::vector<std::int64_t>{4, 5});
+  CHECK(set_error(suite, "method=bat") == "--set method=bat: method is an axis of the suite");
+  CHECK(set_error(suite, "lr=1") == "--set lr=1: lr is swept by the suite");
+  CHECK(set_error(suite, "seed=1").find("expected seeds=") != std::string::npos);
+  CHECK(set_error(suite, "seeds=9").find("expected seeds other than the sweep's, 9") != std::string::npos);
+  CHECK(set_error(suite, "setps=1") == "--set setps=1: unknown key 'setps'; did you mean 'steps'?");
+  CHECK(set_error(suite, "steps") == "--set: expected key=value, got \"steps\"");
+}
+
+TEST_CASE("errors of suites name file, line and what was meant") {
+  CHECK(error_of("[axis]\nrank = [1]") == "s.toml:4: unknown key 'axis'; did you mean 'axes'?");
+  CHECK(error_of("[axes]\nrnak = [1]") == "s.toml:5: unknown key 'rnak'; did you mean 'rank'?");
+  CHECK(error_of("[axes]\nrank = []") == "s.toml:5: axes.rank: expected a list that is not empty");
+  CHECK(error_of("[axes]\nrank = [1,\n0]") == "s.toml:6: rank: expected an integer of at least 1, got 0");
+  CHECK(error_of("[axes]\nrank = [1, 1]") == "s.toml: two cells are called '1'");
+  CHECK(error_of("[axes]\nseed = [1]") == "s.toml:5: seed: expected the suite's seeds = [...] instead");
+  CHECK(error_of("axes = 3") == "s.toml:4: unknown key 'axes'");  // a key of [base] here
+  CHECK(error_of("[axes]\nmethod = [\"bone\"]\n[for.method.bnoe]\nrank = 1") ==
+        "s.toml:6: for.method.bnoe: expected a value that a cell has; did you mean 'bone'?");
+  CHECK(error_of("[for.method.bone]\nrank = \"x\"") == "s.toml:5: rank: expected an integer of at least 1, got \"x\"");
+  CHECK(error_of("[for.method]\nbone = 1").find("expected a table") != std::string::npos);
+  CHECK(error_of("[[cases]]\nrank = 1\n[axes]\nrank = [1]") == "s.toml:7: axes.rank: a case sets it too");
+  CHECK(error_of("[[cases]]\nname = 3") == "s.toml:5: cases.name: expected a string");
+  CHECK(error_of("[sweep]\nlr = [1]") == "s.toml:5: sweep: expected a seed that is not reported, such as seed = 100");
+  CHECK(error_of("[sweep]\nseed = 7").find("expected a key with its values") != std::string::npos);
+  CHECK(error_of("[sweep]\nseed = 42\nlr = [1]") ==
+        "s.toml:5: sweep.seed: expected a seed that is not reported, got 42");
+  CHECK(error_of("[sweep]\nseed = 7\nlr = [1]\nrank = [2]") == "s.toml:7: sweep: expected one key, got lr and rank");
+  CHECK(error_of("[sweep]\nseed = 7\nlr = [1]\nby = [\"acuracy\"]") ==
+        "s.toml:7: sweep.by: unknown 'acuracy'; did you mean 'accuracy'?");
+  CHECK(error_of("[axes]\nlr = [1]\n[sweep]\nseed = 7\nlr = [1]") == "s.toml: sweep.lr: it is an axis too");
+  CHECK(error_of("[report]\nplots = [\"los_curve\"]") ==
+        "s.toml:5: report.plots: unknown 'los_curve'; did you mean 'loss_curve'?");
+  CHECK(error_of("[fairness]\nequal = \"time\"") == "s.toml:5: fairness.equal: expected \"parameters\"");
+  CHECK(error_of("[fairness]\ntolerance = 2").find("expected a number in [0, 1)") != std::string::npos);
+  CHECK(error_of("[fairness]\ntolerence = 0").find("did you mean 'tolerance'?") != std::string::npos);
+  CHECK(error_of("[quick.axes]\nrnak = [1]") == "s.toml:5: unknown key 'rnak'; did you mean 'rank'?");
+  CHECK(error_of("[axes]\nrank = [1").find("s.toml:5:") == 0);
+  CHECK_THROWS_WITH_AS(parse_suite("seeds = [1, 1]", "s.toml"), "s.toml:1: seeds: 1 comes twice", ConfigError);
+  CHECK_THROWS_WITH_AS(parse_suite("seeds = 1", "s.toml"), "s.toml:1: seeds: expected a list that is not empty",
+                       ConfigError);
+  CHECK_THROWS_WITH_AS(parse_suite("seeds = [-1]", "s.toml"), doctest::Contains("expected an integer of at least 0"),
+                       ConfigError);
+  CHECK_THROWS_WITH_AS(parse_suite("question = 1", "s.toml"), "s.toml:1: question: expected a string", ConfigError);
+  CHECK_THROWS_WITH_AS(parse_suite("[axes]\nrank = [1]", "s.toml"), doctest::Contains("model: expected"), ConfigError);
+  CHECK_THROWS_AS(load_suite("no/such.toml"), FileError);
+}
+
+TEST_CASE("a suite is read from a file") {
+  const auto file = std::filesystem::temp_directory_path() / "osteon_suite_test.toml";
+  std::ofstream(file) << kBase;
+  CHECK(load_suite(file).name == "osteon_suite_test");
+  std::filesystem::remove(file);
+}
+
+TEST_CASE("the embedded suites") {
+  CHECK(embedded_suite_names() == Strings{"quickstart"});
+  CHECK_THROWS_WITH_AS(embedded_suite("quikstart"), "unknown suite 'quikstart'; did you mean 'quickstart'?",
+                       ConfigError);
+  const Suite suite = embedded_suite("quickstart"), quick = embedded_suite("quickstart", true);
+  CHECK(suite.cells.size() == 15);
+  CHECK(sweep_runs(suite).size() == 60);
+  CHECK(quick.cells.size() == 5);
+  CHECK(sweep_runs(quick).size() == 10);
+  std::map<std::string, std::string> chosen;
+  for (const Cell& cell : suite.cells) {
+    CAPTURE(cell.id);
+    chosen[cell.id] = "0.001";
+    const RunConfig& config = cell.config;
+    CHECK(config.steps == make_task(config.data)->steps());
+    CHECK(config.batch_size == 32);
+    CHECK(config.accumulate == 1);
+    if (config.method == "lora" || config.method == "pissa") {
+      CHECK(config.rank == 4);
+      CHECK(config.alpha == (config.method == "lora" ? 8 : 4));
+    }
+    if (config.method == "bone" || config.method == "bat")
+      CHECK(config.rank == 8);
+  }
+  CHECK(final_runs(suite, chosen).size() == 45);
+  CHECK(suite.fairness.equal_parameters);
+}
+
+TEST_CASE("the embedded recipe of the tiny base is a configuration of the mixture") {
+  for (const EmbeddedFile& file : embedded_files()) {
+    if (!file.name.starts_with("runs/"))
+      continue;
+    CAPTURE(file.name);
+    RunConfig config;
+    read_config_text(file.text, file.name, config);
+    CHECK_NOTHROW(check_config(config));
+    CHECK(is_task(config.data));
+    CHECK(config.method == "full");
+  }
+}
