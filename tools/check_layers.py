@@ -26,8 +26,8 @@ def fault(path, quote, included):
     if target in LAYERS:
         if layer in LAYERS and LAYERS.index(target) > LAYERS.index(layer):
             return f"{layer} must not include {target}, which is a layer above it"
-        if layer != "backends" and included.startswith(("backends/cpu/", "backends/cuda/")):
-            return "only backends may include the parts of one device: include backends/kernels/"
+        if layer in LAYERS[1:] and included.startswith(("backends/cpu/", "backends/cuda/")):
+            return "of product code only backends may include the parts of one device"
     elif target in OUTSIDE:
         if layer in LAYERS:
             return f"{layer} is product code and must not include {target}"

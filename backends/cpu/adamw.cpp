@@ -6,7 +6,6 @@
 #include "backends/cpu/parallel.hpp"
 #include "backends/cpu/simd.hpp"
 
-
 namespace osteon::kernels {
 namespace {
 

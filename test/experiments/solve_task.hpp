@@ -1,8 +1,8 @@
 #pragma once
 
 #include <algorithm>
-#include <map>
 #include <doctest/doctest.h>
+#include <map>
 #include <regex>
 #include <set>
 #include <string>

@@ -5,7 +5,7 @@
 
 #include "backends/error.hpp"
 #include "experiments/tasks/task.hpp"
-#include "solve_task.hpp"
+#include "test/experiments/solve_task.hpp"
 
 using namespace osteon;
 using namespace osteon::experiments;

@@ -64,6 +64,8 @@ class CheckLayers(unittest.TestCase):
 
     def test_one_device_stays_inside_backends(self):
         self.assert_fault("autograd/a.cpp", '#include "backends/cpu/gemm.hpp"\n', "only backends")
+        result = self.run_on({"test/backends/simd_test.cpp": '#include "backends/cpu/simd.hpp"\n'})
+        self.assertEqual(result.returncode, 0, result.stderr)   # tests may look inside
 
     def test_a_tree_without_sources_is_an_error(self):
         result = self.run_on({"README.md": "nothing\n"})
