@@ -37,4 +37,16 @@ class SavedAudit {
   SavedAudit* outer_;
 };
 
+/// While one lives, nothing is listed: a backward that runs a region again keeps nothing beyond itself.
+class AuditPause {
+ public:
+  AuditPause();
+  ~AuditPause();
+  AuditPause(const AuditPause&) = delete;
+  AuditPause& operator=(const AuditPause&) = delete;
+
+ private:
+  SavedAudit* paused_;
+};
+
 }  // namespace osteon

@@ -46,6 +46,7 @@ void Tensor::backward(const Tensor& dy) const {
         ", got ", dy.shape(), " ", dy.dtype());
   const NoGrad no_grad;
   Frontier frontier;
+  watch(state_->producer->op, "gradient given to backward", dy);
   state_->gradient = dy;
   enqueue(frontier, state_);
   while (!frontier.empty()) {
@@ -56,12 +57,14 @@ void Tensor::backward(const Tensor& dy) const {
     state->released = true;
     state->queued = false;
     const Tensor gradient = std::exchange(state->gradient, {});
-    watch(node->op, "backward", gradient);
     Grads grads(node->inputs);
     node->backward(gradient, grads);
     grads.finish();
-    for (const auto& input : node->inputs)
-      enqueue(frontier, input);
+    for (std::size_t i = 0; i < node->inputs.size(); ++i)
+      if (grads.wanted(i)) {
+        watch(node->op, "backward", node->inputs[i]->gradient);
+        enqueue(frontier, node->inputs[i]);
+      }
   }
 }
 

@@ -15,6 +15,7 @@ thread_local SavedAudit* active_audit = nullptr;
 thread_local std::vector<std::pair<std::string, Tensor>> saved_since_last_record;
 thread_local bool watching = false;
 thread_local std::uint64_t next_sequence = 0;
+thread_local FirstRun* first_run = nullptr;
 
 bool is_leaf(const GradState& state) { return !state.intermediate; }
 
@@ -23,8 +24,16 @@ Tensor new_gradient(const GradState& state) {
                         : empty(state.shape, state.dtype, state.device);
 }
 
-void add_into(const Tensor& y, const Tensor& x) {
-  on_device(x.device(), [&](auto dev) { kernels::scale(dev, x.view(), 1.0, {y.mut(), true}); });
+/// Where the next part of a gradient goes: over what is there, or into a fresh buffer.
+Sink sink_of(GradState& state) {
+  const bool add = state.gradient.defined();
+  if (!add) {
+    state.gradient = new_gradient(state);
+  } else if (!is_leaf(state) && !state.gradient.storage().unique()) {
+    // The buffer was passed on by handle and somebody else still reads it.
+    state.gradient = converted(state.gradient, state.gradient.dtype());
+  }
+  return {state.gradient.mut(), add};
 }
 
 }  // namespace
@@ -50,6 +59,9 @@ void audit_recorded(std::string_view op) {
   }
   saved_since_last_record.clear();
 }
+
+AuditPause::AuditPause() : paused_(active_audit) { active_audit = nullptr; }
+AuditPause::~AuditPause() { active_audit = paused_; }
 
 SavedAudit::SavedAudit() : outer_(active_audit) { active_audit = this; }
 SavedAudit::~SavedAudit() {
@@ -87,7 +99,7 @@ Tensor record_always(std::string_view op, const Tensor& y, std::initializer_list
   audit_recorded(op);
   auto node = std::make_shared<Node>(Node{op, ++next_sequence, {}, std::move(backward)});
   for (const Tensor& input : inputs)
-    node->inputs.push_back(input.grad_state());
+    node->inputs.push_back(input.requires_grad() ? input.grad_state() : nullptr);  // as it is now: it decided the saves
   auto state = std::make_shared<GradState>();
   state->requires_grad = true;
   state->intermediate = true;
@@ -103,6 +115,8 @@ Tensor record(std::string_view op, const Tensor& y, std::initializer_list<Tensor
     return record_always(op, y, inputs, std::move(backward));
   watch(op, "forward", y);
   saved_since_last_record.clear();
+  if (!grad_enabled() && std::any_of(inputs.begin(), inputs.end(), [](const Tensor& x) { return x.requires_grad(); }))
+    FirstRun::note_unrecorded();
   return y;
 }
 
@@ -114,18 +128,19 @@ Sink Grads::operator[](std::size_t i) {
   GradState& state = *inputs_[i];
   if (std::find(handed_out_.begin(), handed_out_.end(), &state) != handed_out_.end()) {
     // The op took the same tensor twice: a kernel must not get one buffer as two outputs.
-    repeated_.emplace_back(i, new_gradient(state));
-    return {repeated_.back().second.mut(), false};
+    apart_.emplace_back(i, new_gradient(state));
+    return {apart_.back().second.mut(), false};
   }
   handed_out_.push_back(&state);
-  const bool add = state.gradient.defined();
-  if (!add) {
-    state.gradient = new_gradient(state);
-  } else if (!is_leaf(state) && !state.gradient.storage().unique()) {
-    // The buffer was passed on by handle and somebody else still reads it.
-    state.gradient = converted(state.gradient, state.gradient.dtype());
-  }
-  return {state.gradient.mut(), add};
+  return sink_of(state);
+}
+
+Sink Grads::narrow(std::size_t i) {
+  if (!wanted(i) || !is_leaf(*inputs_[i]) || inputs_[i]->dtype == accumulator(inputs_[i]->dtype))
+    return (*this)[i];
+  const GradState& state = *inputs_[i];
+  apart_.emplace_back(i, empty(state.shape, state.dtype, state.device, Category::workspace));
+  return {apart_.back().second.mut(), false};
 }
 
 void Grads::pass(std::size_t i, const Tensor& dy) {
@@ -142,11 +157,33 @@ void Grads::pass(std::size_t i, const Tensor& dy) {
 }
 
 void Grads::finish() {
-  for (auto& [i, gradient] : repeated_) {
-    GradState& state = *inputs_[i];
-    if (!is_leaf(state) && !state.gradient.storage().unique())
-      state.gradient = converted(state.gradient, state.gradient.dtype());
-    add_into(state.gradient, gradient);
+  for (const auto& [i, gradient] : apart_) {
+    const Sink sink = sink_of(*inputs_[i]);
+    on_device(gradient.device(), [&](auto dev) { kernels::scale(dev, gradient.view(), 1.0, sink); });
+  }
+  apart_.clear();
+}
+
+FirstRun::FirstRun() : outer_(first_run) { first_run = this; }
+FirstRun::~FirstRun() { first_run = outer_; }
+
+void FirstRun::note_unrecorded() {
+  for (FirstRun* run = first_run; run != nullptr; run = run->outer_)
+    run->reaches_parameters_ = true;
+}
+
+bool training() { return grad_enabled() || first_run != nullptr; }
+
+GradState::~GradState() {
+  std::vector<std::shared_ptr<Node>> nodes;
+  if (producer != nullptr)
+    nodes.push_back(std::move(producer));
+  while (!nodes.empty()) {
+    const std::shared_ptr<Node> node = std::move(nodes.back());
+    nodes.pop_back();
+    for (const auto& input : node->inputs)
+      if (node.use_count() == 1 && input.use_count() == 1 && input->producer != nullptr)
+        nodes.push_back(std::move(input->producer));
   }
 }
 

@@ -38,17 +38,20 @@ class Grads {
   /// Whether somebody needs the gradient of input i.
   bool wanted(std::size_t i) const;
   /// The place for input i's gradient: the first writer gets a fresh buffer and overwrites, later ones add. Empty if
-  /// nobody wants it. Everything handed out must be written by the end of the backward.
+  /// nobody wants it. Everything handed out must be written by the end of the backward. A leaf's gradient is in the
+  /// accumulator dtype, whatever the leaf's own.
   Sink operator[](std::size_t i);
+  /// The same in input i's own dtype, for kernels that do not convert.
+  Sink narrow(std::size_t i);
   /// Hands dy on as (part of) input i's gradient, without a copy where nothing is there yet.
   void pass(std::size_t i, const Tensor& dy);
-  /// Adds the second of two gradients of an input that an op took twice.
+  /// Adds what went to places of its own: the second gradient of an input that an op took twice, narrow ones of leaves.
   void finish();
 
  private:
   const std::vector<std::shared_ptr<GradState>>& inputs_;
   std::vector<const GradState*> handed_out_;
-  std::vector<std::pair<std::size_t, Tensor>> repeated_;
+  std::vector<std::pair<std::size_t, Tensor>> apart_;
 };
 
 using Backward = std::function<void(const Tensor& dy, Grads& grad)>;
@@ -60,6 +63,25 @@ Tensor record(std::string_view op, const Tensor& y, std::initializer_list<Tensor
 
 /// The same though no input need have a gradient: for regions that reach parameters by themselves.
 Tensor record_always(std::string_view op, const Tensor& y, std::initializer_list<Tensor> inputs, Backward backward);
+
+/// The first run of a region whose backward will run it again: nothing is recorded, but it is part of a training step.
+class FirstRun {
+ public:
+  FirstRun();
+  ~FirstRun();
+  FirstRun(const FirstRun&) = delete;
+  FirstRun& operator=(const FirstRun&) = delete;
+
+  /// Whether an op would have been recorded: the region reaches a trainable parameter.
+  bool reaches_parameters() const { return reaches_parameters_; }
+  /// Told by the graph of an op that is not recorded though an input requires a gradient.
+  static void note_unrecorded();
+
+ private:
+  NoGrad no_grad_;
+  bool reaches_parameters_ = false;
+  FirstRun* outer_;
+};
 
 /// A recorded op.
 struct Node {
@@ -80,6 +102,9 @@ struct GradState {
   Device device = Device::cpu;
   std::shared_ptr<Node> producer;  ///< none for a leaf
   Tensor gradient;                 ///< of a leaf: accumulated; of an intermediate tensor: what has arrived so far
+
+  /// Unlinks a graph that was never gone back through node by node: destructors do not nest as deep as the model.
+  ~GradState();
 };
 
 }  // namespace osteon

@@ -10,17 +10,23 @@ namespace {
 thread_local bool recording = true;
 }  // namespace
 
+struct Derived {
+  std::string stamp;
+  Tensor tensor;
+};
+
 struct Tensor::Data {
   Storage storage;
   std::int64_t offset_bytes;
   Shape shape;
   DType dtype;
-  std::map<std::string, Tensor> derived;
+  std::map<std::string, Derived> derived;
+  std::uint64_t derived_from;  ///< version of the storage that `derived` belongs to: other handles may write too
   std::shared_ptr<GradState> leaf;
 };
 
 Tensor::Tensor(Storage storage, const Shape& shape, DType dtype)
-    : data_(std::make_shared<Data>(Data{std::move(storage), 0, shape, dtype, {}, {}})) {
+    : data_(std::make_shared<Data>(Data{std::move(storage), 0, shape, dtype, {}, 0, {}})) {
   check(data_->storage.bytes() >= bytes(), "tensor: expected at least ", bytes(), " bytes, got ",
         data_->storage.bytes());
 }
@@ -43,6 +49,7 @@ ConstView Tensor::view() const {
 View Tensor::mut() const {
   const ConstView read = view();
   data_->derived.clear();
+  data_->storage.touch();
   return {const_cast<void*>(read.data), read.dtype, read.shape, read.given};  // NOLINT: the storage is ours
 }
 
@@ -80,7 +87,7 @@ Tensor Tensor::detach() const { return defined() ? alias(shape()) : Tensor{}; }
 Tensor Tensor::alias(const Shape& shape) const {
   check(shape.numel() == numel(), "reshape: expected ", numel(), " elements, got ", shape);
   Tensor same;
-  same.data_ = std::make_shared<Data>(Data{data_->storage, data_->offset_bytes, shape, data_->dtype, {}, {}});
+  same.data_ = std::make_shared<Data>(Data{data_->storage, data_->offset_bytes, shape, data_->dtype, {}, 0, {}});
   return same;
 }
 
@@ -105,14 +112,24 @@ std::vector<double> Tensor::to_doubles() const {
   return values;
 }
 
-Tensor Tensor::derive(const std::string& key, const std::function<Tensor()>& make) const {
-  // A result made without recording has no node: where one is needed it is made anew.
+Tensor Tensor::derive(const std::string& key, const std::function<Tensor()>& make, const std::string& stamp) const {
+  if (data_->derived_from != data_->storage.version())
+    data_->derived.clear();
+  data_->derived_from = data_->storage.version();
+  // A result made without recording has no node, and after a backward its node is gone: then it is made anew.
   const std::string full_key = wants_grad(*this) ? key + " (recorded)" : key;
-  if (const auto found = data_->derived.find(full_key); found != data_->derived.end())
-    return found->second;
-  Tensor made = make();
-  data_->derived.emplace(full_key, made);
+  if (const auto found = data_->derived.find(full_key); found != data_->derived.end()) {
+    const auto& [made_for, tensor] = found->second;
+    if (made_for == stamp && (tensor.grad_state() == nullptr || !tensor.grad_state()->released))
+      return tensor;
+  }
+  const Tensor made = make();
+  data_->derived[full_key] = {stamp, made};
   return made;
+}
+
+std::ostream& operator<<(std::ostream& out, const Tensor& x) {
+  return x.defined() ? out << x.dtype() << ' ' << x.shape() : out << "nothing";
 }
 
 Tensor record_output(Tensor y, std::shared_ptr<GradState> state) {

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <ostream>
 #include <span>
 #include <string>
 #include <string_view>
@@ -31,7 +32,7 @@ class Tensor {
   const Storage& storage() const;
 
   ConstView view() const;
-  /// Writable elements. Forgets what was derived from them.
+  /// Writable elements. Forgets what was derived from them, through whatever handle.
   View mut() const;
 
   bool requires_grad() const;
@@ -63,7 +64,8 @@ class Tensor {
 
   /// A result that depends on this tensor's elements alone, made on first use and kept until they change or this
   /// tensor's last handle goes: the q, k and v projections share one block sum, and its one node in the graph.
-  Tensor derive(const std::string& key, const std::function<Tensor()>& make) const;
+  /// `stamp` names the state of anything else the result depends on: it is made anew when the stamp changes.
+  Tensor derive(const std::string& key, const std::function<Tensor()>& make, const std::string& stamp = {}) const;
 
   /// This tensor's place in the graph, null if it has none.
   const std::shared_ptr<GradState>& grad_state() const;
@@ -74,6 +76,9 @@ class Tensor {
   std::shared_ptr<Data> data_;
   std::shared_ptr<GradState> state_;  ///< of an op's result; a leaf's is shared by all its handles, in data_
 };
+
+/// "f32 [2, 3]", or "nothing" if undefined: for messages.
+std::ostream& operator<<(std::ostream& out, const Tensor& x);
 
 using NamedTensor = std::pair<std::string, Tensor>;
 using NamedTensors = std::vector<NamedTensor>;
@@ -115,6 +120,10 @@ class EnableGrad {
 };
 
 bool grad_enabled();
+
+/// Whether what runs now is part of a training step, so that dropout drops: recording is on, or this is the first run
+/// of a checkpointed region, which records nothing.
+bool training();
 
 /// True if an op on x must be recorded for x's sake.
 bool wants_grad(const Tensor& x);

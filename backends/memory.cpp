@@ -1,6 +1,7 @@
 #include "backends/memory.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <map>
 #include <mutex>
@@ -150,11 +151,19 @@ MemoryReport memory_report(Device device) { return Allocator::of(device).report(
 void reset_memory_peak(Device device) { Allocator::of(device).reset_peak(); }
 void release_idle_memory(Device device) { Allocator::of(device).release_idle(); }
 
+namespace {
+std::uint64_t next_version() {
+  static std::atomic<std::uint64_t> version = 0;
+  return version.fetch_add(1, std::memory_order_relaxed);
+}
+}  // namespace
+
 struct Storage::Block {
   std::byte* data;
   std::int64_t bytes;
   Device device;
   Category category;
+  std::uint64_t version = next_version();
 
   Block(std::int64_t size, Device where, Category what)
       : data(Allocator::of(where).allocate(size, what)), bytes(size), device(where), category(what) {}
@@ -170,6 +179,8 @@ std::byte* Storage::data() const { return block_->data; }
 std::int64_t Storage::bytes() const { return block_->bytes; }
 Device Storage::device() const { return block_->device; }
 Category Storage::category() const { return block_->category; }
+std::uint64_t Storage::version() const { return block_->version; }
+void Storage::touch() { block_->version = next_version(); }
 
 void Storage::set_category(Category category) {
   if (category == block_->category)

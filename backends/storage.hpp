@@ -25,6 +25,10 @@ class Storage {
   void set_category(Category category);
   /// True if this is the only handle.
   bool unique() const { return block_.use_count() == 1; }
+  /// Names the content: no two writes, of whatever block, leave the same number.
+  std::uint64_t version() const;
+  /// Announces a write: a new version.
+  void touch();
   /// Same block: the identity by which the audit counts a storage once.
   const void* id() const { return block_.get(); }
 

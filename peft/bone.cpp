@@ -29,7 +29,7 @@ class Bone final : public Adapter {
   }
 
   Tensor forward(const Tensor& x, const nn::Linear& base) const override {
-    const bool drop = dropout_ > 0.0 && grad_enabled();
+    const bool drop = dropout_ > 0.0 && training();
     const Tensor s = block_sum(drop ? dropout(x, dropout_, next_random_key()) : x, block_.dim(0));
     return linear_plus(x, base.weight, base.bias, s, block_, RightFactor::rank_by_out, 1.0);
   }

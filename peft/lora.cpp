@@ -38,7 +38,7 @@ Lora::Lora(const AdapterSite& site, double scaling)
 }
 
 Tensor Lora::forward(const Tensor& x, const nn::Linear& base) const {
-  const bool drop = dropout_ > 0.0 && grad_enabled();
+  const bool drop = dropout_ > 0.0 && training();
   const Tensor h = drop ? dropout_linear(x, a_, dropout_, next_random_key()) : linear(x, a_);
   return linear_plus(x, base.weight, base.bias, h, b_, RightFactor::out_by_rank, scaling_);
 }

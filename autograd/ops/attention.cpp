@@ -11,10 +11,11 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor
       k.shape().rank() == 4 && k.dim(0) == q.dim(0) && k.dim(3) == q.dim(3) && k.dim(2) > 0 && q.dim(2) % k.dim(2) == 0,
       "attention: k: expected [", q.dim(0), ", keys, a divisor of ", q.dim(2), ", ", q.dim(3), "], got ", k.shape());
   check(v.shape() == k.shape(), "attention: v: expected ", k.shape(), ", got ", v.shape());
-  check(q.dtype() == k.dtype() && q.dtype() == v.dtype(), "attention: expected one dtype, got ", q.dtype(), ", ",
-        k.dtype(), ", ", v.dtype());
+  check(q.dtype() == k.dtype() && q.dtype() == v.dtype(), "attention: k, v: expected the dtype of q, got ", q.dtype(),
+        ", ", k.dtype(), ", ", v.dtype());
   const Shape range_shape = {q.dim(0), q.dim(1), 2};
-  check(!key_range.defined() || key_range.shape() == range_shape, "attention: key_range: expected ", range_shape);
+  check(!key_range.defined() || (key_range.shape() == range_shape && key_range.dtype() == DType::i32),
+        "attention: key_range: expected i32 ", range_shape, ", got ", key_range);
   check(key_range.defined() || k.dim(1) >= q.dim(1), "attention: keys: expected at least ", q.dim(1), ", got ",
         k.dim(1));
 
@@ -30,7 +31,8 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor
                   const Tensor workspace = empty({bytes}, DType::u8, dy.device(), Category::workspace);
                   on_device(dy.device(), [&](auto dev) {
                     kernels::attention_backward(dev, dy.view(), sq.view(), sk.view(), sv.view(), so.view(), slse.view(),
-                                                range.view(), scale, grad[0], grad[1], grad[2], workspace.mut());
+                                                range.view(), scale, grad.narrow(0), grad.narrow(1), grad.narrow(2),
+                                                workspace.mut());
                   });
                 });
 }

@@ -44,14 +44,17 @@ Tensor columns(const Tensor& dy, Slab slab) {
 }  // namespace
 
 Tensor bat_linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& blocks) {
+  check(x.shape().rank() >= 1, "bat_linear: x: expected [..., in_features], got a scalar");
   check(weight.shape().rank() == 2 && weight.dim(1) == x.dim(-1), "bat_linear: weight: expected [out, ", x.dim(-1),
         "], got ", weight.shape());
   check(blocks.shape().rank() == 3, "bat_linear: blocks: expected [out / rank, rank, rank], got ", blocks.shape());
   const std::int64_t out = weight.dim(0), in = weight.dim(1), rank = blocks.dim(2);
-  check(rank >= 1 && out % rank == 0 && in % rank == 0 && blocks.shape() == Shape{out / rank, rank, rank},
+  check(rank >= 1 && out >= 1 && out % rank == 0 && in % rank == 0 && blocks.shape() == Shape{out / rank, rank, rank},
         "bat_linear: blocks: expected [out / rank, rank, rank] with in ", in, " and out ", out,
         " multiples of rank, got ", blocks.shape());
   check(weight.dtype() == x.dtype(), "bat_linear: weight: expected ", x.dtype(), ", got ", weight.dtype());
+  check(!wants_grad(weight), "bat_linear: weight: expected a frozen base weight, got a trainable one");
+  check(!bias.defined() || bias.shape() == Shape{out}, "bat_linear: bias: expected [", out, "], got ", bias);
 
   const Tensor w = weight.detach(), b = blocks.detach();
   const Tensor y = empty(x.shape().with_last(out), x.dtype(), x.device());
@@ -80,50 +83,53 @@ Tensor bat_linear(const Tensor& x, const Tensor& weight, const Tensor& bias, con
   if (bias.defined())
     on_device(x.device(), [&](auto dev) { kernels::add_bias(dev, y.mut(), bias.view()); });
 
-  const bool keep_x = wants_grad(blocks) || wants_grad(weight);
-  return record(
-      "bat_linear", y, {x, weight, bias, blocks},
-      [sx = save_if(keep_x, "x", x), w, b, rank](const Tensor& dy, Grads& grad) {
-        check<ConfigError>(!grad.wanted(1), "bat_linear: the base weight must be frozen");
-        const std::int64_t d = w.dim(0), k = w.dim(1);
-        const DType wide = accumulator(dy.dtype());
-        const std::vector<Slab> parts = slabs(d, rank);
-        const std::int64_t rows = parts[0].end;
-        const Sink dx = grad[0], db = grad[3];
-        const Tensor adapted = workspace({rows, k}, dy.dtype(), dy.device());
-        const Tensor dadapted = db ? workspace({rows, k}, wide, dy.device()) : Tensor{};
-        // Sums over slabs are kept wide: a bf16 dx would be rounded once a slab.
-        const bool direct = !dx || dx.view.dtype == wide || parts.size() == 1;
-        const Tensor dx_wide = direct ? Tensor{} : workspace(dx.view.shape, wide, dy.device());
-        bool dx_add = direct && dx.add;
-        for (const Slab slab : parts) {
-          const std::int64_t count = slab.end - slab.begin;
-          const Tensor g = columns(dy, slab);
-          on_device(dy.device(), [&](auto dev) {
-            const ConstView w_slab = w.view().slice_rows(slab.begin, slab.end);
-            const ConstView b_slab = b.slice(slab.begin / rank, slab.end / rank).view();
-            if (dx) {
-              const View p = adapted.mut().slice_rows(0, count);
-              kernels::bat_weight(dev, w_slab, b_slab, p);
-              kernels::gemm(dev, g.view(), p, direct ? dx.view : dx_wide.mut(), {.add = dx_add});
-              dx_add = true;
-            }
-            if (db) {
-              const View q = dadapted.mut().slice_rows(0, count);
-              kernels::gemm_tokens(dev, g.view(), sx.view(), {q, false});
-              const std::int64_t first = slab.begin / rank, last = slab.end / rank;
-              const View db_slab = db.view.reshape({d / rank, rank * rank}).slice_rows(first, last);
-              kernels::bat_block_gradient(dev, w_slab, q, {db_slab.reshape({last - first, rank, rank}), db.add});
-            }
-          });
-        }
-        on_device(dy.device(), [&](auto dev) {
-          if (dx && !direct)
-            kernels::scale(dev, dx_wide.view(), 1.0, dx);
-          if (const Sink dbias = grad[2])
-            kernels::column_sum(dev, dy.view(), dbias);
-        });
-      });
+  return record("bat_linear", y, {x, bias, blocks},
+                [sx = save_if(wants_grad(blocks), "x", x), w, b, rank](const Tensor& dy, Grads& grad) {
+                  const std::int64_t d = w.dim(0), k = w.dim(1);
+                  // dB is summed sequence by sequence, so that it does not depend on how a batch is split.
+                  const std::int64_t tokens = dy.shape().rows(), seq_len = dy.shape().rank() >= 2 ? dy.dim(-2) : 1;
+                  const DType wide = accumulator(dy.dtype());
+                  const std::vector<Slab> parts = slabs(d, rank);
+                  const std::int64_t rows = parts[0].end;
+                  const Sink dx = grad[0], db = grad[2];
+                  const Tensor adapted = workspace({rows, k}, dy.dtype(), dy.device());
+                  const Tensor dadapted = db ? workspace({rows, k}, wide, dy.device()) : Tensor{};
+                  // Sums over slabs are kept wide: a bf16 dx would be rounded once a slab.
+                  const bool direct = !dx || dx.view.dtype == wide || parts.size() == 1;
+                  const Tensor dx_wide = direct ? Tensor{} : workspace(dx.view.shape, wide, dy.device());
+                  bool dx_add = direct && dx.add;
+                  for (const Slab slab : parts) {
+                    const std::int64_t count = slab.end - slab.begin;
+                    const Tensor g = columns(dy, slab);
+                    on_device(dy.device(), [&](auto dev) {
+                      const ConstView w_slab = w.view().slice_rows(slab.begin, slab.end);
+                      const ConstView b_slab = b.slice(slab.begin / rank, slab.end / rank).view();
+                      if (dx) {
+                        const View p = adapted.mut().slice_rows(0, count);
+                        kernels::bat_weight(dev, w_slab, b_slab, p);
+                        kernels::gemm(dev, g.view(), p, direct ? dx.view : dx_wide.mut(), {.add = dx_add});
+                        dx_add = true;
+                      }
+                      if (db) {
+                        const View q = dadapted.mut().slice_rows(0, count);
+                        const std::int64_t first = slab.begin / rank, last = slab.end / rank;
+                        const View db_slab = db.view.reshape({d / rank, rank * rank}).slice_rows(first, last);
+                        for (std::int64_t t = 0; t < tokens; t += seq_len) {
+                          kernels::gemm_tokens(dev, g.view().slice_rows(t, t + seq_len),
+                                               sx.view().slice_rows(t, t + seq_len), {q, false});
+                          kernels::bat_block_gradient(dev, w_slab, q,
+                                                      {db_slab.reshape({last - first, rank, rank}), db.add || t > 0});
+                        }
+                      }
+                    });
+                  }
+                  on_device(dy.device(), [&](auto dev) {
+                    if (dx && !direct)
+                      kernels::scale(dev, dx_wide.view(), 1.0, dx);
+                    if (const Sink dbias = grad[1])
+                      kernels::column_sum(dev, dy.view(), dbias);
+                  });
+                });
 }
 
 }  // namespace osteon

@@ -97,6 +97,7 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& targets, double normali
 }
 
 Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor& targets, double normalizer) {
+  check(x.shape().rank() >= 1, "linear_cross_entropy: x: expected [..., in_features], got a scalar");
   check(weight.shape().rank() == 2 && weight.dim(1) == x.dim(-1),
         "linear_cross_entropy: weight: expected [vocab_size, ", x.dim(-1), "], got ", weight.shape());
   check_targets("linear_cross_entropy", x.shape().leading(), targets, normalizer);

@@ -23,12 +23,13 @@ Tensor dropout(const Tensor& x, double p, RandomKey key) {
   check_probability("dropout", p);
   const Tensor y = dropped(x.view(), x.device(), p, key, Category::activation);
   return record("dropout", y, {x}, [p, key](const Tensor& dy, Grads& grad) {
-    on_device(dy.device(), [&](auto dev) { kernels::dropout(dev, dy.view(), p, key, grad[0]); });
+    on_device(dy.device(), [&](auto dev) { kernels::dropout(dev, dy.view(), p, key, grad.narrow(0)); });
   });
 }
 
 Tensor dropout_linear(const Tensor& x, const Tensor& weight, double p, RandomKey key) {
   check_probability("dropout_linear", p);
+  check(x.shape().rank() >= 1, "dropout_linear: x: expected [..., in_features], got a scalar");
   check(weight.shape().rank() == 2 && weight.dim(1) == x.dim(-1), "dropout_linear: weight: expected [out, ", x.dim(-1),
         "], got ", weight.shape());
   const Tensor w = compute_copy(weight, x.dtype());
@@ -44,7 +45,7 @@ Tensor dropout_linear(const Tensor& x, const Tensor& weight, double p, RandomKey
                     const Tensor xd = dropped(sx.view(), dy.device(), p, key, Category::workspace);
                     on_device(dy.device(), [&](auto dev) { kernels::gemm_tokens(dev, dy.view(), xd.view(), dw); });
                   }
-                  if (const Sink dx = grad[0]) {
+                  if (const Sink dx = grad.narrow(0)) {
                     const Tensor dxd =
                         empty(dy.shape().with_last(w.dim(1)), dy.dtype(), dy.device(), Category::workspace);
                     on_device(dy.device(), [&](auto dev) {

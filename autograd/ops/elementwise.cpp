@@ -32,9 +32,9 @@ Tensor mul(const Tensor& a, const Tensor& b) {
       "mul", y, {a, b},
       [sa = save_if(wants_grad(b), "a", a), sb = save_if(wants_grad(a), "b", b)](const Tensor& dy, Grads& grad) {
         on_device(dy.device(), [&](auto dev) {
-          if (const Sink da = grad[0])
+          if (const Sink da = grad.narrow(0))
             kernels::mul(dev, dy.view(), sb.view(), da);
-          if (const Sink db = grad[1])
+          if (const Sink db = grad.narrow(1))
             kernels::mul(dev, dy.view(), sa.view(), db);
         });
       });
@@ -49,6 +49,7 @@ Tensor scale(const Tensor& x, double factor) {
 }
 
 Tensor scale_columns(const Tensor& x, const Tensor& factors) {
+  check(x.shape().rank() >= 1, "scale_columns: x: expected [..., d], got a scalar");
   check(factors.shape() == Shape{x.dim(-1)}, "scale_columns: factors: expected ", Shape{x.dim(-1)}, ", got ",
         factors.shape());
   const Tensor y = empty_like(x);
@@ -57,7 +58,7 @@ Tensor scale_columns(const Tensor& x, const Tensor& factors) {
                 [sx = save_if(wants_grad(factors), "x", x), sf = save_if(wants_grad(x), "factors", factors)](
                     const Tensor& dy, Grads& grad) {
                   on_device(dy.device(), [&](auto dev) {
-                    if (const Sink dx = grad[0])
+                    if (const Sink dx = grad.narrow(0))
                       kernels::scale_columns(dev, dy.view(), sf.view(), {}, dx);
                     if (const Sink df = grad[1])
                       kernels::column_dot(dev, dy.view(), sx.view(), df);
@@ -70,7 +71,7 @@ Tensor reshape(const Tensor& x, const Shape& shape) {
 }
 
 Tensor cast(const Tensor& x, DType dtype) {
-  check(is_floating(dtype), "cast: expected a floating dtype, got ", dtype);
+  check(is_floating(dtype), "cast: dtype: expected a floating dtype, got ", dtype);
   return record("cast", converted(x, dtype), {x}, [](const Tensor& dy, Grads& grad) {
     on_device(dy.device(), [&](auto dev) { kernels::scale(dev, dy.view(), 1.0, grad[0]); });
   });

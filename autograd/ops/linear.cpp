@@ -12,7 +12,8 @@ BaseLinear::BaseLinear(const char* op, const Tensor& x, const Tensor& weight, co
   check(x.shape().rank() >= 1, op, ": x: expected [..., in_features], got a scalar");
   check(weight.shape().rank() == 2 && weight.dim(1) == x.dim(-1), op, ": weight: expected [out, ", x.dim(-1), "], got ",
         weight.shape());
-  check(!bias.defined() || bias.shape() == Shape{weight.dim(0)}, op, ": bias: expected ", Shape{weight.dim(0)});
+  check(!bias.defined() || bias.shape() == Shape{weight.dim(0)}, op, ": bias: expected [", weight.dim(0), "], got ",
+        bias);
   x_ = save_if(wants_grad(weight), "x", x);
   weight_ = compute_copy(weight, x.dtype());
   bias_ = bias.detach();

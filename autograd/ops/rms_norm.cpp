@@ -13,7 +13,8 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
   return record("rms_norm", y, {x, weight},
                 [sx = save("x", x), w = weight.detach(), srstd = save("rstd", rstd)](const Tensor& dy, Grads& grad) {
                   on_device(dy.device(), [&](auto dev) {
-                    kernels::rms_norm_backward(dev, dy.view(), sx.view(), w.view(), srstd.view(), grad[0], grad[1]);
+                    kernels::rms_norm_backward(dev, dy.view(), sx.view(), w.view(), srstd.view(), grad.narrow(0),
+                                               grad[1]);
                   });
                 });
 }

@@ -82,11 +82,10 @@ void gemm(Cpu, ConstView a, ConstView b, View c, GemmOptions options) {
 
 void gemm_tokens(Cpu, ConstView g, ConstView x, Sink out, double alpha) {
   check_dtypes("gemm_tokens", g, x, out.view);
-  check(g.shape.rank() >= 2 && x.shape.rank() >= 2, "gemm_tokens: expected [..., seq_len, features], got ", g.shape,
+  const auto tokens_of = [](const ConstView& view) { return view.shape.rank() >= 2 ? view.dim(-2) : Index{1}; };
+  const Index d = g.cols(), k = x.cols(), seq_len = tokens_of(g);
+  check(tokens_of(x) == seq_len && x.rows() == g.rows(), "gemm_tokens: expected the same tokens, got ", g.shape,
         " and ", x.shape);
-  const Index d = g.cols(), k = x.cols(), seq_len = g.dim(-2);
-  check(x.dim(-2) == seq_len && x.rows() == g.rows(), "gemm_tokens: expected the same tokens, got ", g.shape, " and ",
-        x.shape);
   check(out.view.rows() == d && out.view.cols() == k, "gemm_tokens: out: expected ", Shape{d, k}, ", got ",
         out.view.shape);
   if (d == 0 || k == 0)

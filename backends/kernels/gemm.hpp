@@ -18,8 +18,8 @@ struct GemmOptions {
 void gemm(Cpu, ConstView a, ConstView b, View c, GemmOptions options = {});
 
 /// The sum over tokens that weight gradients are: out [d, k] (+)= alpha sum_t g[t]^T x[t], for g [..., seq_len, d] and
-/// x [..., seq_len, k]. Summed sequence by sequence in fixed blocks of at most 1024 tokens, in order, onto the sink:
-/// bit-equal for any number of threads and any split of a batch along sequences.
+/// x [..., seq_len, k]; vectors are one token. Summed sequence by sequence in fixed blocks of at most 1024 tokens, in
+/// order, onto the sink: bit-equal for any number of threads and any split of a batch along sequences.
 /// Dtypes as in gemm; the sink may be f32 (f64) whatever g and x are.
 void gemm_tokens(Cpu, ConstView g, ConstView x, Sink out, double alpha = 1.0);
 
