@@ -29,7 +29,7 @@ class Dora final : public Lora {
 
   Tensor forward(const Tensor& x, const nn::Linear& base) const override {
     const Tensor squares = base_norm_squared(base);
-    if (dropout_ == 0.0 || !grad_enabled())
+    if (dropout_ == 0.0 || !training())
       return dora_linear(x, base.weight, base.bias, a_, b_, magnitude_, squares, scaling_);
     const Tensor xd = dropout(x, dropout_, next_random_key());
     const Tensor ratio = dora_ratio(magnitude_, dora_row_norm(base.weight, a_, b_, squares, scaling_));

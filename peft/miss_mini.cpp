@@ -21,7 +21,7 @@ class MissMini final : public Adapter {
   }
 
   Tensor forward(const Tensor& x, const nn::Linear& base) const override {
-    const bool drop = dropout_ > 0.0 && grad_enabled();
+    const bool drop = dropout_ > 0.0 && training();
     const Tensor s = block_sum(drop ? dropout(x, dropout_, next_random_key()) : x, block_.dim(0));
     return add(base.base(x), block_tile(matmul(s, block_), base.out_features()));
   }

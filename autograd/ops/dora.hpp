@@ -5,7 +5,7 @@
 namespace osteon {
 
 /// c [out]: the norm of each row of weight + scaling lora_b lora_a, from Gram terms, so that the sum is never formed.
-/// A constant to the graph; kept on lora_b until that changes.
+/// A constant to the graph; kept on lora_b until an operand changes.
 Tensor dora_row_norm(const Tensor& weight, const Tensor& lora_a, const Tensor& lora_b, const Tensor& base_norm_squared,
                      double scaling);
 

@@ -1,3 +1,5 @@
+#include <ios>
+
 #include "autograd/compute_copy.hpp"
 #include "autograd/ops.hpp"
 #include "autograd/ops/dora.hpp"
@@ -9,37 +11,46 @@
 
 namespace osteon {
 
+namespace {
+
+/// x itself in the right dtype, else a temporary copy.
+Tensor in_dtype(const Tensor& x, DType dtype) {
+  return x.dtype() == dtype ? x : converted(x, dtype, Category::workspace);
+}
+
+}  // namespace
+
 Tensor dora_row_norm(const Tensor& weight, const Tensor& lora_a, const Tensor& lora_b, const Tensor& base_norm_squared,
                      double scaling) {
   const NoGrad no_grad;
-  // Kept on lora_b: both factors change in the same optimiser step.
-  return lora_b.derive("dora row norm", [&] {
+  const auto make = [&] {
     const DType wide = accumulator(weight.dtype());
     const std::int64_t rank = lora_a.dim(0), out = weight.dim(0);
     const Device device = weight.device();
-    const auto temporary = [&](const Shape& shape, DType dtype) {
-      return empty(shape, dtype, device, Category::workspace);
-    };
-    const Tensor a = compute_copy(lora_a, weight.dtype());
-    const Tensor wa = temporary({out, rank}, wide), aa = temporary({rank, rank}, lora_a.dtype());
-    const Tensor baa = temporary({out, rank}, lora_b.dtype());
+    const auto temporary = [&](const Shape& shape) { return empty(shape, wide, device, Category::workspace); };
+    const Tensor narrow_a = in_dtype(lora_a, weight.dtype()), a = in_dtype(lora_a, wide), b = in_dtype(lora_b, wide);
+    const Tensor wa = temporary({out, rank}), aa = temporary({rank, rank}), baa = temporary({out, rank});
     const Tensor norm = empty({out}, wide, device, Category::adapter);
     on_device(device, [&](auto dev) {
-      kernels::gemm(dev, weight.view(), a.view(), wa.mut(), {.transpose_b = true});
-      kernels::gemm(dev, lora_a.view(), lora_a.view(), aa.mut(), {.transpose_b = true});
-      kernels::gemm(dev, lora_b.view(), aa.view(), baa.mut());
-      kernels::dora_row_norm(dev, base_norm_squared.view(), wa.view(), lora_b.view(), baa.view(), scaling, norm.mut());
+      kernels::gemm(dev, weight.view(), narrow_a.view(), wa.mut(), {.transpose_b = true});
+      kernels::gemm(dev, a.view(), a.view(), aa.mut(), {.transpose_b = true});
+      kernels::gemm(dev, b.view(), aa.view(), baa.mut());
+      kernels::dora_row_norm(dev, base_norm_squared.view(), wa.view(), b.view(), baa.view(), scaling, norm.mut());
     });
     return norm;
-  });
+  };
+  return lora_b.derive("dora row norm", make,
+                       join(std::hexfloat, scaling, ' ', lora_a.storage().version(), ' ', weight.storage().version(),
+                            ' ', base_norm_squared.storage().version()));
 }
 
 Tensor dora_ratio(const Tensor& magnitude, const Tensor& norm) {
+  check(magnitude.shape() == norm.shape(), "dora_ratio: magnitude: expected ", norm.shape(), ", got ", magnitude);
   const Tensor ratio = empty_like(norm);
   const auto divide = [](const Tensor& by, const Tensor& m, const Tensor& y) {
     on_device(by.device(), [&](auto dev) { kernels::dora_ratio(dev, m.view(), by.view(), y.mut()); });
   };
-  divide(norm, magnitude, ratio);
+  divide(norm, compute_copy(magnitude, norm.dtype()), ratio);
   return record("dora_ratio", ratio, {magnitude}, [norm = norm.detach(), divide](const Tensor& dy, Grads& grad) {
     const Tensor dm = empty_like(norm);
     divide(norm, dy, dm);
@@ -50,16 +61,22 @@ Tensor dora_ratio(const Tensor& magnitude, const Tensor& norm) {
 Tensor dora_linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& lora_a,
                    const Tensor& lora_b, const Tensor& magnitude, const Tensor& base_norm_squared, double scaling) {
   const BaseLinear base("dora_linear", x, weight, {});
+  check(lora_a.shape().rank() == 2 && lora_a.dim(1) == x.dim(-1), "dora_linear: lora_a: expected [rank, ", x.dim(-1),
+        "], got ", lora_a.shape());
   const std::int64_t out = weight.dim(0), rank = lora_a.dim(0);
-  check(lora_a.shape() == Shape{rank, x.dim(-1)}, "dora_linear: lora_a: expected [rank, ", x.dim(-1), "], got ",
-        lora_a.shape());
   check(lora_b.shape() == Shape{out, rank}, "dora_linear: lora_b: expected ", Shape{out, rank}, ", got ",
         lora_b.shape());
+  check(!bias.defined() || bias.shape() == Shape{out}, "dora_linear: bias: expected [", out, "], got ", bias);
   check(magnitude.shape() == Shape{out}, "dora_linear: magnitude: expected ", Shape{out}, ", got ", magnitude.shape());
-  check(!wants_grad(weight), "dora_linear: the base weight must be frozen");
+  check(base_norm_squared.shape() == Shape{out} && base_norm_squared.dtype() == accumulator(weight.dtype()),
+        "dora_linear: base_norm_squared: expected ", accumulator(weight.dtype()), " [", out, "], got ",
+        base_norm_squared);
+  check(!wants_grad(weight), "dora_linear: weight: expected a frozen base weight, got a trainable one");
 
   const Tensor norm = dora_row_norm(weight, lora_a, lora_b, base_norm_squared, scaling);
-  const Tensor a = compute_copy(lora_a, x.dtype()), b = compute_copy(lora_b, x.dtype()), m = magnitude.detach();
+  const Tensor a = compute_copy(lora_a, x.dtype()), b = compute_copy(lora_b, x.dtype());
+  // Vectors in the accumulator dtype, as the kernels read them.
+  const Tensor m = compute_copy(magnitude, norm.dtype()), wide_bias = compute_copy(bias, norm.dtype());
   const Tensor h = empty(x.shape().with_last(rank), x.dtype(), x.device());
   const Tensor u = base.forward(x), y = empty_like(u);
   const Tensor ratio = empty({out}, norm.dtype(), x.device(), Category::workspace);
@@ -67,7 +84,7 @@ Tensor dora_linear(const Tensor& x, const Tensor& weight, const Tensor& bias, co
     kernels::gemm(dev, x.view(), a.view(), h.mut(), {.transpose_b = true});
     kernels::gemm(dev, h.view(), b.view(), u.mut(), {.transpose_b = true, .alpha = scaling, .add = true});
     kernels::dora_ratio(dev, m.view(), norm.view(), ratio.mut());
-    kernels::scale_columns(dev, u.view(), ratio.view(), bias.view(), {y.mut(), false});
+    kernels::scale_columns(dev, u.view(), ratio.view(), wide_bias.view(), {y.mut(), false});
   });
   return record(
       "dora_linear", y, {x, bias, lora_a, lora_b, magnitude},
