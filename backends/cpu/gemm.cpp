@@ -39,6 +39,21 @@ void run(const Product& product) {
   gemm_eigen(product);
 }
 
+/// Whether the library sums each sequence faster than the fused kernel sums all: measured by bench/backends_gemm.cpp.
+/// Depends on nothing that may differ between two splits of one batch.
+bool library_sums_tokens([[maybe_unused]] Index seq_len, [[maybe_unused]] Index d, [[maybe_unused]] Index k,
+                         [[maybe_unused]] DType dtype) {
+#ifdef OSTEON_GEMM_ONEDNN
+  if (dtype == DType::f64)
+    return false;
+  // Per call the library spends about a microsecond; its f32 products with a narrow x compute whole vectors of it.
+  const bool narrow = k < 64 && d > k;
+  return dtype == DType::bf16 ? seq_len >= 64 : seq_len >= 128 && !narrow;
+#else
+  return false;
+#endif
+}
+
 /// c (+)= alpha sum over blocks of tokens, in order; a and b are stored [tokens, m] and [tokens, n].
 void run_blocks(Product product, Index block) {
   const Index tokens = product.k, size = size_of(product.operands);
@@ -94,6 +109,10 @@ void gemm_tokens(Cpu, ConstView g, ConstView x, Sink out, double alpha) {
   if (tokens == 0) {
     if (!out.add)
       fill_zero(out.view);
+    return;
+  }
+  if (deterministic.load(std::memory_order_relaxed) || !library_sums_tokens(seq_len, d, k, g.dtype)) {
+    gemm_tokens_fma({tokens, seq_len, d, k, alpha, out.add, g.dtype, out.view.dtype, g.data, x.data, out.view.data});
     return;
   }
   bool add = out.add;

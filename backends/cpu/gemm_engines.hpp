@@ -21,6 +21,21 @@ struct Product {
   void* c;
 };
 
+/// One checked sum over tokens: out [d, k] (+)= alpha sum_t g[t]^T x[t], g [tokens, d], x [tokens, k], all sizes >= 1.
+struct TokenProduct {
+  std::int64_t tokens, seq_len, d, k;
+  double alpha;
+  bool add;
+  DType operands, result;
+  const void* g;
+  const void* x;
+  void* out;
+};
+
+/// Every element of out is one chain of fused multiply-adds over the tokens in order that begins with the old value (or
+/// 0): bit-equal for any number of threads and any split of the tokens; a bf16 out for any split along sequences.
+void gemm_tokens_fma(const TokenProduct& product);
+
 /// Output tiles of fixed size, each a product by Eigen on one thread: bit-equal for any number of threads, and a row's
 /// result does not depend on how many rows there are. Takes every dtype (bf16 is converted block by block).
 void gemm_eigen(const Product& product);

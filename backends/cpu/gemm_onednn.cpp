@@ -16,6 +16,27 @@ namespace {
 
 using dnnl::memory;
 
+// Fewer multiply-adds run on the calling thread: waking the others takes about 5 us.
+constexpr std::int64_t kSerialWork = 1 << 18;
+
+/// Makes oneDNN see the given number of threads: it asks OpenMP when it compiles and when it executes.
+class ThreadLimit {
+ public:
+  explicit ThreadLimit(int threads) : before_(omp_get_max_threads()) {
+    if (threads != before_)
+      omp_set_num_threads(threads);
+  }
+  ThreadLimit(const ThreadLimit&) = delete;
+  ThreadLimit& operator=(const ThreadLimit&) = delete;
+  ~ThreadLimit() {
+    if (omp_get_max_threads() != before_)
+      omp_set_num_threads(before_);
+  }
+
+ private:
+  int before_;
+};
+
 /// What a primitive is compiled for. The number of threads is part of it: oneDNN fixes its blocking at creation.
 using Key = std::tuple<std::int64_t, std::int64_t, std::int64_t, bool, bool, bool, double, DType, DType, int>;
 
@@ -99,7 +120,9 @@ bool gemm_onednn(const Product& p, bool stable_only) {
   if (p.operands == DType::f64)
     return false;
   thread_local Cache cache;
-  const int threads = omp_in_parallel() != 0 ? 1 : omp_get_max_threads();
+  const bool serial = omp_in_parallel() != 0 || p.m * p.n * p.k < kSerialWork;
+  const int threads = serial ? 1 : omp_get_max_threads();
+  const ThreadLimit limit(threads);
   const Key key{p.m, p.n, p.k, p.transpose_a, p.transpose_b, p.add, p.alpha, p.operands, p.result, threads};
   auto found = cache.compiled.find(key);
   if (found == cache.compiled.end()) {

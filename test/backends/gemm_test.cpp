@@ -21,9 +21,11 @@ struct Sizes {
   std::int64_t m, n, k;
 };
 
-/// Rounding of a sum of k products of numbers below 1, accumulated and then stored.
+/// Rounding of a sum of k products of numbers below 1, accumulated and then stored: the sum grows with sqrt(k), and one
+/// chain of k additions adds as many errors of that size.
 double tolerance(Dtypes dtypes, std::int64_t k, double alpha) {
-  const double sum = 4 * std::sqrt(static_cast<double>(k) + 1) * test::epsilon(accumulator(dtypes.operands));
+  const double terms = static_cast<double>(k);
+  const double sum = (4 * std::sqrt(terms + 1) + 0.5 * terms) * test::epsilon(accumulator(dtypes.operands));
   const double store = 8 * std::sqrt(static_cast<double>(k) + 1) * test::epsilon(dtypes.result) / 2;
   return (std::abs(alpha) + 1) * (sum + store);
 }
@@ -76,7 +78,7 @@ TEST_CASE("gemm agrees with plain loops for every dtype, transpose, alpha and ac
     kernels::set_deterministic_gemm(deterministic);
     for (const Sizes& s : sizes)
       for (const Dtypes& dtypes : kDtypes)
-        for (int bits = 0; bits < 8; ++bits)
+        for (int bits = 0; bits<8; bits += s.m * s.n * s.k> 500'000 ? 7 : 1)  // large: plain, and all at once
           for (const double alpha : {1.0, -0.75})
             compare_with_reference(s, dtypes, {(bits & 1) != 0, (bits & 2) != 0, alpha, (bits & 4) != 0});
   }
@@ -167,4 +169,95 @@ TEST_CASE("gemm_backend names what runs") {
   CHECK((library.starts_with("oneDNN ") || library.starts_with("Eigen ")));
   kernels::set_deterministic_gemm(true);
   CHECK(kernels::gemm_backend().deterministic);
+}
+
+namespace {
+
+struct Tokens {
+  std::int64_t batch, seq_len, d, k;
+};
+// Short and long sequences (more than a block of 1024 tokens), thin and wide factors, ragged edges: both paths.
+constexpr Tokens kTokens[] = {{1, 1, 1, 1},     {3, 5, 7, 9},     {4, 32, 4, 128}, {4, 32, 128, 4},
+                              {2, 33, 17, 65},  {3, 150, 37, 5},  {3, 150, 5, 37}, {2, 200, 64, 70},
+                              {2, 1030, 12, 9}, {2, 1100, 9, 80}, {1, 2048, 8, 8}, {3, 64, 40, 130},
+                              {0, 8, 4, 4},     {2, 0, 4, 4},     {2, 3, 0, 4},    {2, 3, 4, 0}};
+
+}  // namespace
+
+TEST_CASE("gemm_tokens agrees with plain loops") {
+  const Settings restore;
+  for (const bool deterministic : {false, true}) {
+    kernels::set_deterministic_gemm(deterministic);
+    for (const Tokens& s : kTokens)
+      for (const Dtypes& dtypes : kDtypes)
+        for (const double alpha : {1.0, -0.75})
+          for (const bool add : {false, true}) {
+            CAPTURE(s.seq_len);
+            CAPTURE(s.d);
+            CAPTURE(s.k);
+            CAPTURE(name_of(dtypes.operands));
+            CAPTURE(name_of(dtypes.result));
+            const Array g = Array::random(dtypes.operands, {s.batch, s.seq_len, s.d}, 1);
+            const Array x = Array::random(dtypes.operands, {s.batch, s.seq_len, s.k}, 2);
+            Array out = Array::random(dtypes.result, {s.d, s.k}, 3);
+            std::vector<double> expected = out.doubles();
+            const std::int64_t tokens = s.batch * s.seq_len;
+            reference::gemm(g.doubles(), x.doubles(), expected, s.d, s.k, tokens, true, false, alpha, add);
+            kernels::gemm_tokens(Cpu{}, g.view(), x.view(), out.sink(add), alpha);
+            const test::Difference worst = test::difference(out, expected);
+            // A bf16 sink is rounded after every block of every sequence.
+            const double roundings = dtypes.result == DType::bf16 ? 20 : 1;
+            CHECK_MESSAGE(worst.value <= roundings * tolerance(dtypes, tokens, alpha), worst.where);
+          }
+  }
+}
+
+TEST_CASE("gemm_tokens is bit-equal for any number of threads and any split of a batch along sequences") {
+  const Settings restore;
+  for (const bool deterministic : {false, true}) {
+    kernels::set_deterministic_gemm(deterministic);
+    for (const Tokens& s : kTokens)
+      for (const Dtypes& dtypes : kDtypes) {
+        CAPTURE(s.seq_len);
+        CAPTURE(s.d);
+        CAPTURE(s.k);
+        CAPTURE(name_of(dtypes.operands));
+        CAPTURE(name_of(dtypes.result));
+        const Array g = Array::random(dtypes.operands, {s.batch, s.seq_len, s.d}, 1);
+        const Array x = Array::random(dtypes.operands, {s.batch, s.seq_len, s.k}, 2);
+        const Array before = Array::random(dtypes.result, {s.d, s.k}, 3);
+        Array first = before;
+        omp_set_num_threads(1);
+        kernels::gemm_tokens(Cpu{}, g.view(), x.view(), first.sink(true), 0.3);
+        for (const int threads : {2, 3, 4}) {
+          omp_set_num_threads(threads);
+          Array again = before;
+          kernels::gemm_tokens(Cpu{}, g.view(), x.view(), again.sink(true), 0.3);
+          CHECK(again == first);
+        }
+        Array split = before;
+        for (std::int64_t sequence = 0; sequence < s.batch; ++sequence) {
+          const std::int64_t begin = sequence * s.seq_len, end = begin + s.seq_len;
+          kernels::gemm_tokens(Cpu{}, g.view().slice_rows(begin, end), x.view().slice_rows(begin, end),
+                               split.sink(true), 0.3);
+        }
+        CHECK(split == first);
+      }
+  }
+}
+
+TEST_CASE("gemm_tokens refuses tokens, features and dtypes that do not fit") {
+  const Array g(DType::f32, {2, 3, 4}), x(DType::f32, {2, 3, 5}), regrouped(DType::f32, {3, 2, 5});
+  const Array flat(DType::f32, {24}), half(DType::bf16, {2, 3, 5});
+  Array out(DType::f32, {4, 5}), wrong(DType::f32, {5, 4}), narrow(DType::bf16, {4, 5});
+  CHECK_THROWS_WITH_AS(kernels::gemm_tokens(Cpu{}, g.view(), regrouped.view(), out.sink(false)),
+                       "gemm_tokens: expected the same tokens, got [2, 3, 4] and [3, 2, 5]", ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::gemm_tokens(Cpu{}, flat.view(), x.view(), out.sink(false)),
+                       "gemm_tokens: expected [..., seq_len, features], got [24] and [2, 3, 5]", ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::gemm_tokens(Cpu{}, g.view(), x.view(), wrong.sink(false)),
+                       "gemm_tokens: out: expected [4, 5], got [5, 4]", ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::gemm_tokens(Cpu{}, g.view(), half.view(), out.sink(false)),
+                       "gemm_tokens: expected operands of one dtype, got f32 and bf16", ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::gemm_tokens(Cpu{}, g.view(), x.view(), narrow.sink(false)),
+                       "gemm_tokens: expected f32 for the result, got bf16", ShapeError);
 }

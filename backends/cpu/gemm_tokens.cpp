@@ -1,0 +1,135 @@
+#include <algorithm>
+#include <omp.h>
+
+#include "backends/cpu/fma_tile.hpp"
+#include "backends/cpu/gemm_engines.hpp"
+#include "backends/cpu/simd.hpp"
+
+namespace osteon::kernels {
+namespace {
+
+using Index = std::int64_t;
+using cpu::kTileCols;
+using cpu::kTileRows;
+
+// Tokens of a block: a panel of them and the rows beside it stay in the first-level cache.
+constexpr Index kDepth = 128;
+// Fewer multiply-adds are done by the calling thread alone: waking the others takes about 5 us.
+constexpr Index kSerialWork = 1 << 18;
+
+/// One factor: tokens x features, each element multiplied by `factor` as it is read.
+template <class T>
+struct Operand {
+  const T* data;
+  Index features;
+  compute_t<T> factor;
+};
+
+/// Tokens [first, first + depth) and features [col, col + cols) as dense rows of `width`, zero beyond cols.
+template <Index kWidth, class T>
+void pack(const Operand<T>& from, Index first, Index depth, Index col, Index cols, compute_t<T>* to) {
+  for (Index t = 0; t < depth; ++t, to += kWidth) {
+    const T* const row = from.data + (first + t) * from.features + col;
+    if (cols == kWidth) {
+#pragma omp simd
+      for (Index j = 0; j < kWidth; ++j)
+        to[j] = cpu::load(row[j]) * from.factor;
+    } else {
+      for (Index j = 0; j < kWidth; ++j)
+        to[j] = j < cols ? cpu::load(row[j]) * from.factor : compute_t<T>{0};
+    }
+  }
+}
+
+/// out[i, j] at out + i * row_step + j * col_step.
+template <class R>
+struct Output {
+  R* data;
+  Index row_step, col_step;
+};
+
+/// Tiles [begin, end) of the output, counted down the rows of each panel of columns.
+template <class T, class R>
+void run_tiles(const Operand<T>& a, const Operand<T>& b, Index tokens, Index seq_len, const Output<R>& out, bool add,
+               Index begin, Index end) {
+  using C = compute_t<T>;
+  const Index row_tiles = (a.features + kTileRows - 1) / kTileRows;
+  alignas(64) C a_pack[kDepth * kTileRows], b_pack[kDepth * kTileCols<C>], tile[kTileRows * kTileCols<C>];
+  for (Index first = 0, depth = 0; first < tokens; first += depth) {
+    // A narrow result is rounded after each block, so blocks end where sequences do: wherever a batch is cut, the bits
+    // are the same. A wide one is never rounded.
+    depth = std::min(kDepth, (std::is_same_v<R, C> ? tokens : (first / seq_len + 1) * seq_len) - first);
+    const bool accumulate = add || first > 0;
+    for (Index index = begin; index < end;) {
+      const Index panel = index / row_tiles, col = panel * kTileCols<C>;
+      const Index cols = std::min(kTileCols<C>, b.features - col);
+      const Index last = std::min(end, (panel + 1) * row_tiles);
+      // Few rows do not repay a copy of the panel.
+      const bool direct_b = std::is_same_v<T, C> && cols == kTileCols<C> && last - index <= 2 && b.factor == C{1};
+      const C* panel_data = b_pack;
+      if (direct_b)
+        panel_data = reinterpret_cast<const C*>(b.data) + first * b.features + col;
+      else
+        pack<kTileCols<C>>(b, first, depth, col, cols, b_pack);
+      for (; index < last; ++index) {
+        const Index row = index % row_tiles * kTileRows, rows = std::min(kTileRows, a.features - row);
+        const bool direct_a = std::is_same_v<T, C> && a.factor == C{1};
+        const C* row_data = a_pack;
+        if (direct_a)
+          row_data = reinterpret_cast<const C*>(a.data) + first * a.features + row;
+        else
+          pack<kTileRows>(a, first, depth, row, rows, a_pack);
+        R* const target = out.data + row * out.row_step + col * out.col_step;
+        std::fill(std::begin(tile), std::end(tile), C{0});
+        if (accumulate)
+          for (Index i = 0; i < rows; ++i)
+            for (Index j = 0; j < cols; ++j)
+              tile[i * kTileCols<C> + j] = cpu::load(target[i * out.row_step + j * out.col_step]);
+        cpu::fma_tile(rows, row_data, Index{1}, direct_a ? a.features : kTileRows, panel_data,
+                      direct_b ? b.features : kTileCols<C>, depth, tile);
+        for (Index i = 0; i < rows; ++i)
+          for (Index j = 0; j < cols; ++j)
+            cpu::store(target[i * out.row_step + j * out.col_step], tile[i * kTileCols<C> + j]);
+      }
+    }
+  }
+}
+
+template <class T, class R>
+void run(const TokenProduct& p) {
+  using C = compute_t<T>;
+  const Index tokens = p.tokens, seq_len = p.seq_len, d = p.d, k = p.k;
+  const bool add = p.add;
+  Operand<T> a{static_cast<const T*>(p.g), d, static_cast<C>(p.alpha)}, b{static_cast<const T*>(p.x), k, C{1}};
+  Output<R> output{static_cast<R*>(p.out), k, 1};
+  // Vectors run along the features of b: give them the longer side when the other does not fill a tile.
+  if (k < kTileCols<C> && d > k) {
+    std::swap(a, b);
+    std::swap(output.row_step, output.col_step);
+  }
+  const Index tiles = ((a.features + kTileRows - 1) / kTileRows) * ((b.features + kTileCols<C> - 1) / kTileCols<C>);
+  if (tiles == 1 || tokens * d * k < kSerialWork || omp_in_parallel() != 0) {
+    run_tiles(a, b, tokens, seq_len, output, add, Index{0}, tiles);
+    return;
+  }
+#pragma omp parallel
+  {
+    const Index threads = omp_get_num_threads(), thread = omp_get_thread_num();
+    run_tiles(a, b, tokens, seq_len, output, add, tiles * thread / threads, tiles * (thread + 1) / threads);
+  }
+}
+
+}  // namespace
+
+void gemm_tokens_fma(const TokenProduct& product) {
+  if (product.operands == DType::f64)
+    run<double, double>(product);
+  else if (product.operands == DType::f32)
+    run<float, float>(product);
+  else if (product.result == DType::f32)
+    run<bf16, float>(product);
+  else
+    run<bf16, bf16>(product);
+}
+
+}  // namespace osteon::kernels
