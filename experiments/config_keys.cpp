@@ -28,7 +28,7 @@ std::vector<Key> make_keys() {
        "template",
        &C::template_name,
        "how a record becomes prompt and answer",
-       {"auto", "alpaca", "metamath", "messages", "text", "none"}},
+       {"auto", "alpaca", "metamath", "pissa", "messages", "e2e", "text", "none"}},
       {input, "train_on_prompt", &C::train_on_prompt, "the loss counts the prompt's tokens too"},
       {input, "seq_len", &C::seq_len, "tokens a row", {}, at_least(2)},
       {input, "packing", &C::packing, "several examples a row, each seeing only itself"},

@@ -6,7 +6,7 @@
 #include "backends/suggest.hpp"
 #include "experiments/config_keys.hpp"
 #include "experiments/embedded.hpp"
-#include "experiments/toml_file.hpp"
+#include "nn/io/atomic_file.hpp"
 
 namespace osteon::experiments {
 namespace {
@@ -46,7 +46,7 @@ std::vector<std::string> embedded_suite_names() {
 }
 
 Suite load_suite(const std::filesystem::path& file, bool quick) {
-  return parse_suite(read_text_file(file), file.string(), quick);
+  return parse_suite(io::read_file(file), file.string(), quick);
 }
 
 void set_in_suite(Suite& suite, std::string_view argument) {

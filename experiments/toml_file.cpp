@@ -1,10 +1,9 @@
 #include "experiments/toml_file.hpp"
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 
 #include "backends/error.hpp"
+#include "nn/io/atomic_file.hpp"
 
 namespace osteon::experiments {
 
@@ -22,17 +21,8 @@ toml::table parse_toml(std::string_view text, std::string_view name) {
   }
 }
 
-std::string read_text_file(const std::filesystem::path& file) {
-  std::ifstream stream(file, std::ios::binary);
-  check<FileError>(stream.is_open() && !std::filesystem::is_directory(file), file.string(),
-                   ": expected a readable file");
-  std::string text{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
-  check<FileError>(!stream.bad(), file.string(), ": cannot be read");
-  return text;
-}
-
 toml::table parse_toml_file(const std::filesystem::path& file) {
-  return parse_toml(read_text_file(file), file.string());
+  return parse_toml(io::read_file(file), file.string());
 }
 
 std::vector<std::pair<std::string, const toml::node*>> in_order(const toml::table& table) {

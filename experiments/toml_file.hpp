@@ -15,9 +15,6 @@ std::string place(std::string_view name, const toml::node& node);
 /// Parses TOML text. ConfigError "name:line:column: why" where it is malformed.
 toml::table parse_toml(std::string_view text, std::string_view name);
 
-/// A whole text file. FileError where it cannot be read.
-std::string read_text_file(const std::filesystem::path& file);
-
 /// Reads and parses a file. FileError where it cannot be read.
 toml::table parse_toml_file(const std::filesystem::path& file);
 

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "experiments/config.hpp"
+#include "experiments/data/stream.hpp"
+#include "experiments/data/tokenizer.hpp"
+
+namespace osteon::experiments {
+
+/// The training stream that `config.data` names: an embedded task or the mixture, a safetensors file of ready tokens,
+/// or a file of records. `vocab_size` is the model's. Errors as load_data and read_token_file; a name that is neither a
+/// file nor a task is a FileError that suggests the nearest task. The tokenizer must outlive the stream.
+std::unique_ptr<BatchStream> open_training_data(const RunConfig& config, const Tokenizer& tokenizer,
+                                                std::int64_t vocab_size);
+
+/// Data to be scored, in a fixed order and in fixed batches.
+struct EvaluationData {
+  std::string name;  // a file, or "down/test"
+  std::vector<TokenBatch> batches;
+  bool exact_match = false;  // rows are items with one right answer: score them with exact_match too
+
+  std::int64_t rows() const;
+};
+
+enum class Split { validation, test };
+
+/// What a name stands for in evaluation: the held-out items of a task (of each skill, for the mixture), or a file.
+/// `config` gives template, seq_len, batch_size and eval_size: at most so many items or examples are kept. Errors as
+/// above.
+std::vector<EvaluationData> open_evaluation_data(const std::string& name, Split split, const RunConfig& config,
+                                                 const Tokenizer& tokenizer, std::int64_t vocab_size);
+
+}  // namespace osteon::experiments

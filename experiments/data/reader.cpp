@@ -1,0 +1,176 @@
+#include "experiments/data/reader.hpp"
+
+#include <array>
+#include <nlohmann/json.hpp>
+
+#include "backends/error.hpp"
+#include "nn/io/atomic_file.hpp"
+
+namespace osteon::experiments {
+namespace {
+
+using Json = nlohmann::json;
+using Kind = TextRecord::Kind;
+
+constexpr std::int64_t kMaxBytes = std::int64_t{1} << 35;  // a file is read as a whole: 32 GiB is no training set
+
+/// Why nlohmann refused a text, without its own prefix "[json.exception.parse_error.101] ".
+std::string reason(const Json::parse_error& error) {
+  const std::string text = error.what();
+  const std::size_t end = text.find("] ");
+  return end == std::string::npos ? text : text.substr(end + 2);
+}
+
+std::string string_field(const Json& object, const char* name, std::string_view origin) {
+  const Json& value = object.at(name);
+  check<FileError>(value.is_string(), origin, ": ", name, ": expected a string, got ", value.type_name());
+  return value.get<std::string>();
+}
+
+std::vector<TextRecord::Message> messages_of(const Json& list, std::string_view origin) {
+  check<FileError>(list.is_array() && !list.empty(), origin, ": messages: expected a list that is not empty");
+  std::vector<TextRecord::Message> messages;
+  bool answered = false;
+  for (const Json& message : list) {
+    check<FileError>(message.is_object() && message.contains("role") && message.contains("content"), origin,
+                     ": messages: expected objects with role and content");
+    messages.push_back({string_field(message, "role", origin), string_field(message, "content", origin)});
+    const std::string& role = messages.back().role;
+    check<FileError>(role == "system" || role == "user" || role == "assistant" || role == "tool", origin,
+                     ": messages: expected the role system, user, assistant or tool, got \"", role, '"');
+    answered = answered || role == "assistant";
+  }
+  check<FileError>(answered, origin, ": messages: expected one of the assistant, got none");
+  return messages;
+}
+
+TextRecord record_of(const Json& object, std::string_view origin) {
+  struct Pair {
+    Kind kind;
+    const char *prompt, *answer;
+  };
+  static constexpr std::array kPairs = {Pair{Kind::instruction, "instruction", "output"},
+                                        Pair{Kind::query, "query", "response"}, Pair{Kind::query, "question", "answer"},
+                                        Pair{Kind::completion, "prompt", "completion"}};
+  check<FileError>(object.is_object(), origin, ": expected a JSON object, got ", object.type_name());
+  TextRecord record;
+  if (object.contains("messages")) {
+    record.kind = Kind::messages;
+    record.messages = messages_of(object.at("messages"), origin);
+    return record;
+  }
+  for (const Pair& pair : kPairs) {
+    if (!object.contains(pair.prompt) || !object.contains(pair.answer))
+      continue;
+    record.kind = pair.kind;
+    record.instruction = string_field(object, pair.prompt, origin);
+    record.response = string_field(object, pair.answer, origin);
+    if (pair.kind == Kind::instruction && object.contains("input"))
+      record.input = string_field(object, "input", origin);
+    return record;
+  }
+  check<FileError>(
+      object.contains("text"), origin,
+      ": expected messages, instruction/output, query/response, question/answer, prompt/completion or text");
+  record.text = string_field(object, "text", origin);
+  return record;
+}
+
+struct Line {
+  std::string_view text;
+  std::int64_t number;
+};
+
+/// The lines that hold more than white space, without their ends.
+std::vector<Line> lines_of(std::string_view text) {
+  std::vector<Line> lines;
+  std::int64_t number = 0;
+  while (!text.empty()) {
+    const std::size_t end = text.find('\n');
+    std::string_view line = text.substr(0, end);
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+    if (line.ends_with('\r'))
+      line.remove_suffix(1);
+    ++number;
+    if (line.find_first_not_of(" \t") != std::string_view::npos)
+      lines.push_back({line, number});
+  }
+  return lines;
+}
+
+std::vector<PlacedRecord> read_lines(const std::vector<Line>& lines, const std::string& file) {
+  std::vector<PlacedRecord> records;
+  for (const Line& line : lines) {
+    const std::string origin = join(file, ':', line.number);
+    Json object;
+    try {
+      object = Json::parse(line.text);
+    } catch (const Json::parse_error& error) {
+      fail<FileError>(origin, ": malformed JSON: ", reason(error));
+    }
+    records.push_back({record_of(object, origin), origin});
+  }
+  return records;
+}
+
+std::vector<PlacedRecord> read_list(std::string_view text, const std::string& file) {
+  Json list;
+  try {
+    list = Json::parse(text);
+  } catch (const Json::parse_error& error) {
+    fail<FileError>(file, ": malformed JSON: ", reason(error));  // the reason names line and column
+  }
+  std::vector<PlacedRecord> records;
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    const std::string origin = join(file, ": record ", i + 1);
+    records.push_back({record_of(list[i], origin), origin});
+  }
+  return records;
+}
+
+std::vector<PlacedRecord> read_pairs(const std::vector<Line>& lines, const std::string& file) {
+  std::vector<PlacedRecord> records;
+  for (const Line& line : lines) {
+    const std::string origin = join(file, ':', line.number);
+    const std::size_t bar = line.text.find("||");
+    check<FileError>(bar != std::string_view::npos, origin,
+                     ": expected MR||reference as in the lines before, got no ||");
+    TextRecord record;
+    record.kind = Kind::meaning;
+    record.instruction = line.text.substr(0, bar);
+    const std::string_view reference = line.text.substr(bar + 2);
+    const std::size_t last = reference.find_last_not_of(' ');
+    check<FileError>(last != std::string_view::npos, origin, ": expected a reference behind ||, got none");
+    record.response = reference.substr(0, last + 1);
+    records.push_back({std::move(record), origin});
+  }
+  return records;
+}
+
+}  // namespace
+
+std::vector<PlacedRecord> read_records(const std::filesystem::path& file, bool whole_text) {
+  std::string text = io::read_file(file, kMaxBytes);
+  if (text.starts_with("\xEF\xBB\xBF"))
+    text.erase(0, 3);  // a byte order mark, as some editors write
+  const std::string name = file.string(), ending = file.extension().string();
+  const std::size_t first = text.find_first_not_of(" \t\r\n");
+  check<FileError>(first != std::string::npos, name, ": expected at least one example, got an empty file");
+  const bool json_lines = ending == ".jsonl" || ending == ".ndjson";
+  std::vector<PlacedRecord> records;
+  if (ending == ".json" && text[first] == '[') {
+    records = read_list(text, name);
+  } else if (json_lines || ending == ".json" || (text[first] == '{' && !whole_text)) {
+    records = read_lines(lines_of(text), name);
+  } else if (const auto lines = lines_of(text);
+             !whole_text && lines.front().text.find("||") != std::string_view::npos) {
+    records = read_pairs(lines, name);
+  } else {
+    records.emplace_back().origin = name;
+    records.back().record.text = std::move(text);
+  }
+  check<FileError>(!records.empty(), name, ": expected at least one example, got an empty list");
+  return records;
+}
+
+}  // namespace osteon::experiments
