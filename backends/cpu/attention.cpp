@@ -1,52 +1,24 @@
 #include "backends/kernels/attention.hpp"
 
-#include <array>
-#include <cmath>
-#include <limits>
-
-#include "backends/cpu/check.hpp"
+#include "backends/cpu/attention_tiles.hpp"
 #include "backends/cpu/parallel.hpp"
-#include "backends/cpu/simd.hpp"
 
-namespace osteon::kernels {
-namespace {
+namespace osteon::cpu {
 
-using namespace cpu;
-
-constexpr std::int64_t kMaxHeadDim = 256;
-constexpr std::int64_t kTile = 64;  // keys at a time
-
-struct Problem {
-  std::int64_t batch, queries, keys, heads, kv_heads, head_dim;
-  const std::int32_t* key_range;
-
-  std::int64_t group() const { return heads / kv_heads; }
-  /// The keys that query t of a sequence sees.
-  std::array<std::int64_t, 2> range(std::int64_t b, std::int64_t t) const {
-    if (key_range == nullptr)
-      return {0, std::max<std::int64_t>(t + 1 + keys - queries, 0)};
-    const std::int32_t* r = key_range + (b * queries + t) * 2;
-    return {r[0], r[1]};
-  }
-  std::int64_t q_at(std::int64_t b, std::int64_t t, std::int64_t h) const {
-    return ((b * queries + t) * heads + h) * head_dim;
-  }
-  std::int64_t k_at(std::int64_t b, std::int64_t j, std::int64_t h) const {
-    return ((b * keys + j) * kv_heads + h) * head_dim;
-  }
-};
-
-Problem checked(const char* op, const ConstView& q, const ConstView& k, const ConstView& v,
-                const ConstView& key_range) {
+AttentionProblem checked_attention(const char* op, const ConstView& q, const ConstView& k, const ConstView& v,
+                                   const ConstView& key_range, const ConstView& o, const ConstView& lse) {
   check(q.shape.rank() == 4, op, ": q: expected [batch, queries, heads, head_dim], got ", q.shape);
   check(k.shape.rank() == 4, op, ": k: expected [batch, keys, kv_heads, head_dim], got ", k.shape);
-  Problem p{q.dim(0), q.dim(1), k.dim(1), q.dim(2), k.dim(2), q.dim(3), nullptr};
+  AttentionProblem p{q.dim(0), q.dim(1), k.dim(1), q.dim(2), k.dim(2), q.dim(3), nullptr};
   expect_shape(op, "k", k, {p.batch, p.keys, p.kv_heads, p.head_dim});
   expect_dtype(op, "k", k, q.dtype);
   expect_like(op, "v", v, k);
   check(p.kv_heads > 0 && p.heads % p.kv_heads == 0, op, ": k: expected kv_heads to divide ", p.heads, " heads, got ",
         p.kv_heads);
   check(p.head_dim <= kMaxHeadDim, op, ": q: expected head_dim of at most ", kMaxHeadDim, ", got ", p.head_dim);
+  expect_like(op, "o", o, q);
+  expect_shape(op, "lse", lse, {p.batch, p.queries, p.heads});
+  expect_dtype(op, "lse", lse, accumulator(q.dtype));
   if (key_range) {
     expect_shape(op, "key_range", key_range, {p.batch, p.queries, 2});
     expect_dtype(op, "key_range", key_range, DType::i32);
@@ -60,132 +32,182 @@ Problem checked(const char* op, const ConstView& q, const ConstView& k, const Co
   return p;
 }
 
+}  // namespace osteon::cpu
+
+namespace osteon::kernels {
+namespace {
+
+using namespace cpu;
+
 template <class T>
-compute_t<T> dot(const T* a, const T* b, std::int64_t n) {
-  compute_t<T> s = 0;
+struct Operands {
+  const T *q, *k, *v;
+  T* o;
+  compute_t<T>* lse;
+  compute_t<T> scale;
+};
+
+/// Copies keys or values, `stride` apart, next to each other in C. Without it, strides of a power of two bytes put a
+/// tile's lines into few sets of the cache.
+template <class T, class C>
+void gather(const T* from, std::int64_t stride, std::int64_t count, std::int64_t head_dim, C* to) {
+  for (std::int64_t j = 0; j < count; ++j)
+#pragma omp simd
+    for (std::int64_t c = 0; c < head_dim; ++c)
+      to[j * head_dim + c] = load(from[j * stride + c]);
+}
+
+/// The running softmax of a tile's rows. Turns scores [count, kRows] into weights exp(score - top) and rescales what
+/// was summed under an older top.
+template <class C, int N>
+struct RunningSoftmax {
+  static constexpr std::int64_t kRows = N * kLanes<C>;
+  Vector<C> top[N], total[N];
+
+  RunningSoftmax() {
+    for (int n = 0; n < N; ++n) {
+      top[n] = Vector<C>{} - std::numeric_limits<C>::infinity();
+      total[n] = Vector<C>{};
+    }
+  }
+  void update(C* scores, std::int64_t count, C* sums, std::int64_t head_dim) {
+    using V = Vector<C>;
+    for (int n = 0; n < N; ++n) {
+      V highest = top[n];
+      for (std::int64_t j = 0; j < count; ++j) {
+        const V s = load_vector<V>(scores + j * kRows + n * kLanes<C>);
+        highest = s > highest ? s : highest;  // passes over NaN, whose exp is NaN
+      }
+      // A row that has seen nothing yet has the top -inf; 0 instead keeps inf - inf out.
+      const V base = highest == -std::numeric_limits<C>::infinity() ? V{} : highest;
+      const V shrink = exp_lanes(top[n] - base);
+      top[n] = highest;
+      V sum = total[n] * shrink;
+      for (std::int64_t j = 0; j < count; ++j) {
+        C* at = scores + j * kRows + n * kLanes<C>;
+        const V weight = exp_lanes(load_vector<V>(at) - base);
+        store_vector(at, weight);
+        sum += weight;
+      }
+      total[n] = sum;
+      for (std::int64_t c = 0; c < head_dim; ++c) {
+        C* at = sums + c * kRows + n * kLanes<C>;
+        store_vector(at, load_vector<V>(at) * shrink);
+      }
+    }
+  }
+};
+
+/// N vectors of rows from `row` on, of one sequence and kv head.
+template <int N, class T>
+void attend(const AttentionProblem& p, const Operands<T>& x, std::int64_t b, std::int64_t kv, std::int64_t row) {
+  using C = compute_t<T>;
+  constexpr std::int64_t kRows = N * kLanes<C>;
+  const std::int64_t d = p.head_dim, count = std::min(kRows, p.rows() - row);
+  alignas(kVectorBytes) C query[kMaxHeadDim * kRows], sums[kMaxHeadDim * kRows], scores[kTileKeys * kRows];
+  alignas(kVectorBytes) C gathered[kTileKeys * kMaxHeadDim];
+  const TileRanges<C, N> ranges(p, b, row, count);
+  pack_columns<C, N>([&](std::int64_t i) { return x.q + p.query_index(b, kv, row + i) * d; }, count, d, x.scale, query);
+  std::fill(sums, sums + d * kRows, C(0));
+  RunningSoftmax<C, N> softmax;
+  for (std::int64_t start = ranges.begin / kTileKeys * kTileKeys; start < ranges.end; start += kTileKeys) {
+    const std::int64_t from = std::max(start, ranges.begin), to = std::min(start + kTileKeys, ranges.end);
+    if (!ranges.any_sees(from, to))
+      continue;
+    gather(x.k + p.key_index(b, from, kv), p.key_stride(), to - from, d, gathered);
+    tile_product(gathered, d, 1, query, kRows, to - from, d, kRows, scores, kRows, false);
+    if (!ranges.all_see(from, to))
+      ranges.mask(scores, from, to - from, -std::numeric_limits<C>::infinity());
+    softmax.update(scores, to - from, sums, d);
+    gather(x.v + p.key_index(b, from, kv), p.key_stride(), to - from, d, gathered);
+    tile_product(gathered, 1, d, scores, kRows, d, to - from, kRows, sums, kRows, true);
+  }
+  C top[kRows], total[kRows], inverse[kRows];
+  for (int n = 0; n < N; ++n) {
+    store_vector(top + n * kLanes<C>, softmax.top[n]);
+    store_vector(total + n * kLanes<C>, softmax.total[n]);
+  }
+  for (std::int64_t i = 0; i < count; ++i) {
+    inverse[i] = ranges.sees(i) ? C(1) / total[i] : C(0);
+    x.lse[p.query_index(b, kv, row + i)] =
+        ranges.sees(i) ? top[i] + std::log(total[i]) : -std::numeric_limits<C>::infinity();
+  }
+  unpack_columns<C, N>(sums, inverse, count, d, false,
+                       [&](std::int64_t i) { return x.o + p.query_index(b, kv, row + i) * d; });
+}
+
+/// One row without tiles: for decoding, where the lanes of a tile would be empty.
+template <class T>
+void attend_row(const AttentionProblem& p, const Operands<T>& x, std::int64_t b, std::int64_t kv, std::int64_t row) {
+  using C = compute_t<T>;
+  const std::int64_t d = p.head_dim, index = p.query_index(b, kv, row), stride = p.key_stride();
+  const auto [first, last] = p.range(b, row / p.group());
+  C query[kMaxHeadDim], sums[kMaxHeadDim], scores[kTileKeys];
+  for (std::int64_t c = 0; c < d; ++c) {
+    query[c] = load(x.q[index * d + c]) * x.scale;
+    sums[c] = 0;
+  }
+  constexpr C kLowest = -std::numeric_limits<C>::infinity();
+  C top = kLowest, total = 0;
+  for (std::int64_t start = first; start < last; start += kTileKeys) {
+    const std::int64_t count = std::min(kTileKeys, last - start);
+    const T* keys = x.k + p.key_index(b, start, kv);
+    C highest = top;
+    for (std::int64_t j = 0; j < count; ++j) {
+      C s = 0;
 #pragma omp simd reduction(+ : s)
-  for (std::int64_t j = 0; j < n; ++j)
-    s += load(a[j]) * load(b[j]);
-  return s;
+      for (std::int64_t c = 0; c < d; ++c)
+        s += query[c] * load(keys[j * stride + c]);
+      scores[j] = s;
+      highest = s > highest ? s : highest;
+    }
+    const C base = highest == kLowest ? C(0) : highest, shrink = cpu::exp(top - base);
+    top = highest;
+    total *= shrink;
+    for (std::int64_t c = 0; c < d; ++c)
+      sums[c] *= shrink;
+#pragma omp simd
+    for (std::int64_t j = 0; j < count; ++j)
+      scores[j] = cpu::exp(scores[j] - base);
+    const T* values = x.v + p.key_index(b, start, kv);
+    for (std::int64_t j = 0; j < count; ++j) {
+      total += scores[j];
+#pragma omp simd
+      for (std::int64_t c = 0; c < d; ++c)
+        sums[c] += scores[j] * load(values[j * stride + c]);
+    }
+  }
+  const bool sees = first < last;
+  x.lse[index] = sees ? top + std::log(total) : kLowest;
+  for (std::int64_t c = 0; c < d; ++c)
+    store(x.o[index * d + c], sees ? sums[c] / total : C(0));
 }
 
 }  // namespace
 
 void attention(Cpu, ConstView q, ConstView k, ConstView v, ConstView key_range, double scale, View o, View lse) {
-  const Problem p = checked("attention", q, k, v, key_range);
-  expect_like("attention", "o", o, q);
-  expect_shape("attention", "lse", lse, {p.batch, p.queries, p.heads});
-  expect_dtype("attention", "lse", lse, accumulator(q.dtype));
+  const AttentionProblem p = checked_attention("attention", q, k, v, key_range, o, lse);
   dispatch_floating(q.dtype, "attention", [&](auto element) {
     using T = decltype(element);
     using C = compute_t<T>;
-    const T *qs = q.as<T>(), *ks = k.as<T>(), *vs = v.as<T>();
-    T* out = o.as<T>();
-    C* logs = lse.as<C>();
-    parallel_rows(p.batch * p.queries * p.heads, p.keys * p.head_dim, [=](std::int64_t row) {
-      const std::int64_t b = row / (p.queries * p.heads), t = row / p.heads % p.queries, h = row % p.heads;
-      const std::int64_t kv = h / p.group(), d = p.head_dim;
-      const T* query = qs + p.q_at(b, t, h);
-      const auto [first, last] = p.range(b, t);
-      std::array<C, kMaxHeadDim> sum{};
-      std::array<C, kTile> score;
-      C *const acc = sum.data(), *const s = score.data();
-      C highest = -std::numeric_limits<C>::infinity(), total = 0;
-      for (std::int64_t j0 = first; j0 < last; j0 += kTile) {
-        const std::int64_t width = std::min(kTile, last - j0);
-        C top = highest;
-        for (std::int64_t j = 0; j < width; ++j) {
-          s[j] = dot(query, ks + p.k_at(b, j0 + j, kv), d) * static_cast<C>(scale);
-          top = s[j] > top ? s[j] : top;
-        }
-        const C shrink = total == 0 ? C(0) : exp(highest - top);
-        highest = top;
-        total *= shrink;
-        for (std::int64_t i = 0; i < d; ++i)
-          acc[i] *= shrink;
-        for (std::int64_t j = 0; j < width; ++j) {
-          const C weight = exp(s[j] - top);
-          total += weight;
-          const T* value = vs + p.k_at(b, j0 + j, kv);
-#pragma omp simd
-          for (std::int64_t i = 0; i < d; ++i)
-            acc[i] += weight * load(value[i]);
-        }
-      }
-      const bool blind = first >= last;
-      logs[row] = blind ? -std::numeric_limits<C>::infinity() : highest + std::log(total);
-      for (std::int64_t i = 0; i < d; ++i)
-        store(out[p.q_at(b, t, h) + i], blind ? C(0) : acc[i] / total);
-    });
-  });
-}
-
-std::int64_t attention_backward_workspace(const Shape& q, const Shape& k, DType dtype) {
-  const std::int64_t sums = q[-1] + 2 * k[1] * k[-1];  // one dq row; dk and dv of a head
-  return omp_get_max_threads() * sums * size_of(accumulator(dtype));
-}
-
-void attention_backward(Cpu, ConstView dout, ConstView q, ConstView k, ConstView v, ConstView o, ConstView lse,
-                        ConstView key_range, double scale, Sink dq, Sink dk, Sink dv, View workspace) {
-  const Problem p = checked("attention_backward", q, k, v, key_range);
-  expect_like("attention_backward", "dout", dout, q);
-  expect_like("attention_backward", "o", o, q);
-  expect_shape("attention_backward", "lse", lse, {p.batch, p.queries, p.heads});
-  expect_dtype("attention_backward", "lse", lse, accumulator(q.dtype));
-  if (dq)
-    expect_like("attention_backward", "dq", dq.view, q);
-  if (dk)
-    expect_like("attention_backward", "dk", dk.view, k);
-  if (dv)
-    expect_like("attention_backward", "dv", dv.view, v);
-  const std::int64_t needed = attention_backward_workspace(q.shape, k.shape, q.dtype);
-  check(workspace.numel() >= needed, "attention_backward: workspace: expected ", needed, " bytes, got ",
-        workspace.numel());
-  dispatch_floating(q.dtype, "attention_backward", [&](auto element) {
-    using T = decltype(element);
-    using C = compute_t<T>;
-    const T *qs = q.as<T>(), *ks = k.as<T>(), *vs = v.as<T>(), *os = o.as<T>(), *gs = dout.as<T>();
-    const C* logs = lse.as<C>();
-    C* const buffer = reinterpret_cast<C*>(workspace.as<std::uint8_t>());
-    T* dqs = dq ? dq.view.as<T>() : nullptr;
-    T* dks = dk ? dk.view.as<T>() : nullptr;
-    T* dvs = dv ? dv.view.as<T>() : nullptr;
-    const C factor = static_cast<C>(scale);
-    parallel_rows(p.batch * p.kv_heads, p.queries * p.keys * p.head_dim, [=](std::int64_t item) {
-      const std::int64_t b = item / p.kv_heads, kv = item % p.kv_heads, d = p.head_dim;
-      C* const query_sum = buffer + omp_get_thread_num() * (d + 2 * p.keys * d);
-      C *const key_sum = query_sum + d, *const value_sum = key_sum + p.keys * d;
-      std::fill(key_sum, value_sum + p.keys * d, C(0));
-      for (std::int64_t h = kv * p.group(); h < (kv + 1) * p.group(); ++h)
-        for (std::int64_t t = 0; t < p.queries; ++t) {
-          const std::int64_t at = p.q_at(b, t, h);
-          const C log_sum = logs[(b * p.queries + t) * p.heads + h], delta = dot(gs + at, os + at, d);
-          std::fill(query_sum, query_sum + d, C(0));
-          const auto [first, last] = p.range(b, t);
-          for (std::int64_t j = first; j < last; ++j) {
-            const T *key = ks + p.k_at(b, j, kv), *value = vs + p.k_at(b, j, kv);
-            const C weight = exp(dot(qs + at, key, d) * factor - log_sum);
-            const C ds = factor * weight * (dot(gs + at, value, d) - delta);
-            C *const dkey = key_sum + j * d, *const dvalue = value_sum + j * d;
-#pragma omp simd
-            for (std::int64_t i = 0; i < d; ++i) {
-              dvalue[i] += weight * load(gs[at + i]);
-              dkey[i] += ds * load(qs[at + i]);
-              query_sum[i] += ds * load(key[i]);
-            }
-          }
-          if (dqs != nullptr)
-            for (std::int64_t i = 0; i < d; ++i)
-              store(dqs[at + i], query_sum[i], dq.add);
-        }
-      for (std::int64_t j = 0; j < p.keys; ++j)
-        for (std::int64_t i = 0; i < d; ++i) {
-          if (dks != nullptr)
-            store(dks[p.k_at(b, j, kv) + i], key_sum[j * d + i], dk.add);
-          if (dvs != nullptr)
-            store(dvs[p.k_at(b, j, kv) + i], value_sum[j * d + i], dv.add);
-        }
-    });
+    const Operands<T> x{q.as<T>(), k.as<T>(), v.as<T>(), o.as<T>(), lse.as<C>(), static_cast<C>(scale)};
+    constexpr std::int64_t kFewRows = 4;
+    const std::int64_t step = p.rows() < kFewRows ? 1 : p.rows() <= kLanes<C> ? kLanes<C> : 2 * kLanes<C>;
+    const std::int64_t tiles = (p.rows() + step - 1) / step, sequences = p.batch * p.kv_heads;
+    // A thread takes all tiles of a sequence, whose keys then stay in its cache, or one by one where there are few
+    // sequences. Later tiles of a causal sequence see more keys and come first.
+    const std::int64_t chunk = sequences >= 4 * omp_get_max_threads() ? tiles : 1;
+#pragma omp parallel for schedule(dynamic, chunk) if (tiles * sequences > 1 && p.work() >= kSerialElements)
+    for (std::int64_t item = 0; item < tiles * sequences; ++item) {
+      const std::int64_t tile = tiles - 1 - item % tiles, row = tile * step;
+      const std::int64_t b = item / tiles / p.kv_heads, kv = item / tiles % p.kv_heads;
+      if (step == 1)
+        attend_row<T>(p, x, b, kv, row);
+      else if (step == kLanes<C>)
+        attend<1, T>(p, x, b, kv, row);
+      else
+        attend<2, T>(p, x, b, kv, row);
+    }
   });
 }
 

