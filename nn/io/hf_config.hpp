@@ -41,7 +41,22 @@ struct LlamaConfig {
 /// not known are put into `warnings` if given.
 LlamaConfig read_llama_config(const std::filesystem::path& path, std::vector<std::string>* warnings = nullptr);
 
-/// The config as config.json holds it, `architectures` included.
+/// The same from the parsed content; `where` stands for the file's name in messages.
+LlamaConfig parse_llama_config(const nlohmann::json& content, const std::string& where,
+                               std::vector<std::string>* warnings = nullptr);
+
+/// The config as config.json holds it, `architectures` included. Of a config that was read, `source` with the keys
+/// whose values differ from it replaced: an unchanged config gives back the file's content.
 nlohmann::json to_json(const LlamaConfig& config);
+
+/// Writes to_json(config) as `path` (or the config.json of a folder), formatted as transformers does, atomically.
+void write_llama_config(const std::filesystem::path& path, const LlamaConfig& config);
+
+/// Refuses sizes that cannot make a model: below 1, beyond any machine, heads that do not divide, an odd head_dim, a
+/// rope scaling out of range. Throws FileError that starts with `where` and names the key.
+void check_llama_config(const LlamaConfig& config, const std::string& where);
+
+/// The ids that end a generated text: eos_token_id of generation_config.json in a model's folder, else of its config.
+std::vector<std::int32_t> generation_eos_token_ids(const std::filesystem::path& folder, const LlamaConfig& config);
 
 }  // namespace osteon::nn
