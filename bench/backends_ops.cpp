@@ -3,7 +3,6 @@
 // pairs only. OMP_NUM_THREADS sets the threads.
 #include <benchmark/benchmark.h>
 #include <cstring>
-#include <vector>
 
 #include "backends/kernels/adamw.hpp"
 #include "backends/kernels/attention.hpp"
@@ -15,26 +14,12 @@
 #include "backends/kernels/rms_norm.hpp"
 #include "backends/kernels/rotary.hpp"
 #include "backends/kernels/swiglu.hpp"
+#include "bench/buffer.hpp"
 
 namespace osteon {
 namespace {
 
-class Buffer {
- public:
-  Buffer(DType dtype, const Shape& shape)
-      : dtype_(dtype), shape_(shape), bytes_(static_cast<std::size_t>(shape.numel() * size_of(dtype))) {
-    if (is_floating(dtype))
-      kernels::fill_uniform(Cpu{}, view(), -1, 1, {1, 2});
-  }
-  View view() { return {bytes_.data(), dtype_, shape_, true}; }
-  Sink sink(bool add = false) { return {view(), add}; }
-  std::int64_t bytes() const { return static_cast<std::int64_t>(bytes_.size()); }
-
- private:
-  DType dtype_;
-  Shape shape_;
-  std::vector<std::byte> bytes_;
-};
+using bench::Buffer;
 
 constexpr DType kDTypes[] = {DType::f32, DType::bf16, DType::f64};
 

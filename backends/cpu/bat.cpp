@@ -1,18 +1,25 @@
 #include "backends/kernels/bat.hpp"
 
 #include <algorithm>
+#include <omp.h>
 
 #include "backends/cpu/check.hpp"
+#include "backends/cpu/fma_tile.hpp"
+#include "backends/cpu/gemm_engines.hpp"
 #include "backends/cpu/parallel.hpp"
 #include "backends/cpu/scratch.hpp"
 #include "backends/cpu/simd.hpp"
 #include "backends/kernels/block_sum.hpp"
-#include "backends/kernels/gemm.hpp"
 
 namespace osteon::kernels {
 namespace {
 
 using Index = std::int64_t;
+using cpu::kTileCols;
+using cpu::kTileRows;
+
+// Fewer multiply-adds are done by the calling thread alone: waking the others takes about 5 us.
+constexpr Index kSerialWork = 1 << 18;
 
 /// The slab's sizes: m block rows of `rank` rows each, `features` columns.
 struct Slab {
@@ -30,60 +37,80 @@ Slab check_slab(const char* name, const ConstView& w, const char* other_name, co
   return slab;
 }
 
-/// Block row `block` of a slab, seen as its pieces of `rank` features each.
-template <class V>
-V pieces(const V& view, const Slab& slab, Index block) {
-  return view.matrix().slice_rows(block * slab.rank, (block + 1) * slab.rank).reshape({slab.features, slab.rank});
+/// f(begin, end) on ranges of [0, count), one per thread, if there is enough work.
+template <class F>
+void split(Index count, Index work, const F& f) {
+  if (work < kSerialWork || omp_in_parallel() != 0) {
+    f(Index{0}, count);
+    return;
+  }
+#pragma omp parallel
+  {
+    const Index threads = omp_get_num_threads(), thread = omp_get_thread_num();
+    f(count * thread / threads, count * (thread + 1) / threads);
+  }
 }
 
-template <class T, class C>
-void convert(const T* from, C* to, Index count) {
-  cpu::parallel_elements(count, [=](Index i) { to[i] = static_cast<C>(cpu::load(from[i])); });
+/// B_a in the compute dtype as panels [rank, kTileCols] that begin every kTileCols columns; columns beyond are zero.
+template <class B, class C>
+void pack_block(const B* block, Index rank, C* to) {
+  for (Index col = 0; col < rank; col += kTileCols<C>)
+    for (Index i = 0; i < rank; ++i, to += kTileCols<C>)
+      for (Index j = 0; j < kTileCols<C>; ++j)
+        to[j] = col + j < rank ? cpu::load(block[i * rank + col + j]) : C{0};
 }
 
-/// y = w + B_a[o, :] on every piece of row o: what the product w B_a is then added to.
-template <class T, class B, class C>
-void add_block_rows(const T* w, const B* block, const Slab& slab, C* y) {
-  cpu::parallel_rows(slab.rank, slab.features, [&](Index row) {
-    const B* const addend = block + row * slab.rank;
-    for (Index i = row * slab.features; i < (row + 1) * slab.features; i += slab.rank)
+/// One row of W': every element is w + B_a[o, j] and then one chain of fused multiply-adds over the piece.
+template <class B, class C, class R>
+void transform_row(const C* w, const C* packed, const B* addend, const Slab& slab, R* y) {
+  alignas(64) C tile[kTileRows * kTileCols<C>] = {};
+  const Index rank = slab.rank, pieces = slab.features / rank;
+  for (Index col = 0; col < rank; col += kTileCols<C>) {
+    const Index cols = std::min(kTileCols<C>, rank - col);
+    for (Index piece = 0; piece < pieces; piece += kTileRows) {
+      const Index count = std::min(kTileRows, pieces - piece);
+      const C* const from = w + piece * rank;
+      for (Index p = 0; p < count; ++p)
 #pragma omp simd
-      for (Index j = 0; j < slab.rank; ++j)
-        y[i + j] = cpu::load(w[i + j]) + cpu::load(addend[j]);
-  });
-}
-
-/// A block row of `w` in the accumulator dtype: itself, or its copy in `memory`.
-template <class T, class C>
-ConstView wide_pieces(const ConstView& w, C* memory) {
-  if constexpr (std::is_same_v<T, C>) {
-    return w;
-  } else {
-    convert(w.as<T>(), memory, w.numel());
-    return {memory, accumulator(w.dtype), w.shape, true};
+        for (Index j = 0; j < cols; ++j)
+          tile[p * kTileCols<C> + j] = from[p * rank + col + j] + cpu::load(addend[col + j]);
+      cpu::fma_tile(count, cols, from, rank, Index{1}, packed + col * rank, kTileCols<C>, rank, tile);
+      R* const to = y + piece * rank + col;
+      for (Index p = 0; p < count; ++p)
+#pragma omp simd
+        for (Index j = 0; j < cols; ++j)
+          cpu::store(to[p * rank + j], tile[p * kTileCols<C> + j]);
+    }
   }
 }
 
-template <class T, class B>
-void transform(const ConstView& w, const ConstView& b, const View& y, const Slab& slab) {
+template <class T, class B, class R>
+void transform(const T* w, const B* blocks, const Slab& slab, R* y) {
   using C = compute_t<T>;
-  constexpr bool kSameDtype = std::is_same_v<T, B>;
-  const Index count = slab.features * slab.rank;
-  const bool direct = y.dtype == accumulator(w.dtype);
+  const Index rank = slab.rank, rows = slab.blocks * rank, features = slab.features;
+  const Index packed_size = rank * ((rank + kTileCols<C> - 1) / kTileCols<C>)*kTileCols<C>;
+  const Index size = packed_size + (std::is_same_v<T, C> ? 0 : (features + 15) / 16 * 16);
   thread_local Scratch scratch;
-  auto* const memory = reinterpret_cast<C*>(scratch.get(2 * count * static_cast<Index>(sizeof(C))));
-  for (Index block = 0; block < slab.blocks; ++block) {
-    const ConstView w_pieces = pieces(w, slab, block);
-    const ConstView b_block =
-        b.reshape({slab.blocks * slab.rank, slab.rank}).slice_rows(block * slab.rank, (block + 1) * slab.rank);
-    const View y_pieces = pieces(y, slab, block);
-    const View sum = direct ? y_pieces : View{memory + count, accumulator(w.dtype), y_pieces.shape, true};
-    add_block_rows(w_pieces.as<T>(), b_block.as<B>(), slab, sum.as<C>());
-    // A bf16 product of bf16 factors is exact in f32; an f32 block needs the weight in f32.
-    gemm(Cpu{}, kSameDtype ? w_pieces : wide_pieces<T>(w_pieces, memory), b_block, sum, {.add = true});
-    if (!direct)
-      convert(sum.as<C>(), y_pieces.as<T>(), count);
-  }
+  auto* const memory = reinterpret_cast<C*>(scratch.get(omp_get_max_threads() * size * static_cast<Index>(sizeof(C))));
+  split(rows, rows * features * rank, [&](Index begin, Index end) {
+    C* const packed = memory + omp_get_thread_num() * size;
+    C* const wide = packed + packed_size;
+    for (Index row = begin; row < end; ++row) {
+      const B* const block = blocks + row / rank * rank * rank;
+      if (row == begin || row % rank == 0)
+        pack_block(block, rank, packed);
+      const T* const from = w + row * features;
+      const B* const addend = block + row % rank * rank;
+      if constexpr (std::is_same_v<T, C>) {
+        transform_row(from, packed, addend, slab, y + row * features);
+      } else {
+#pragma omp simd
+        for (Index i = 0; i < features; ++i)
+          wide[i] = cpu::load(from[i]);
+        transform_row(static_cast<const C*>(wide), packed, addend, slab, y + row * features);
+      }
+    }
+  });
 }
 
 }  // namespace
@@ -91,14 +118,21 @@ void transform(const ConstView& w, const ConstView& b, const View& y, const Slab
 void bat_weight(Cpu, ConstView w, ConstView b, View y) {
   const Slab slab = check_slab("bat_weight", w, "y", y, b);
   dispatch_floating(w.dtype, "bat_weight", [&]<class T>(T) {
-    check(y.dtype == w.dtype || y.dtype == accumulator(w.dtype), "bat_weight: y: expected ", w.dtype, " or ",
-          accumulator(w.dtype), ", got ", y.dtype);
-    check(b.dtype == w.dtype || b.dtype == accumulator(w.dtype), "bat_weight: blocks: expected ", w.dtype, " or ",
-          accumulator(w.dtype), ", got ", b.dtype);
+    using C = compute_t<T>;
+    const DType wide = accumulator(w.dtype);
+    check(y.dtype == w.dtype || y.dtype == wide, "bat_weight: y: expected ", w.dtype, " or ", wide, ", got ", y.dtype);
+    check(b.dtype == w.dtype || b.dtype == wide, "bat_weight: blocks: expected ", w.dtype, " or ", wide, ", got ",
+          b.dtype);
+    const auto with_blocks = [&]<class B>(B) {
+      if (y.dtype == w.dtype)
+        transform(w.as<T>(), b.as<B>(), slab, y.as<T>());
+      else
+        transform(w.as<T>(), b.as<B>(), slab, y.as<C>());
+    };
     if (b.dtype == w.dtype)
-      transform<T, T>(w, b, y, slab);
+      with_blocks(T{});
     else
-      transform<T, compute_t<T>>(w, b, y, slab);
+      with_blocks(C{});
   });
 }
 
@@ -106,20 +140,25 @@ void bat_block_gradient(Cpu, ConstView w, ConstView dw, Sink db) {
   const Slab slab = check_slab("bat_block_gradient", w, "dw", dw, db.view);
   cpu::expect_dtype("bat_block_gradient", "dw", dw, accumulator(w.dtype));
   cpu::expect_dtype("bat_block_gradient", "db", db.view, accumulator(w.dtype));
-  dispatch_floating(w.dtype, "bat_block_gradient", [&]<class T>(T) {
-    using C = compute_t<T>;
-    thread_local Scratch scratch;
-    const Index bytes = std::is_same_v<T, C> ? 0 : slab.features * slab.rank * static_cast<Index>(sizeof(C));
-    auto* const memory = reinterpret_cast<C*>(scratch.get(bytes));
-    for (Index block = 0; block < slab.blocks; ++block) {
-      const View gradient =
-          db.view.reshape({slab.blocks * slab.rank, slab.rank}).slice_rows(block * slab.rank, (block + 1) * slab.rank);
-      const ConstView dw_pieces = pieces(dw, slab, block);
-      block_sum(Cpu{}, dw_pieces.reshape({slab.rank, slab.features}), {gradient, db.add});
-      gemm(Cpu{}, wide_pieces<T>(pieces(w, slab, block), memory), dw_pieces, gradient,
-           {.transpose_a = true, .add = true});
+  if (w.numel() == 0)
+    return;
+  const Index rank = slab.rank, features = slab.features;
+  const auto run_blocks = [&](Index begin, Index end) {
+    for (Index block = begin; block < end; ++block) {
+      const View gradient = db.view.reshape({slab.blocks * rank, rank}).slice_rows(block * rank, (block + 1) * rank);
+      const ConstView w_rows = w.matrix().slice_rows(block * rank, (block + 1) * rank);
+      const ConstView dw_rows = dw.matrix().slice_rows(block * rank, (block + 1) * rank);
+      block_sum(Cpu{}, dw_rows, {gradient, db.add});
+      // W_ab^T dW'_ab, summed over the pieces of every row: a sum over `features` tokens of rank features each.
+      gemm_tokens_fma({features, features, rank, rank, 1.0, true, w.dtype, dw.dtype, gradient.dtype, w_rows.data,
+                       dw_rows.data, gradient.data});
     }
-  });
+  };
+  // Block by block, or each block in parallel if there are too few: the same bits either way.
+  if (slab.blocks >= omp_get_max_threads())
+    split(slab.blocks, slab.blocks * features * rank * rank, run_blocks);
+  else
+    run_blocks(0, slab.blocks);
 }
 
 }  // namespace osteon::kernels

@@ -5,11 +5,11 @@
 namespace osteon::cpu {
 
 #if defined(__AVX512F__)
-constexpr std::int64_t kVectorBytes = 64, kTileRows = 8;  // 16 sums of 32 registers: enough to hide an fma's latency
+constexpr std::int64_t kVectorBytes = 64, kTileRows = 8;  // 16 sums in 32 registers hide the latency
 #else
-constexpr std::int64_t kVectorBytes = 32, kTileRows = 6;  // 12 sums of 16 registers
+constexpr std::int64_t kVectorBytes = 32, kTileRows = 6;  // 12 sums in 16 registers
 #endif
-constexpr std::int64_t kTileVectors = 2;
+constexpr int kTileVectors = 2;
 
 /// A register's worth of C, loadable from any element.
 template <class C>
@@ -20,14 +20,14 @@ struct VectorOf {
 template <class C>
 constexpr std::int64_t kTileCols = kTileVectors* kVectorBytes / static_cast<std::int64_t>(sizeof(C));
 
-/// c [kRows, kTileCols] += sum over t < depth of a[t] b[t], each element one chain of fused multiply-adds in the order
-/// of t that begins with what c holds: cutting the sum anywhere, or the matrix into other tiles, gives the same bits.
-/// a[t] starts at a + t * a_step and has kRows elements `a_row` apart; b[t] starts at b + t * b_step.
-template <class C, int kRows>
+/// c [kRows, kVectors vectors] += sum over t < depth of a[t] b[t], each element one chain of fused multiply-adds in the
+/// order of t that begins with what c holds: cutting the sum anywhere, or the matrix into other tiles, gives the same
+/// bits. a[t] starts at a + t * a_step and has kRows elements `a_row` apart; b[t] starts at b + t * b_step. Rows of c
+/// are kTileCols apart.
+template <class C, int kRows, int kVectors>
 inline void fma_tile(const C* a, std::int64_t a_row, std::int64_t a_step, const C* b, std::int64_t b_step,
                      std::int64_t depth, C* c) {
   using V = typename VectorOf<C>::type;
-  constexpr int kVectors = static_cast<int>(kTileVectors);
   constexpr std::int64_t kLanes = kTileCols<C> / kTileVectors;
   V sum[kRows][kVectors];
   for (int row = 0; row < kRows; ++row)
@@ -46,29 +46,36 @@ inline void fma_tile(const C* a, std::int64_t a_row, std::int64_t a_step, const 
       *reinterpret_cast<V*>(c + row * kTileCols<C> + v * kLanes) = sum[row][v];
 }
 
-/// The same for 1 to kTileRows rows.
+/// The same for `rows` rows, 1 to kTileRows, and `cols` columns, 1 to kTileCols; columns beyond `cols` of b are read
+/// and of c are computed, up to a whole tile.
 template <class C>
-inline void fma_tile(std::int64_t rows, const C* a, std::int64_t a_row, std::int64_t a_step, const C* b,
-                     std::int64_t b_step, std::int64_t depth, C* c) {
+inline void fma_tile(std::int64_t rows, std::int64_t cols, const C* a, std::int64_t a_row, std::int64_t a_step,
+                     const C* b, std::int64_t b_step, std::int64_t depth, C* c) {
+  const auto with_rows = [&]<int kRows>() {
+    if (cols > kTileCols<C> / kTileVectors)
+      fma_tile<C, kRows, kTileVectors>(a, a_row, a_step, b, b_step, depth, c);
+    else
+      fma_tile<C, kRows, 1>(a, a_row, a_step, b, b_step, depth, c);
+  };
   switch (rows) {
 #if defined(__AVX512F__)
     case 8:
-      return fma_tile<C, 8>(a, a_row, a_step, b, b_step, depth, c);
+      return with_rows.template operator()<8>();
     case 7:
-      return fma_tile<C, 7>(a, a_row, a_step, b, b_step, depth, c);
+      return with_rows.template operator()<7>();
 #endif
     case 6:
-      return fma_tile<C, 6>(a, a_row, a_step, b, b_step, depth, c);
+      return with_rows.template operator()<6>();
     case 5:
-      return fma_tile<C, 5>(a, a_row, a_step, b, b_step, depth, c);
+      return with_rows.template operator()<5>();
     case 4:
-      return fma_tile<C, 4>(a, a_row, a_step, b, b_step, depth, c);
+      return with_rows.template operator()<4>();
     case 3:
-      return fma_tile<C, 3>(a, a_row, a_step, b, b_step, depth, c);
+      return with_rows.template operator()<3>();
     case 2:
-      return fma_tile<C, 2>(a, a_row, a_step, b, b_step, depth, c);
+      return with_rows.template operator()<2>();
     default:
-      return fma_tile<C, 1>(a, a_row, a_step, b, b_step, depth, c);
+      return with_rows.template operator()<1>();
   }
 }
 

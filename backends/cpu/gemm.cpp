@@ -112,7 +112,8 @@ void gemm_tokens(Cpu, ConstView g, ConstView x, Sink out, double alpha) {
     return;
   }
   if (deterministic.load(std::memory_order_relaxed) || !library_sums_tokens(seq_len, d, k, g.dtype)) {
-    gemm_tokens_fma({tokens, seq_len, d, k, alpha, out.add, g.dtype, out.view.dtype, g.data, x.data, out.view.data});
+    gemm_tokens_fma(
+        {tokens, seq_len, d, k, alpha, out.add, g.dtype, x.dtype, out.view.dtype, g.data, x.data, out.view.data});
     return;
   }
   bool add = out.add;

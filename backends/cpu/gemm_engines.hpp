@@ -26,7 +26,7 @@ struct TokenProduct {
   std::int64_t tokens, seq_len, d, k;
   double alpha;
   bool add;
-  DType operands, result;
+  DType g_dtype, x_dtype, result;  ///< one dtype, but bf16 may meet f32
   const void* g;
   const void* x;
   void* out;

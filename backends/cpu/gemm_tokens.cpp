@@ -49,10 +49,10 @@ struct Output {
 };
 
 /// Tiles [begin, end) of the output, counted down the rows of each panel of columns.
-template <class T, class R>
-void run_tiles(const Operand<T>& a, const Operand<T>& b, Index tokens, Index seq_len, const Output<R>& out, bool add,
+template <class A, class B, class R>
+void run_tiles(const Operand<A>& a, const Operand<B>& b, Index tokens, Index seq_len, const Output<R>& out, bool add,
                Index begin, Index end) {
-  using C = compute_t<T>;
+  using C = compute_t<A>;
   const Index row_tiles = (a.features + kTileRows - 1) / kTileRows;
   alignas(64) C a_pack[kDepth * kTileRows], b_pack[kDepth * kTileCols<C>], tile[kTileRows * kTileCols<C>];
   for (Index first = 0, depth = 0; first < tokens; first += depth) {
@@ -65,7 +65,7 @@ void run_tiles(const Operand<T>& a, const Operand<T>& b, Index tokens, Index seq
       const Index cols = std::min(kTileCols<C>, b.features - col);
       const Index last = std::min(end, (panel + 1) * row_tiles);
       // Few rows do not repay a copy of the panel.
-      const bool direct_b = std::is_same_v<T, C> && cols == kTileCols<C> && last - index <= 2 && b.factor == C{1};
+      const bool direct_b = std::is_same_v<B, C> && cols == kTileCols<C> && last - index <= 2 && b.factor == C{1};
       const C* panel_data = b_pack;
       if (direct_b)
         panel_data = reinterpret_cast<const C*>(b.data) + first * b.features + col;
@@ -73,7 +73,7 @@ void run_tiles(const Operand<T>& a, const Operand<T>& b, Index tokens, Index seq
         pack<kTileCols<C>>(b, first, depth, col, cols, b_pack);
       for (; index < last; ++index) {
         const Index row = index % row_tiles * kTileRows, rows = std::min(kTileRows, a.features - row);
-        const bool direct_a = std::is_same_v<T, C> && a.factor == C{1};
+        const bool direct_a = std::is_same_v<A, C> && a.factor == C{1};
         const C* row_data = a_pack;
         if (direct_a)
           row_data = reinterpret_cast<const C*>(a.data) + first * a.features + row;
@@ -85,7 +85,7 @@ void run_tiles(const Operand<T>& a, const Operand<T>& b, Index tokens, Index seq
           for (Index i = 0; i < rows; ++i)
             for (Index j = 0; j < cols; ++j)
               tile[i * kTileCols<C> + j] = cpu::load(target[i * out.row_step + j * out.col_step]);
-        cpu::fma_tile(rows, row_data, Index{1}, direct_a ? a.features : kTileRows, panel_data,
+        cpu::fma_tile(rows, cols, row_data, Index{1}, direct_a ? a.features : kTileRows, panel_data,
                       direct_b ? b.features : kTileCols<C>, depth, tile);
         for (Index i = 0; i < rows; ++i)
           for (Index j = 0; j < cols; ++j)
@@ -95,41 +95,47 @@ void run_tiles(const Operand<T>& a, const Operand<T>& b, Index tokens, Index seq
   }
 }
 
-template <class T, class R>
-void run(const TokenProduct& p) {
-  using C = compute_t<T>;
-  const Index tokens = p.tokens, seq_len = p.seq_len, d = p.d, k = p.k;
-  const bool add = p.add;
-  Operand<T> a{static_cast<const T*>(p.g), d, static_cast<C>(p.alpha)}, b{static_cast<const T*>(p.x), k, C{1}};
-  Output<R> output{static_cast<R*>(p.out), k, 1};
-  // Vectors run along the features of b: give them the longer side when the other does not fill a tile.
-  if (k < kTileCols<C> && d > k) {
-    std::swap(a, b);
-    std::swap(output.row_step, output.col_step);
-  }
-  const Index tiles = ((a.features + kTileRows - 1) / kTileRows) * ((b.features + kTileCols<C> - 1) / kTileCols<C>);
-  if (tiles == 1 || tokens * d * k < kSerialWork || omp_in_parallel() != 0) {
-    run_tiles(a, b, tokens, seq_len, output, add, Index{0}, tiles);
+template <class A, class B, class R>
+void run_oriented(const Operand<A>& a, const Operand<B>& b, const TokenProduct& p, const Output<R>& out) {
+  const Index columns = kTileCols<compute_t<A>>;
+  const Index tiles = ((a.features + kTileRows - 1) / kTileRows) * ((b.features + columns - 1) / columns);
+  if (tiles == 1 || p.tokens * p.d * p.k < kSerialWork || omp_in_parallel() != 0) {
+    run_tiles(a, b, p.tokens, p.seq_len, out, p.add, Index{0}, tiles);
     return;
   }
 #pragma omp parallel
   {
     const Index threads = omp_get_num_threads(), thread = omp_get_thread_num();
-    run_tiles(a, b, tokens, seq_len, output, add, tiles * thread / threads, tiles * (thread + 1) / threads);
+    run_tiles(a, b, p.tokens, p.seq_len, out, p.add, tiles * thread / threads, tiles * (thread + 1) / threads);
   }
+}
+
+template <class G, class X, class R>
+void run(const TokenProduct& p) {
+  using C = compute_t<G>;
+  const Operand<G> g{static_cast<const G*>(p.g), p.d, static_cast<C>(p.alpha)};
+  const Operand<X> x{static_cast<const X*>(p.x), p.k, C{1}};
+  R* const out = static_cast<R*>(p.out);
+  // Vectors run along the features of the second factor: the longer side, if the other does not fill a tile.
+  if (p.k < kTileCols<C> && p.d > p.k)
+    run_oriented(x, g, p, Output<R>{out, 1, p.k});
+  else
+    run_oriented(g, x, p, Output<R>{out, p.k, 1});
 }
 
 }  // namespace
 
 void gemm_tokens_fma(const TokenProduct& product) {
-  if (product.operands == DType::f64)
-    run<double, double>(product);
-  else if (product.operands == DType::f32)
-    run<float, float>(product);
+  if (product.g_dtype == DType::f64)
+    run<double, double, double>(product);
+  else if (product.g_dtype == DType::f32)
+    run<float, float, float>(product);
+  else if (product.x_dtype == DType::f32)
+    run<bf16, float, float>(product);
   else if (product.result == DType::f32)
-    run<bf16, float>(product);
+    run<bf16, bf16, float>(product);
   else
-    run<bf16, bf16>(product);
+    run<bf16, bf16, bf16>(product);
 }
 
 }  // namespace osteon::kernels

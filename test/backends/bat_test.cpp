@@ -24,8 +24,10 @@ constexpr Dtypes kDtypes[] = {{DType::f32, DType::f32, DType::f32},    {DType::f
                               {DType::bf16, DType::bf16, DType::bf16}, {DType::bf16, DType::f32, DType::bf16},
                               {DType::bf16, DType::bf16, DType::f32},  {DType::bf16, DType::f32, DType::f32}};
 
+/// Rounding of one chain of additions that grows like the square root of its length, then of storing it.
 double tolerance(double terms, DType sum, DType result) {
-  return 8 * std::sqrt(terms + 2) * (test::epsilon(sum) + test::epsilon(result) / 2);
+  return (8 * std::sqrt(terms + 2) + 0.5 * terms) * test::epsilon(sum) +
+         4 * std::sqrt(terms + 2) * test::epsilon(result);
 }
 
 }  // namespace
