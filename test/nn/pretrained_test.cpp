@@ -1,0 +1,138 @@
+#include "nn/io/pretrained.hpp"
+
+#include <doctest/doctest.h>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "backends/error.hpp"
+#include "nn/io/atomic_file.hpp"
+#include "nn/io/checkpoint.hpp"
+#include "test/nn/io_messages.hpp"
+#include "test/nn/temporary_folder.hpp"
+#include "test/paths.hpp"
+
+using namespace osteon;
+using nlohmann::json;
+using osteon::test::contains;
+using osteon::test::message_of;
+using osteon::test::TemporaryFolder;
+namespace fs = std::filesystem;
+
+namespace {
+
+nn::LlamaConfig tiny() {
+  nn::LlamaConfig config;
+  config.vocab_size = 11;
+  config.hidden_size = 8;
+  config.intermediate_size = 12;
+  config.num_hidden_layers = 2;
+  config.num_attention_heads = 2;
+  config.num_key_value_heads = 1;
+  config.head_dim = 4;
+  return config;
+}
+
+void check_equal(const nn::Llama& a, const nn::Llama& b) {
+  const NamedTensors left = a.parameters(), right = b.parameters();
+  REQUIRE(left.size() == right.size());
+  for (std::size_t i = 0; i < left.size(); ++i) {
+    CHECK(left[i].first == right[i].first);
+    CHECK(left[i].second.to_doubles() == right[i].second.to_doubles());
+  }
+}
+
+void change_config(const fs::path& folder, const std::string& key, const json& value) {
+  json config = json::parse(io::read_file(folder / "config.json"));
+  config[key] = value;
+  io::write_file_atomically(folder / "config.json", config.dump());
+}
+
+std::string loading(const fs::path& folder) {
+  return message_of([&] { nn::load_llama(folder, DType::f32); });
+}
+
+}  // namespace
+
+TEST_CASE("pretrained: a model comes back from its folder, and says in which dtype it is stored") {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const TemporaryFolder folder;
+    nn::Llama model(tiny(), dtype);
+    model.initialize(3);
+    nn::save_llama(model, folder / "model");
+    std::vector<std::string> warnings;
+    check_equal(model, *nn::load_llama(folder / "model", dtype, Device::cpu, &warnings));
+    CHECK(warnings.empty());
+    CHECK(nn::read_llama_config(folder / "model").torch_dtype == (dtype == DType::f32 ? "float32" : "bfloat16"));
+    CHECK(nn::load_llama(folder / "model", dtype, Device::meta)->parameter_count() == model.parameter_count());
+  }
+}
+
+TEST_CASE("pretrained: a config of another model is refused before its size is allocated") {
+  const TemporaryFolder folder;
+  nn::Llama model(tiny(), DType::f32);
+  model.initialize(3);
+  nn::save_llama(model, folder.path());
+  change_config(folder.path(), "vocab_size", 1 << 28);
+  change_config(folder.path(), "intermediate_size", 1 << 28);
+  CHECK(contains(loading(folder.path()), "model.embed_tokens.weight: expected shape [268435456, 8], found [11, 8]"));
+  change_config(folder.path(), "vocab_size", 11);
+  change_config(folder.path(), "intermediate_size", 12);
+  change_config(folder.path(), "num_hidden_layers", 3);
+  CHECK(contains(loading(folder.path()), "9 of 30 tensors are missing:\n  model.layers.2."));
+  change_config(folder.path(), "num_hidden_layers", 1);
+  std::vector<std::string> warnings;
+  nn::load_llama(folder.path(), DType::f32, Device::cpu, &warnings);
+  CHECK(warnings.size() == 9);
+  CHECK(contains(warnings.at(0), "model.layers.1.input_layernorm.weight: no such parameter, ignored"));
+}
+
+TEST_CASE("pretrained: computed tensors and copies of a tied head in older files are no surprise") {
+  const TemporaryFolder folder;
+  nn::LlamaConfig config = tiny();
+  config.tie_word_embeddings = true;
+  nn::Llama model(config, DType::f32);
+  model.initialize(3);
+  NamedTensors tensors = model.parameters();
+  tensors.emplace_back("lm_head.weight", zeros({11, 8}, DType::f32));
+  tensors.emplace_back("model.layers.0.self_attn.rotary_emb.inv_freq", zeros({2}, DType::f32));
+  nn::save_tensors(folder.path(), tensors);
+  nn::write_llama_config(folder.path(), config);
+  std::vector<std::string> warnings;
+  check_equal(model, *nn::load_llama(folder.path(), DType::f32, Device::cpu, &warnings));
+  CHECK(warnings.empty());
+}
+
+TEST_CASE("pretrained: a model that is saved over another keeps its other files and the keys of its config") {
+  const TemporaryFolder folder;
+  nn::Llama model(tiny(), DType::f32);
+  model.initialize(3);
+  nn::save_llama(model, folder.path());
+  change_config(folder.path(), "dtype", "bfloat16");
+  change_config(folder.path(), "colour", "blue");
+  io::write_file_atomically(folder / "tokenizer.json", "{}");
+  nn::save_llama(*nn::load_llama(folder.path(), DType::f32), folder.path());
+  const json config = json::parse(io::read_file(folder / "config.json"));
+  CHECK(config["colour"] == "blue");
+  CHECK(nn::read_llama_config(folder.path()).torch_dtype == "float32");
+  CHECK(fs::exists(folder / "tokenizer.json"));
+}
+
+TEST_CASE("pretrained: the golden models load without a warning and save to the same bytes") {
+  const auto shared = osteon::test::shared();
+  if (!shared) {
+    MESSAGE("skipped: no shared folder");
+    return;
+  }
+  for (const char* name : {"llama-gqa", "llama-bias-headdim", "llama-linear-rope", "llama3-rope-tied"}) {
+    CAPTURE(name);
+    const TemporaryFolder folder;
+    const fs::path golden = *shared / "golden" / name / "model";
+    std::vector<std::string> warnings;
+    nn::save_llama(*nn::load_llama(golden, DType::f32, Device::cpu, &warnings), folder.path());
+    CHECK(warnings.empty());
+    for (const char* file : {"config.json", "model.safetensors"})
+      CHECK((io::read_file(folder / file) == io::read_file(golden / file)));
+  }
+}
