@@ -17,10 +17,6 @@ void read_table(const toml::table& table, std::string_view name, RunConfig& conf
   }
 }
 
-bool is_block_method(const std::string& method) {
-  return method.find("bone") != std::string::npos || method.find("miss") != std::string::npos || method == "bat";
-}
-
 }  // namespace
 
 void read_config(const std::filesystem::path& file, RunConfig& config) {
@@ -40,16 +36,6 @@ void set_argument(RunConfig& config, std::string_view argument) {
   check<ConfigError>(equals != std::string_view::npos && equals > 0, "--set: expected key=value, got \"", argument,
                      '"');
   set_key(config, argument.substr(0, equals), argument.substr(equals + 1), join("--set ", argument));
-}
-
-void fill_adapter_defaults(RunConfig& config) {
-  const bool block = is_block_method(config.method);
-  if (!config.rank)
-    config.rank = block ? 64 : 36;
-  if (!config.alpha) {
-    const bool principal = config.method == "pissa" || config.method == "olora";
-    config.alpha = static_cast<double>(*config.rank) * (principal || block ? 1 : 2);
-  }
 }
 
 void check_config(const RunConfig& config) {

@@ -116,11 +116,6 @@ void set_key(RunConfig& config, std::string_view key, std::string_view text, std
 /// set_key for one argument `key=value` of `--set`. ConfigError without a '='.
 void set_argument(RunConfig& config, std::string_view argument);
 
-/// Fills the rank and alpha that were left open with the papers' values for the method: 64 for Bone, MiSS and Bat, 36
-/// for the LoRA kinds (about equal parameters on Llama-2-7B); alpha = rank for PiSSA and OLoRA, 2 rank for other LoRA
-/// kinds.
-void fill_adapter_defaults(RunConfig& config);
-
 /// Rules between keys: data and model are given where `needs_data`, warm-up not longer than the run, a list of target
 /// modules where layers_to_transform is given. Throws ConfigError naming both keys.
 void check_config(const RunConfig& config);

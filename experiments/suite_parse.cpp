@@ -4,119 +4,26 @@
 
 #include "backends/error.hpp"
 #include "backends/suggest.hpp"
+#include "experiments/adapter_options.hpp"
 #include "experiments/config_values.hpp"
 #include "experiments/suite.hpp"
+#include "experiments/suite_source.hpp"
 #include "experiments/toml_file.hpp"
 
 namespace osteon::experiments {
 namespace {
 
-using Pairs = std::vector<std::pair<std::string, const toml::node*>>;
-
-const std::vector<std::string> kSections = {"question", "seeds", "base",     "axes",   "cases",
-                                            "for",      "sweep", "fairness", "report", "quick"};
 const std::vector<std::string> kPlots = {"loss_curve", "accuracy_vs_memory", "accuracy_vs_time", "accuracy_vs_lr",
                                          "memory",     "step_time_vs_rank"};
 
-/// A file's sections as if [quick] had been written over them. Nodes are not copied: they know their lines.
-class Source {
- public:
-  Source(const toml::table& root, std::string_view file, bool quick) : root_(root), file_(file) {
-    const toml::node* over = root.get("quick");
-    if (over)
-      over_ = &table(*over);
-    check_names(in_order(root), kSections);
-    if (over_)
-      check_names(in_order(*over_), kSections);
-    if (!quick)
-      over_ = nullptr;
-  }
-
-  std::string at(const toml::node& node) const { return place(file_, node); }
-
-  const toml::node* find(std::string_view name) const {
-    const toml::node* node = over_ ? over_->get(name) : nullptr;
-    return node ? node : root_.get(name);
-  }
-
-  /// The pairs of a section, [quick]'s in place of those with the same name.
-  Pairs section(std::string_view name) const {
-    Pairs pairs;
-    if (const toml::node* node = root_.get(name))
-      pairs = in_order(table(*node));
-    const toml::node* quick = over_ ? over_->get(name) : nullptr;
-    if (!quick)
-      return pairs;
-    for (const auto& [key, node] : in_order(table(*quick))) {
-      const auto same =
-          std::find_if(pairs.begin(), pairs.end(), [&, k = key](const auto& pair) { return pair.first == k; });
-      if (same == pairs.end())
-        pairs.emplace_back(key, node);
-      else
-        same->second = node;
-    }
-    return pairs;
-  }
-
-  /// The tables of a name as they stand, the file's first.
-  std::vector<const toml::table*> tables(std::string_view name) const {
-    std::vector<const toml::table*> found;
-    for (const toml::table* from : {&root_, over_})
-      if (const toml::node* node = from ? from->get(name) : nullptr)
-        found.push_back(&table(*node));
-    return found;
-  }
-
-  const toml::table& table(const toml::node& node) const {
-    check<ConfigError>(node.is_table(), at(node), ": expected a table");
-    return *node.as_table();
-  }
-
-  const toml::array& list(const toml::node& node, std::string_view what) const {
-    const toml::array* array = node.as_array();
-    check<ConfigError>(array && !array->empty(), at(node), ": ", what, ": expected a list that is not empty");
-    return *array;
-  }
-
-  void check_names(const Pairs& pairs, const std::vector<std::string>& names) const {
-    for (const auto& [name, node] : pairs)
-      check<ConfigError>(std::find(names.begin(), names.end(), name) != names.end(), at(*node), ": unknown key '", name,
-                         "'", suggestion(name, names));
-  }
-
-  std::vector<std::string> strings(const toml::node& node, std::string_view what,
-                                   const std::vector<std::string>& allowed) const {
-    std::vector<std::string> out;
-    for (const toml::node& element : list(node, what)) {
-      const auto text = element.value<std::string>();
-      check<ConfigError>(element.is_string(), at(element), ": ", what, ": expected a list of strings");
-      check<ConfigError>(allowed.empty() || std::find(allowed.begin(), allowed.end(), *text) != allowed.end(),
-                         at(element), ": ", what, ": unknown '", *text, "'", suggestion(*text, allowed));
-      out.push_back(*text);
-    }
-    return out;
-  }
-
-  std::int64_t integer(const toml::node& node, std::string_view what) const {
-    const auto* value = node.as_integer();
-    check<ConfigError>(value && value->get() >= 0, at(node), ": ", what, ": expected an integer of at least 0");
-    return value->get();
-  }
-
- private:
-  const toml::table& root_;
-  const toml::table* over_ = nullptr;
-  std::string_view file_;
-};
-
 /// A run key of a suite; the seed is not one, since the suite gives it to each run.
-const Key& run_key(const Source& source, const std::string& name, const toml::node& node) {
+const Key& run_key(const SuiteSource& source, const std::string& name, const toml::node& node) {
   const Key& key = find_key(name, source.at(node));
   check<ConfigError>(key.name != "seed", source.at(node), ": seed: expected the suite's seeds = [...] instead");
   return key;
 }
 
-std::vector<std::int64_t> read_seeds(const Source& source) {
+std::vector<std::int64_t> read_seeds(const SuiteSource& source) {
   const toml::node* node = source.find("seeds");
   if (!node)
     return {RunConfig{}.seed};
@@ -129,8 +36,8 @@ std::vector<std::int64_t> read_seeds(const Source& source) {
   return seeds;
 }
 
-std::optional<Sweep> read_sweep(const Source& source, const std::vector<std::int64_t>& seeds) {
-  const Pairs pairs = source.section("sweep");
+std::optional<Sweep> read_sweep(const SuiteSource& source, const std::vector<std::int64_t>& seeds) {
+  const TomlPairs pairs = source.section("sweep");
   if (pairs.empty())
     return {};
   Sweep sweep;
@@ -162,9 +69,9 @@ std::optional<Sweep> read_sweep(const Source& source, const std::vector<std::int
   return sweep;
 }
 
-Fairness read_fairness(const Source& source) {
+Fairness read_fairness(const SuiteSource& source) {
   Fairness fairness;
-  const Pairs pairs = source.section("fairness");
+  const TomlPairs pairs = source.section("fairness");
   source.check_names(pairs, {"equal", "tolerance", "except"});
   for (const auto& [name, node] : pairs) {
     if (name == "equal") {
@@ -191,7 +98,7 @@ struct Draft {
   std::string case_name;
 };
 
-std::vector<Draft> with_cases(const Source& source, const Draft& base) {
+std::vector<Draft> with_cases(const SuiteSource& source, const Draft& base) {
   const toml::node* node = source.find("cases");
   if (!node)
     return {base};
@@ -200,8 +107,7 @@ std::vector<Draft> with_cases(const Source& source, const Draft& base) {
     Draft draft = base;
     for (const auto& [name, value] : in_order(source.table(element))) {
       if (name == "name") {
-        check<ConfigError>(value->is_string(), source.at(*value), ": cases.name: expected a string");
-        draft.case_name = *value->value<std::string>();
+        draft.case_name = source.string(*value, "cases.name");
         draft.labels.emplace_back("case", draft.case_name);
         continue;
       }
@@ -217,7 +123,7 @@ std::vector<Draft> with_cases(const Source& source, const Draft& base) {
   return drafts;
 }
 
-std::vector<Draft> with_axes(const Source& source, std::vector<Draft> drafts) {
+std::vector<Draft> with_axes(const SuiteSource& source, std::vector<Draft> drafts) {
   for (const auto& [name, node] : source.section("axes")) {
     const Key& key = run_key(source, name, *node);
     const toml::array& values = source.list(*node, "axes." + name);
@@ -240,7 +146,7 @@ std::vector<Draft> with_axes(const Source& source, std::vector<Draft> drafts) {
 
 /// Applies [for.KEY.VALUE]. `must_match`: a VALUE that no cell has is an error (in quick mode cells are missing on
 /// purpose).
-void apply_conditions(const Source& source, std::vector<Draft>& drafts, bool must_match) {
+void apply_conditions(const SuiteSource& source, std::vector<Draft>& drafts, bool must_match) {
   for (const toml::table* conditions : source.tables("for")) {
     for (const auto& [name, values] : in_order(*conditions)) {
       const Key& key = run_key(source, name, *values);
@@ -277,18 +183,17 @@ std::string cell_id(const Draft& draft) {
 }
 
 Suite build(const toml::table& root, std::string_view name, bool quick) {
-  const Source source(root, name, quick);
+  const SuiteSource source(root, name, quick);
   Suite suite;
   suite.name = std::filesystem::path(std::string(name)).stem().string();
   suite.quick = quick;
   if (const toml::node* question = source.find("question")) {
-    check<ConfigError>(question->is_string(), source.at(*question), ": question: expected a string");
-    suite.question = *question->value<std::string>();
+    suite.question = source.string(*question, "question");
   }
   suite.seeds = read_seeds(source);
   suite.sweep = read_sweep(source, suite.seeds);
   suite.fairness = read_fairness(source);
-  const Pairs report = source.section("report");
+  const TomlPairs report = source.section("report");
   source.check_names(report, {"plots"});
   for (const auto& [key, node] : report)
     suite.plots = source.strings(*node, "report.plots", kPlots);

@@ -215,21 +215,3 @@ TEST_CASE("rules between keys") {
   config.early_stop = 1;
   CHECK_THROWS_WITH_AS(check_config(config), doctest::Contains("early_stop"), ConfigError);
 }
-
-TEST_CASE("rank and alpha left open take the papers' values") {
-  const auto filled = [](std::string method, std::optional<std::int64_t> rank) {
-    RunConfig config;
-    config.method = std::move(method);
-    config.rank = rank;
-    fill_adapter_defaults(config);
-    return std::pair(*config.rank, *config.alpha);
-  };
-  using Pair = std::pair<std::int64_t, double>;
-  CHECK(filled("bone", {}) == Pair{64, 64});
-  CHECK(filled("miss", {}) == Pair{64, 64});
-  CHECK(filled("bat", {}) == Pair{64, 64});
-  CHECK(filled("lora", {}) == Pair{36, 72});
-  CHECK(filled("pissa", {}) == Pair{36, 36});
-  CHECK(filled("lora", 4) == Pair{4, 8});
-  CHECK(filled("pissa", 4) == Pair{4, 4});
-}

@@ -1,0 +1,78 @@
+#include "experiments/adapter_options.hpp"
+
+#include "backends/error.hpp"
+#include "peft/methods.hpp"
+
+namespace osteon::experiments {
+namespace {
+
+void replace_method(RunConfig& config, const std::string& method, bool keep_init) {
+  config.method = method;
+  if (!keep_init)
+    config.init_weights = "true";
+}
+
+}  // namespace
+
+DType dtype_named(const std::string& name) {
+  for (const DType dtype : {DType::f32, DType::bf16})
+    if (name_of(dtype) == name)
+      return dtype;
+  fail<ConfigError>("dtype: expected f32 or bf16, got \"", name, '"');
+}
+
+void fill_adapter_defaults(RunConfig& config) {
+  const std::string& init = config.init_weights;
+  const bool lora = config.method == "lora", block = config.method == "bone" || config.method == "miss";
+  if (block && init == "bat")
+    replace_method(config, "bat", false);
+  else if (block && init == "mini")
+    replace_method(config, "miss_mini", false);
+  else if (lora && init.starts_with("pissa"))
+    replace_method(config, "pissa", true);
+  else if (lora && init == "olora")
+    replace_method(config, "olora", false);
+  if (config.use_rslora && config.method != "rslora") {
+    check<ConfigError>(config.method == "lora", "use_rslora: expected the method lora, got ", config.method);
+    replace_method(config, "rslora", true);
+  }
+  const peft::Method& method = peft::find_method(config.method);
+  if (!method.adapts_linears())
+    return;
+  if (!config.rank)
+    config.rank = method.default_rank();
+  if (!config.alpha)
+    config.alpha = static_cast<double>(*config.rank) * method.default_alpha_over_rank();
+  method.check(adapter_config(config));
+}
+
+peft::AdapterConfig adapter_config(RunConfig config) {
+  if (!config.rank || !config.alpha)
+    fill_adapter_defaults(config);
+  peft::AdapterConfig out;
+  out.method = config.method;
+  out.rank = config.rank.value_or(out.rank);
+  out.alpha = config.alpha.value_or(out.alpha);
+  out.dropout = config.dropout;
+  out.init = config.init_weights;
+  out.mini_rank = config.mini_r;
+  out.learning_rate_ratio = config.loraplus_lr_ratio;
+  out.bias = config.bias;
+  out.dtype = dtype_named(config.adapter_dtype);
+  out.seed = static_cast<std::uint64_t>(config.seed);
+  const auto place = [](const ModuleNames& from, std::vector<std::string>& names, bool& is_pattern) {
+    is_pattern = !from.pattern.empty();
+    names = is_pattern ? std::vector<std::string>{from.pattern} : from.names;
+  };
+  place(config.target_modules, out.target_modules, out.target_is_pattern);
+  place(config.exclude_modules, out.exclude_modules, out.exclude_is_pattern);
+  out.layers_to_transform = config.layers_to_transform;
+  out.layers_pattern = config.layers_pattern;
+  out.rank_pattern = config.rank_pattern;
+  out.alpha_pattern = config.alpha_pattern;
+  out.modules_to_save = config.modules_to_save;
+  out.base_model_name_or_path = config.model;
+  return out;
+}
+
+}  // namespace osteon::experiments

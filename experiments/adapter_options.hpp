@@ -1,0 +1,23 @@
+#pragma once
+
+#include "backends/dtype.hpp"
+#include "experiments/config.hpp"
+#include "peft/adapter_config.hpp"
+
+namespace osteon::experiments {
+
+/// Settles what of a run's adapter keys follows from others; the resolved values are those of config.toml.
+///   init_weights that Hugging Face has for another method's name become that method: bone or miss with "bat" or
+///   "mini", lora with "pissa...", "olora", and lora with use_rslora rank and alpha that were left open take the
+///   method's defaults
+/// ConfigError for an unknown method (the nearest is suggested), an initialisation that the method does not have, and
+/// use_rslora with a method that has no such scaling.
+void fill_adapter_defaults(RunConfig& config);
+
+/// The run's adapter as the peft layer wants it. `config` is filled first (a copy of it).
+peft::AdapterConfig adapter_config(RunConfig config);
+
+/// "f32" or "bf16" of the keys dtype and adapter_dtype.
+DType dtype_named(const std::string& name);
+
+}  // namespace osteon::experiments
