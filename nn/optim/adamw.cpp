@@ -8,11 +8,13 @@
 
 namespace osteon::nn {
 
-AdamW::AdamW(std::vector<ParameterGroup> groups, AdamWOptions options) : options_(options) {
+AdamW::AdamW(const std::vector<ParameterGroup>& groups, AdamWOptions options) : options_(options) {
   for (const ParameterGroup& group : groups)
     for (const auto& [name, parameter] : group.parameters) {
       const DType wide = accumulator(parameter.dtype());
-      const auto state = [&] { return zeros(parameter.shape(), wide, parameter.device(), Category::optimizer); };
+      const auto state = [&, &parameter = parameter] {
+        return zeros(parameter.shape(), wide, parameter.device(), Category::optimizer);
+      };
       Tensor master = parameter.dtype() == wide ? Tensor{} : converted(parameter, wide, Category::optimizer);
       slots_.push_back(
           {name, parameter, std::move(master), state(), state(), group.learning_rate_factor, group.weight_decay});

@@ -24,7 +24,7 @@ struct AdamWOptions {
 /// the rounding. A parameter without a gradient is left alone, its moments too.
 class AdamW {
  public:
-  AdamW(std::vector<ParameterGroup> groups, AdamWOptions options = {});
+  AdamW(const std::vector<ParameterGroup>& groups, AdamWOptions options = {});
 
   /// One update; gradients are multiplied with `gradient_scale` (clipping) as they are read.
   void step(double learning_rate, double gradient_scale = 1.0);

@@ -3,9 +3,9 @@
 #include <doctest/doctest.h>
 
 #include "backends/error.hpp"
-#include "byte_text.hpp"
 #include "experiments/data/reader.hpp"
-#include "temporary_file.hpp"
+#include "test/experiments/byte_text.hpp"
+#include "test/experiments/temporary_file.hpp"
 #include "test/paths.hpp"
 
 using namespace osteon;

@@ -3,10 +3,10 @@
 #include <doctest/doctest.h>
 
 #include "backends/error.hpp"
-#include "byte_text.hpp"
 #include "experiments/tasks/held_out.hpp"
 #include "nn/io/safetensors.hpp"
-#include "temporary_file.hpp"
+#include "test/experiments/byte_text.hpp"
+#include "test/experiments/temporary_file.hpp"
 
 using namespace osteon;
 using namespace osteon::experiments;

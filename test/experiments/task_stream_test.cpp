@@ -6,8 +6,8 @@
 #include <set>
 
 #include "backends/error.hpp"
-#include "byte_text.hpp"
-#include "solve_task.hpp"
+#include "test/experiments/byte_text.hpp"
+#include "test/experiments/solve_task.hpp"
 
 using namespace osteon;
 using namespace osteon::experiments;

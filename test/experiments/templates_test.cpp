@@ -3,7 +3,7 @@
 #include <doctest/doctest.h>
 
 #include "backends/error.hpp"
-#include "byte_text.hpp"
+#include "test/experiments/byte_text.hpp"
 #include "test/paths.hpp"
 
 using namespace osteon;

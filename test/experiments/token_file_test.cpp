@@ -4,7 +4,7 @@
 
 #include "backends/error.hpp"
 #include "nn/io/safetensors.hpp"
-#include "temporary_file.hpp"
+#include "test/experiments/temporary_file.hpp"
 #include "test/paths.hpp"
 
 using namespace osteon;

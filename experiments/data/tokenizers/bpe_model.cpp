@@ -61,7 +61,7 @@ void BpeModel::add_merges(const std::vector<Merge>& merges, const std::string& w
   const std::size_t prefix = options_.continuing_subword_prefix.size();
   for (std::size_t rank = 0; rank < merges.size(); ++rank) {
     const auto& [left, right] = merges[rank];
-    const auto id_of = [&](const std::string& token) {
+    const auto id_of = [&, &left = left, &right = right](const std::string& token) {
       const std::optional<std::int32_t> id = token_to_id(token);
       check<FileError>(id.has_value(), where, ": merge ", rank, " (\"", left, "\" with \"", right,
                        "\"): the vocabulary has no token \"", token, "\"");
