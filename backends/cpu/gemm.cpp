@@ -32,6 +32,8 @@ void fill_zero(const View& c) {
 }
 
 void run(const Product& product) {
+  if (gemm_thin(product))
+    return;
 #ifdef OSTEON_GEMM_ONEDNN
   if (gemm_onednn(product, deterministic.load(std::memory_order_relaxed)))
     return;

@@ -21,6 +21,11 @@ struct Product {
   void* c;
 };
 
+/// f32 products of few columns (n at most 8 with AVX-512, 4 with AVX2), where one term of all columns does not fill a
+/// vector: several terms share one, each residue of k is a chain, and the chains are added pairwise at the end.
+/// Returns false, having done nothing, if the product is another. Which it is does not depend on m.
+bool gemm_thin(const Product& product);
+
 /// One checked sum over tokens: out [d, k] (+)= alpha sum_t g[t]^T x[t], g [tokens, d], x [tokens, k], all sizes >= 1.
 struct TokenProduct {
   std::int64_t tokens, seq_len, d, k;

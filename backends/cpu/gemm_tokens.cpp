@@ -64,13 +64,16 @@ void run_tiles(const Operand<A>& a, const Operand<B>& b, Index tokens, Index seq
       const Index panel = index / row_tiles, col = panel * kTileCols<C>;
       const Index cols = std::min(kTileCols<C>, b.features - col);
       const Index last = std::min(end, (panel + 1) * row_tiles);
-      // Few rows do not repay a copy of the panel.
-      const bool direct_b = std::is_same_v<B, C> && cols == kTileCols<C> && last - index <= 2 && b.factor == C{1};
-      const C* panel_data = b_pack;
-      if (direct_b)
-        panel_data = reinterpret_cast<const C*>(b.data) + first * b.features + col;
-      else
-        pack<kTileCols<C>>(b, first, depth, col, cols, b_pack);
+      // Few rows do not repay a copy of the panel, and narrow factors need none, but where whole vectors would reach
+      // beyond the last token.
+      const bool direct_b =
+          std::is_same_v<B, C> && b.factor == C{1} && (last - index <= 2 || b.features <= 2 * kTileCols<C>);
+      const Index direct_depth =
+          direct_b ? std::clamp<Index>((tokens * b.features - col - kTileCols<C>) / b.features + 1 - first, 0, depth)
+                   : 0;
+      const C* const panel_data = reinterpret_cast<const C*>(b.data) + first * b.features + col;
+      if (direct_depth < depth)
+        pack<kTileCols<C>>(b, first + direct_depth, depth - direct_depth, col, cols, b_pack);
       for (; index < last; ++index) {
         const Index row = index % row_tiles * kTileRows, rows = std::min(kTileRows, a.features - row);
         const bool direct_a = std::is_same_v<A, C> && a.factor == C{1};
@@ -85,8 +88,10 @@ void run_tiles(const Operand<A>& a, const Operand<B>& b, Index tokens, Index seq
           for (Index i = 0; i < rows; ++i)
             for (Index j = 0; j < cols; ++j)
               tile[i * kTileCols<C> + j] = cpu::load(target[i * out.row_step + j * out.col_step]);
-        cpu::fma_tile(rows, cols, row_data, Index{1}, direct_a ? a.features : kTileRows, panel_data,
-                      direct_b ? b.features : kTileCols<C>, depth, tile);
+        const Index a_step = direct_a ? a.features : kTileRows;
+        cpu::fma_tile(rows, cols, row_data, Index{1}, a_step, panel_data, b.features, direct_depth, tile);
+        cpu::fma_tile(rows, cols, row_data + direct_depth * a_step, Index{1}, a_step, b_pack, kTileCols<C>,
+                      depth - direct_depth, tile);
         for (Index i = 0; i < rows; ++i)
           for (Index j = 0; j < cols; ++j)
             cpu::store(target[i * out.row_step + j * out.col_step], tile[i * kTileCols<C> + j]);
