@@ -107,8 +107,8 @@ std::optional<TTest> paired_t_test(std::span<const double> a, std::span<const do
   return t_test(mean(differences), *sd / std::sqrt(count), count - 1);
 }
 
-std::optional<TTest> BlockDesign::test(double difference) const {
-  return t_test(difference, residual_sd * std::sqrt(2 / static_cast<double>(blocks)), degrees);
+std::optional<TTest> BlockDesign::test(double difference, std::int64_t common) const {
+  return t_test(difference, residual_sd * std::sqrt(2 / static_cast<double>(common > 0 ? common : blocks)), degrees);
 }
 
 double BlockDesign::least_significant_difference(double level) const {
@@ -137,6 +137,8 @@ std::optional<BlockDesign> block_design(const std::vector<std::vector<double>>& 
   design.blocks = static_cast<std::int64_t>(columns);
   design.degrees = static_cast<double>((rows - 1) * (columns - 1));
   design.residual_sd = std::sqrt(residual / design.degrees);
+  if (negligible(design.residual_sd, total))
+    design.residual_sd = 0;
   return design;
 }
 

@@ -40,8 +40,9 @@ std::optional<TTest> paired_t_test(std::span<const double> a, std::span<const do
 struct BlockDesign {
   std::int64_t treatments = 0, blocks = 0;
   double residual_sd = 0, degrees = 0;  ///< degrees of freedom (treatments - 1)(blocks - 1)
-  /// Two-sided test of a difference of two treatment means. Empty when the residual is 0 and the difference is not.
-  std::optional<TTest> test(double difference) const;
+  /// Two-sided test of a difference of two treatment means over `common` blocks (0: all). Empty when the residual is 0
+  /// and the difference is not.
+  std::optional<TTest> test(double difference, std::int64_t common = 0) const;
   /// The smallest difference of two means that a single uncorrected test calls significant at `level`.
   double least_significant_difference(double level = 0.05) const;
 };

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "experiments/report/comparison.hpp"
+#include "experiments/report/easel.hpp"
+
+namespace osteon::report {
+
+/// The figures of a comparison, a row of panels a kind, a panel a task.
+struct Figures {
+  std::vector<Figure> loss, memory_tradeoff, time_tradeoff, sweep, memory;
+  std::string missing;  ///< why there are no figures, or not all
+};
+
+/// Draws every figure of the comparison with `gnuplot` (a program name or path) into `folder`. Data and scripts are
+/// written even where gnuplot is missing, so that the figures can be drawn elsewhere. A panel without data is left out.
+Figures draw_figures(const Comparison& comparison, const std::filesystem::path& folder, const std::string& gnuplot);
+
+}  // namespace osteon::report

@@ -1,0 +1,221 @@
+#include "experiments/report/findings.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "backends/error.hpp"
+#include "experiments/report/format.hpp"
+
+namespace osteon::report {
+
+namespace {
+
+using Names = std::vector<std::string>;
+
+class Writer {
+ public:
+  explicit Writer(const Comparison& comparison) : comparison_(comparison) {}
+
+  Findings write() {
+    findings_.headline = headline();
+    for (const Task& task : comparison_.tasks)
+      findings_.tasks.push_back({task.name, of_task(task)});
+    memory();
+    step_time();
+    return std::move(findings_);
+  }
+
+ private:
+  const std::string& name(const Task& task, std::size_t entry) const {
+    return comparison_.contestants[task.entries[entry].contestant].label;
+  }
+
+  /// Winner and loser of a pair that is told apart.
+  std::pair<std::size_t, std::size_t> order(const Task& task, const Pair& pair) const {
+    return task.better(pair.difference) > 0 ? std::pair(pair.a, pair.b) : std::pair(pair.b, pair.a);
+  }
+
+  std::string headline() const {
+    std::map<std::string, std::map<std::string, Names>> wins;  // winner -> loser -> tasks
+    Names order_of_winners;
+    std::size_t pairs = 0, tested = 0, apart = 0;
+    for (const Task& task : comparison_.tasks)
+      for (const Pair& pair : task.pairs) {
+        ++pairs;
+        tested += pair.decisive_p().has_value();
+        if (!pair.told_apart)
+          continue;
+        ++apart;
+        const auto [winner, loser] = order(task, pair);
+        if (!wins.contains(name(task, winner)))
+          order_of_winners.push_back(name(task, winner));
+        wins[name(task, winner)][name(task, loser)].push_back(task.name);
+      }
+    const bool several = comparison_.tasks.size() > 1;
+    if (pairs == 0)
+      return "There is one method only: nothing to compare.";
+    if (tested == 0)
+      return "No test was possible: one seed a method, and no recorded answers to the test items.";
+    if (apart == 0)
+      return several ? "No two methods are told apart on any task." : "No two methods are told apart.";
+
+    // "LoRA on op and down": losers met on the same tasks share a phrase, winners with equal phrases a sentence.
+    std::vector<std::pair<Names, std::string>> sentences;
+    for (const std::string& winner : order_of_winners) {
+      std::vector<std::pair<Names, Names>> by_tasks;  // tasks -> losers
+      for (const auto& [loser, tasks] : wins[winner]) {
+        auto same =
+            std::find_if(by_tasks.begin(), by_tasks.end(), [&](const auto& entry) { return entry.first == tasks; });
+        if (same == by_tasks.end())
+          same = by_tasks.insert(same, {tasks, {}});
+        same->second.push_back(loser);
+      }
+      std::stable_sort(by_tasks.begin(), by_tasks.end(),
+                       [](const auto& a, const auto& b) { return a.first.size() > b.first.size(); });
+      Names phrases;
+      for (const auto& [tasks, losers] : by_tasks)
+        phrases.push_back("of " + enumerate(losers) + (several ? " on " + tasks_text(tasks) : ""));
+      const std::string phrase = enumerate(phrases);
+      auto same = std::find_if(sentences.begin(), sentences.end(), [&](const auto& s) { return s.second == phrase; });
+      if (same == sentences.end())
+        same = sentences.insert(same, {{}, phrase});
+      same->first.push_back(winner);
+    }
+    std::string text;
+    for (std::size_t i = 0; i < std::min<std::size_t>(sentences.size(), 4); ++i)
+      text += (i == 0 ? "" : " ") + enumerate(sentences[i].first) + (sentences[i].first.size() > 1 ? " are" : " is") +
+              " ahead " + sentences[i].second + ".";
+    if (sentences.size() > 4)
+      text += join(" More pairs are told apart, see the tests.");
+    if (apart < pairs)
+      text += join(" The other ", pairs - apart, " of ", pairs, " comparisons are within noise.");
+    return text;
+  }
+
+  std::string tasks_text(const Names& tasks) const {
+    return tasks.size() == comparison_.tasks.size() ? (tasks.size() == 2 ? "both tasks" : "every task")
+                                                    : enumerate(tasks);
+  }
+
+  std::string of_task(const Task& task) const {
+    if (task.entries.size() < 2)
+      return name(task, 0) + " alone: nothing to compare.";
+    std::vector<std::size_t> order(task.entries.size());
+    for (std::size_t i = 0; i < order.size(); ++i)
+      order[i] = i;
+    std::stable_sort(order.begin(), order.end(), [&](std::size_t i, std::size_t j) {
+      return task.better(task.entries[i].score.mean) > task.better(task.entries[j].score.mean);
+    });
+    const std::size_t best = order.front();
+    const auto pair_of = [&](std::size_t i, std::size_t j) {
+      return *std::find_if(task.pairs.begin(), task.pairs.end(), [&](const Pair& pair) {
+        return (pair.a == i && pair.b == j) || (pair.a == j && pair.b == i);
+      });
+    };
+    Names behind, level;
+    for (std::size_t i = 1; i < order.size(); ++i) {
+      const Pair pair = pair_of(best, order[i]);
+      const std::string p = pair.decisive_p() ? " (" + p_text(*pair.decisive_p()) + ")" : " (not tested)";
+      (pair.told_apart ? behind : level).push_back(name(task, order[i]) + p);
+    }
+    std::string text = name(task, best) + " has the " +
+                       (task.by_accuracy ? "highest mean accuracy" : "lowest mean loss") + ", " +
+                       score_text(task, task.entries[best].score.mean) + (task.by_accuracy ? "%" : "") + ". ";
+    if (!behind.empty())
+      text += "It is ahead of " + enumerate(behind) + (level.empty() ? ". " : "; ");
+    if (level.size() == 1)
+      text += (behind.empty() ? "" : "and ") + name(task, best) + " and " +
+              level.front().substr(0, level.front().rfind(" (")) + " are not told apart" +
+              level.front().substr(level.front().rfind(" (")) + ". ";
+    else if (!level.empty())
+      text += std::string(behind.empty() ? "It is" : "it is") + " not told apart from " + enumerate(level, "or") + ". ";
+    for (std::size_t i = 1; i < order.size(); ++i) {
+      Names losers;
+      for (std::size_t j = i + 1; j < order.size(); ++j)
+        if (const Pair pair = pair_of(order[i], order[j]); pair.told_apart)
+          losers.push_back(name(task, order[j]) + " (" + p_text(*pair.decisive_p()) + ")");
+      if (!losers.empty())
+        text += name(task, order[i]) + " is ahead of " + enumerate(losers) + ". ";
+    }
+    if (task.threshold)
+      text += "Differences below " + score_text(task, *task.threshold) + " " + score_unit(task) + " are within noise.";
+    while (text.back() == ' ')
+      text.pop_back();
+    return text;
+  }
+
+  /// Peak bytes are counted, not measured: equal runs give equal bytes, so no test is needed.
+  void memory() {
+    std::map<std::string, Names> least;  // label -> tasks
+    std::int64_t smallest = 0, largest = 0;
+    std::string largest_name, where;
+    for (const Task& task : comparison_.tasks) {
+      const Entry *low = nullptr, *high = nullptr;
+      for (const Entry& entry : task.entries) {
+        if (!entry.peak_bytes)
+          continue;
+        low = !low || entry.peak_bytes->total < low->peak_bytes->total ? &entry : low;
+        high = !high || entry.peak_bytes->total > high->peak_bytes->total ? &entry : high;
+      }
+      if (!low || low->peak_bytes->total == high->peak_bytes->total)
+        continue;
+      least[comparison_.contestants[low->contestant].label].push_back(task.name);
+      smallest = low->peak_bytes->total;
+      largest = high->peak_bytes->total;
+      largest_name = comparison_.contestants[high->contestant].label;
+      where = task.name;
+    }
+    for (const auto& [label, tasks] : least)
+      findings_.costs.push_back(label + " has the lowest peak memory" +
+                                (comparison_.tasks.size() > 1 ? " on " + tasks_text(tasks) : "") +
+                                (least.size() == 1 ? ": " + mebibytes(smallest) + " MiB against " + mebibytes(largest) +
+                                                         " MiB for " + largest_name + " on " + where
+                                                   : "") +
+                                ".");
+  }
+
+  /// The two shortest mean steps, compared by a paired t-test of log seconds over all tasks and seeds they share.
+  void step_time() {
+    std::map<std::size_t, std::map<std::pair<std::size_t, std::int64_t>, double>> logs;  // contestant -> run -> log s
+    for (std::size_t t = 0; t < comparison_.tasks.size(); ++t)
+      for (const Entry& entry : comparison_.tasks[t].entries)
+        for (std::size_t i = 0; i < entry.runs.size(); ++i)
+          if (const auto& seconds = entry.runs[i]->summary.step_seconds; seconds && seconds->median > 0)
+            logs[entry.contestant][{t, entry.seeds[i]}] = std::log(seconds->median);
+    std::vector<std::pair<double, std::size_t>> order;
+    for (const auto& [contestant, runs] : logs) {
+      double sum = 0;
+      for (const auto& [run, value] : runs)
+        sum += value;
+      order.emplace_back(sum / static_cast<double>(runs.size()), contestant);
+    }
+    if (order.size() < 2)
+      return;
+    std::sort(order.begin(), order.end());
+    const std::size_t first = order[0].second, second = order[1].second;
+    std::vector<double> a, b;
+    for (const auto& [run, value] : logs[first])
+      if (const auto other = logs[second].find(run); other != logs[second].end()) {
+        a.push_back(value);
+        b.push_back(other->second);
+      }
+    const auto test = paired_t_test(a, b);
+    const std::string &one = comparison_.contestants[first].label, &two = comparison_.contestants[second].label;
+    if (test && test->p_value < 0.05)
+      findings_.costs.push_back(one + " has the shortest step, " + fixed(100 * (1 - std::exp(mean(a) - mean(b))), 0) +
+                                "% shorter than " + two + "\u2019s (" + p_text(test->p_value) + ").");
+    else if (test)
+      findings_.costs.push_back(one + " and " + two + " have the shortest steps; their times are not told apart (" +
+                                p_text(test->p_value) + ").");
+  }
+
+  const Comparison& comparison_;
+  Findings findings_;
+};
+
+}  // namespace
+
+Findings findings_of(const Comparison& comparison) { return Writer(comparison).write(); }
+
+}  // namespace osteon::report

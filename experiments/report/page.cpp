@@ -1,0 +1,309 @@
+#include "experiments/report/page.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <set>
+
+#include "backends/error.hpp"
+#include "experiments/report/format.hpp"
+#include "experiments/report/html.hpp"
+#include "experiments/report/page_assets.hpp"
+#include "experiments/report/page_tables.hpp"
+#include "experiments/report/palette.hpp"
+
+namespace osteon::report {
+
+namespace {
+
+std::string style_sheet() {
+  std::string light = kLightColours, dark = kDarkColours;
+  for (std::size_t i = 0; i < kStyles.size(); ++i) {
+    light += fmt::format("--m{}:{};", i, kStyles[i].light);
+    dark += fmt::format("--m{}:{};", i, kStyles[i].dark);
+  }
+  for (const Category& category : kCategories) {
+    light += fmt::format("--k-{}:{};", category.name, category.light);
+    dark += fmt::format("--k-{}:{};", category.name, category.dark);
+  }
+  return ":root{color-scheme:light dark;" + light + "}@media screen and (prefers-color-scheme:dark){:root{" + dark +
+         "}}" + kStyleSheet;
+}
+
+std::string counted(std::size_t count, const char* thing) { return join(count, " ", thing, count == 1 ? "" : "s"); }
+
+class Page {
+ public:
+  Page(const Comparison& comparison, const Findings& findings, const Figures& figures)
+      : comparison_(comparison), findings_(findings), figures_(figures) {}
+
+  std::string write(const std::string& title, const std::string& question, const std::string& command) {
+    std::string body = header(title, question);
+    std::string sections;  // one by one: each adds its link, and operands of + have no order
+    sections += results();
+    sections += tests();
+    sections += curves();
+    sections += tradeoffs();
+    sections += rates();
+    sections += memory();
+    sections += audit();
+    sections += environment();
+    sections += repeat(command);
+    sections += absent();
+    sections += method();
+    body += "<nav aria-label=\"Sections\">" + links_ + "</nav></header>" + finding() + sections;
+    return "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
+           "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><title>" +
+           escaped(title) + "</title><style>" + style_sheet() + "</style></head>\n<body><main>" + body +
+           "</main><script>" + kScript + "</script></body></html>\n";
+  }
+
+ private:
+  std::string section(const char* id, const char* heading, const std::string& content) {
+    links_ += fmt::format("<a href=\"#{}\">{}</a>", id, heading);
+    return fmt::format("\n<section id=\"{}\"><h2>{}</h2>", id, heading) + content + "</section>";
+  }
+
+  std::string header(const std::string& title, const std::string& question) const {
+    std::set<std::int64_t> seeds;
+    std::string seed_list;
+    for (const Task& task : comparison_.tasks)
+      seeds.insert(task.seeds.begin(), task.seeds.end());
+    for (const std::int64_t seed : seeds)
+      seed_list += (seed_list.empty() ? "" : ", ") + std::to_string(seed);
+    std::string meta = counted(comparison_.final_runs, "run") + " \u00b7 " +
+                       counted(comparison_.contestants.size(), "method") + " \u00b7 " +
+                       counted(comparison_.tasks.size(), "task") + " \u00b7 " +
+                       (seeds.size() == 1 ? "seed " : "seeds ") + seed_list;
+    if (comparison_.sweep_runs > 0)
+      meta += " \u00b7 " + counted(comparison_.sweep_runs, "run") + " to choose learning rates";
+    if (!comparison_.environments.empty()) {
+      const experiments::Environment& e = comparison_.environments.front();
+      meta += " \u00b7 " + e.date.substr(0, 10) + (e.commit.empty() ? "" : " \u00b7 commit " + e.commit);
+    }
+    std::string html = "<header><p class=\"kicker\">Osteon comparison</p><h1>" + escaped(title) + "</h1>";
+    if (!question.empty())
+      html += "<p class=\"question\">" + escaped(question) + "</p>";
+    return html + "<p class=\"meta\">" + escaped(meta) + "</p>";
+  }
+
+  std::string finding() const {
+    std::string html = "\n<section class=\"finding\" aria-label=\"Finding\"><h2>Finding</h2><p class=\"headline\">" +
+                       escaped(findings_.headline) + "</p><dl>";
+    for (const Findings::OfTask& task : findings_.tasks)
+      html += "<dt>" + escaped(task.task) + "</dt><dd>" + escaped(task.text) + "</dd>";
+    if (!findings_.costs.empty()) {
+      html += "<dt>Cost</dt><dd>";
+      for (const std::string& cost : findings_.costs)
+        html += escaped(cost) + " ";
+      html += "</dd>";
+    }
+    html += "</dl></section>";
+    if (!comparison_.cautions.empty()) {
+      html += "<aside class=\"caution\"><strong>Read with care</strong><ul>";
+      for (const std::string& caution : comparison_.cautions)
+        html += "<li>" + escaped(caution) + "</li>";
+      html += "</ul></aside>";
+    }
+    return html;
+  }
+
+  std::string results() {
+    std::string html;
+    for (const Task& task : comparison_.tasks) {
+      html += "<h3>" + escaped(task.name) + "</h3>" + results_table(comparison_, task) + "<p class=\"note\">";
+      std::string note = counted(task.seeds.size(), "seed");
+      if (task.items > 0)
+        note += ", " + counted(task.items, "test item");
+      const auto& before = task.entries.front().runs.front()->summary.evaluation.before;
+      if (before && task.by_accuracy && before->accuracy)
+        note += ", base model " + fixed(100 * *before->accuracy, 1) + "%";
+      else if (before && !task.by_accuracy && before->loss)
+        note += ", base model " + fixed(*before->loss, 3);
+      if (task.f)
+        note += fmt::format(". One-way F({:.0f}, {:.0f}) = {}, {}; standard deviation over seeds {} {}",
+                            task.f->between, task.f->within, fixed(task.f->statistic, 1), p_text(task.f->p_value),
+                            score_text(task, task.f->pooled_sd), score_unit(task));
+      if (task.same_batches)
+        note += ". Every method saw the same batches (their hashes agree)";
+      html += escaped(note) + ".</p>";
+    }
+    return section("results", "Results", html);
+  }
+
+  std::string tests() {
+    std::string matrices, details;
+    for (const Task& task : comparison_.tasks) {
+      if (task.pairs.empty())
+        continue;
+      matrices += "<div><h3>" + escaped(task.name) + "</h3>" + pair_matrix(comparison_, task) + "</div>";
+      details += pair_table(comparison_, task);
+    }
+    if (matrices.empty())
+      return "";
+    return section(
+        "tests", "Which differences are real",
+        "<p>Differences of mean scores, row minus column. A pair is marked when it is told apart: when neither other "
+        "training seeds nor other test items are likely to undo the order. The p value is the larger one of the two "
+        "tests, each corrected for "
+        "all pairs of the task (Holm).</p><div class=\"grid3\">" +
+            matrices + "</div><details><summary>Every test of every pair</summary>" + details + "</details>");
+  }
+
+  std::string key(const std::vector<Figure>& row) const {
+    std::string html = "<ul class=\"key\">";
+    std::set<std::size_t> shown;
+    for (const Task& task : comparison_.tasks)
+      if (std::any_of(row.begin(), row.end(), [&](const Figure& f) { return f.task == task.name; }))
+        for (const Entry& entry : task.entries)
+          shown.insert(entry.contestant);
+    for (const std::size_t who : shown)
+      html += "<li>" + contestant_html(comparison_.contestants[who]) + "</li>";
+    return html + "</ul>";
+  }
+
+  std::string panels(const std::vector<Figure>& row) const {
+    if (std::all_of(row.begin(), row.end(), [](const Figure& figure) { return figure.svg.empty(); }))
+      return "<p class=\"note\">No figure here: " + escaped(figures_.missing) +
+             ". Data and scripts are in the folder figures beside this page; install gnuplot and run the report again, "
+             "or draw them by hand.</p>";
+    std::string html = "<div class=\"panels\">";
+    for (const Figure& figure : row)
+      html += "<figure role=\"img\" aria-label=\"" + escaped(figure.description) + "\"><figcaption>" +
+              escaped(figure.task) + "</figcaption>" +
+              (figure.svg.empty() ? "<p class=\"note\">not drawn: " + escaped(figures_.missing) + "</p>" : figure.svg) +
+              "</figure>";
+    return html + "</div>";
+  }
+
+  std::string curves() {
+    if (figures_.loss.empty())
+      return "";
+    return section("curves", "Loss curves",
+                   "<p>Training loss, a running mean over a sixtieth of the run to each side; the line is the mean "
+                   "over seeds, the "
+                   "band reaches from the lowest seed to the highest.</p>" +
+                       key(figures_.loss) + panels(figures_.loss));
+  }
+
+  std::string tradeoffs() {
+    if (figures_.memory_tradeoff.empty() && figures_.time_tradeoff.empty())
+      return "";
+    std::string html =
+        "<p>Filled markers and the dashed line are the Pareto front: no other method is at least as good for at most "
+        "the cost. Whiskers are 95% intervals over seeds (over items where there is one seed), so a place on the "
+        "front is only as firm as they are short. Points of equal cost are set side by side.</p>";
+    if (!figures_.memory_tradeoff.empty())
+      html += "<h3>Against peak memory</h3>" + key(figures_.memory_tradeoff) + panels(figures_.memory_tradeoff);
+    if (!figures_.time_tradeoff.empty())
+      html += "<h3>Against step time</h3>" + key(figures_.time_tradeoff) + panels(figures_.time_tradeoff);
+    return section("tradeoffs", "Score against cost", html);
+  }
+
+  std::string rates() {
+    if (figures_.sweep.empty())
+      return "";
+    return section(
+        "rates", "Learning rate",
+        "<p>Every method was given the same learning rates on validation data, apart from the test data of the tables. "
+        "The rings mark the rate of the final runs. A comparison at one shared rate could rank the methods "
+        "differently.</p>" +
+            key(figures_.sweep) + panels(figures_.sweep));
+  }
+
+  std::string memory() {
+    if (figures_.memory.empty())
+      return "";
+    std::string categories = "<ul class=\"key\">";
+    for (const Category& category : kCategories)
+      categories += fmt::format("<li><span class=\"dot square\" style=\"background:var(--k-{0})\"></span>{0}</li>",
+                                category.name);
+    return section("memory", "Memory by category",
+                   "<p>Bytes of live tensors at the moment of the highest total, counted by the allocator. What its "
+                   "pool holds idle "
+                   "is not part of it.</p>" +
+                       categories + "</ul>" + panels(figures_.memory));
+  }
+
+  std::string audit() {
+    for (const Task& task : comparison_.tasks) {
+      const std::string table = audit_table(comparison_, task);
+      if (table.empty())
+        continue;
+      const experiments::RunSummary& s = task.entries.front().runs.front()->summary;
+      return section("audit", "Saved tensors",
+                     fmt::format("<p>What each method keeps from forward for backward, in MiB (task {}, batch {}, {} "
+                                 "tokens a sequence). A "
+                                 "storage is counted once, whatever number of ops hold it.</p>",
+                                 escaped(task.name), s.batch_size, s.seq_len) +
+                         table + audit_details(comparison_, task));
+    }
+    return "";
+  }
+
+  std::string environment() {
+    std::string html;
+    for (const experiments::Environment& environment : comparison_.environments)
+      html += environment_list(environment);
+    if (html.empty())
+      html = "<p class=\"note\">The runs left no environment.json.</p>";
+    return section("environment", "Environment", html);
+  }
+
+  std::string repeat(const std::string& command) {
+    std::string html;
+    if (!command.empty())
+      html += "<p>This command repeats every run and this report:</p><pre>" + escaped(command) + "</pre>";
+    html +=
+        "<p class=\"note\">Each run folder holds its whole configuration (<code>config.toml</code>), every step "
+        "(<code>metrics.jsonl</code>) and its results (<code>summary.json</code>). Beside this page: "
+        "<code>report.csv</code> "
+        "and <code>tests.csv</code> with every number, <code>figures</code> with the data and gnuplot script of each "
+        "figure.</p>";
+    return section("repeat", "Run it again", html);
+  }
+
+  std::string absent() {
+    if (comparison_.absent.empty())
+      return section("absent", "Failed and missing runs", "<p class=\"note\">None.</p>");
+    return section("absent", "Failed and missing runs", absent_table(comparison_.absent));
+  }
+
+  std::string method() {
+    return section("method", "How to read this",
+                   "<p><strong>Accuracy \u00b1</strong> is the half width of the 95% Student t interval of the mean "
+                   "over seeds: what training again "
+                   "would change. <strong>Over items</strong> is a 95% percentile bootstrap over test items with the "
+                   "answers averaged over seeds: "
+                   "what another test set would change.</p>"
+                   "<p><strong>The test over seeds</strong> takes methods and seeds as a randomized complete block "
+                   "design, since a seed fixes the "
+                   "data of every method: the residuals of all methods are pooled. Where Bartlett\u2019s test finds "
+                   "their spreads too "
+                   "different (p &lt; 0.01), plain paired t-tests decide, and the page says so. <strong>The test over "
+                   "items</strong> is "
+                   "the exact paired permutation test of per-item differences, summed over seeds; with one seed it is "
+                   "McNemar\u2019s exact "
+                   "test. Both are Holm-corrected for the pairs of a task, not for the number of tasks. <strong>Told "
+                   "apart</strong> means "
+                   "that every test that could be made has a corrected p below 0.05.</p>"
+                   "<p><strong>Within noise</strong>: the least significant difference of one pair at 5%, without "
+                   "correction. Differences "
+                   "below it are never called one; above it the corrected test decides. <strong>Effect d</strong> is "
+                   "the difference in "
+                   "units of the pooled standard deviation over seeds.</p>");
+  }
+
+  const Comparison& comparison_;
+  const Findings& findings_;
+  const Figures& figures_;
+  std::string links_;
+};
+
+}  // namespace
+
+std::string page(const Comparison& comparison, const Findings& findings, const Figures& figures,
+                 const std::string& title, const std::string& question, const std::string& command) {
+  return Page(comparison, findings, figures).write(title, question, command);
+}
+
+}  // namespace osteon::report

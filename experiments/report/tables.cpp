@@ -1,0 +1,245 @@
+#include "experiments/report/tables.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+#include "backends/error.hpp"
+#include "experiments/report/format.hpp"
+
+namespace osteon::report {
+
+namespace {
+
+std::string csv_text(const std::string& text) {
+  if (text.find_first_of(",\"\n\r") == std::string::npos)
+    return text;
+  std::string quoted = "\"";
+  for (const char letter : text)
+    quoted += letter == '"' ? std::string("\"\"") : std::string(1, letter);
+  return quoted + "\"";
+}
+
+std::string full(const std::optional<double>& value) { return value ? shortest(*value) : ""; }
+std::string full(const std::optional<std::int64_t>& value) { return value ? std::to_string(*value) : ""; }
+std::string full(const std::optional<Interval>& interval) {
+  return interval ? shortest(interval->low) + "," + shortest(interval->high) : ",";
+}
+std::string full(const std::optional<Sample>& sample) {
+  return sample ? shortest(sample->mean) + "," + full(sample->sd) + "," + full(sample->interval) : ",,,";
+}
+
+/// One row of the table of a task, as texts; shared by Markdown and terminal.
+std::vector<std::string> row_texts(const Comparison& comparison, const Task& task, const Entry& entry) {
+  const experiments::RunSummary& s = entry.runs.front()->summary;
+  const auto half = [](const Interval& interval) { return (interval.high - interval.low) / 2; };
+  const std::string none = "-";
+  return {
+      comparison.contestants[entry.contestant].label,
+      std::to_string(s.trainable_parameters),
+      s.rank ? std::to_string(*s.rank) : none,
+      s.lr ? shortest(*s.lr) : none,
+      score_text(task, entry.score.mean),
+      entry.score.interval ? score_text(task, half(*entry.score.interval)) : none,
+      entry.item_interval
+          ? score_text(task, entry.item_interval->low) + " to " + score_text(task, entry.item_interval->high)
+          : none,
+      entry.loss ? fixed(entry.loss->mean, 3) : none,
+      entry.keep ? fixed(100 * entry.keep->mean, 1) : none,
+      entry.step_seconds ? milliseconds(*entry.step_seconds) : none,
+      entry.tokens_per_second ? fixed(*entry.tokens_per_second, 0) : none,
+      entry.peak_bytes ? mebibytes(entry.peak_bytes->total) : none,
+  };
+}
+
+std::vector<std::string> headings(const Task& task, const char* plus_minus) {
+  return {"method",
+          "trainable",
+          "rank",
+          "lr",
+          task.by_accuracy ? "accuracy %" : "loss",
+          std::string(plus_minus) + " 95%",
+          "over items",
+          "loss",
+          "keep %",
+          "step ms",
+          "tokens/s",
+          "peak MiB"};
+}
+
+/// The typographic signs of the texts, on a terminal that may not have them.
+std::string ascii(std::string text) {
+  const std::pair<const char*, const char*> signs[] = {{"\u2212", "-"}, {"\u202f", " "}, {"\u2019", "'"}};
+  for (const auto& [from, to] : signs)
+    for (std::size_t at; (at = text.find(from)) != std::string::npos;)
+      text.replace(at, std::string(from).size(), to);
+  return text;
+}
+
+/// Control characters of names must not reach a terminal.
+std::string printable(const std::string& text) {
+  std::string out;
+  for (const char letter : text)
+    out += static_cast<unsigned char>(letter) < 0x20 || letter == 0x7f ? '?' : letter;
+  return out;
+}
+
+std::string markdown_text(const std::string& text) {
+  std::string out;
+  for (const char letter : text) {
+    if (std::string("|<>*_`[]\\").find(letter) != std::string::npos)
+      out += '\\';
+    out += letter == '\n' ? ' ' : letter;
+  }
+  return out;
+}
+
+std::string wrapped(const std::string& text, std::size_t width, const std::string& indent) {
+  std::string out, line = indent;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find(' ', at), text.size());
+    if (line.size() > indent.size() && line.size() + 1 + end - at > width) {
+      out += line + "\n";
+      line = indent;
+    }
+    line += (line.size() > indent.size() ? " " : "") + text.substr(at, end - at);
+    at = end + 1;
+  }
+  return out + line + "\n";
+}
+
+}  // namespace
+
+std::string results_csv(const Comparison& comparison) {
+  std::string csv =
+      "task,contestant,method,rank,alpha,lr,seeds,trainable_parameters,total_parameters,measure,"
+      "score_mean,score_sd,score_low,score_high,items_low,items_high,"
+      "accuracy_mean,accuracy_sd,accuracy_low,accuracy_high,loss_mean,loss_sd,loss_low,loss_high,"
+      "keep_mean,keep_sd,keep_low,keep_high,step_seconds,step_seconds_p10,step_seconds_p90,tokens_per_second,"
+      "peak_bytes,weights_bytes,adapter_bytes,gradient_bytes,optimizer_bytes,activation_bytes,workspace_bytes,"
+      "front_memory,front_time\n";
+  for (const Task& task : comparison.tasks)
+    for (const Entry& entry : task.entries) {
+      const experiments::RunSummary& s = entry.runs.front()->summary;
+      csv += fmt::format("{},{},{},{},{},{},{},{},{},{},", csv_text(task.name),
+                         csv_text(comparison.contestants[entry.contestant].label), csv_text(s.method), full(s.rank),
+                         full(s.alpha), full(s.lr), entry.runs.size(), s.trainable_parameters, s.total_parameters,
+                         task.by_accuracy ? "accuracy" : "loss");
+      csv += full(std::optional(entry.score)) + "," + full(entry.item_interval) + "," + full(entry.accuracy) + "," +
+             full(entry.loss) + "," + full(entry.keep) + ",";
+      csv += full(entry.step_seconds) + "," + full(entry.step_seconds_p10) + "," + full(entry.step_seconds_p90) + "," +
+             full(entry.tokens_per_second) + ",";
+      if (const auto& b = entry.peak_bytes)
+        csv += fmt::format("{},{},{},{},{},{},{},", b->total, b->weights, b->adapter, b->gradient, b->optimizer,
+                           b->activation, b->workspace);
+      else
+        csv += ",,,,,,,";
+      csv += fmt::format("{},{}\n", entry.front_memory ? 1 : 0, entry.front_time ? 1 : 0);
+    }
+  return csv;
+}
+
+std::string tests_csv(const Comparison& comparison) {
+  std::string csv =
+      "task,a,b,difference,seeds_p,seeds_p_holm,paired_t,paired_t_degrees,paired_t_p,items_p,items_p_holm,"
+      "mcnemar_only_a,mcnemar_only_b,mcnemar_p,cohen_d,told_apart\n";
+  for (const Task& task : comparison.tasks)
+    for (const Pair& pair : task.pairs) {
+      const auto label = [&](std::size_t i) {
+        return csv_text(comparison.contestants[task.entries[i].contestant].label);
+      };
+      csv += fmt::format("{},{},{},{},{},{},", csv_text(task.name), label(pair.a), label(pair.b),
+                         shortest(pair.difference), full(pair.seeds_p), full(pair.seeds_holm));
+      csv += pair.plain ? shortest(pair.plain->statistic) + "," + shortest(pair.plain->degrees) + "," +
+                              shortest(pair.plain->p_value) + ","
+                        : ",,,";
+      csv += full(pair.items_p) + "," + full(pair.items_holm) + ",";
+      csv += pair.mcnemar
+                 ? fmt::format("{},{},{},", pair.mcnemar->only_a, pair.mcnemar->only_b, shortest(pair.mcnemar->p_value))
+                 : ",,,";
+      csv += full(pair.effect) + (pair.told_apart ? ",1\n" : ",0\n");
+    }
+  return csv;
+}
+
+std::string markdown(const Comparison& comparison, const Findings& findings, const std::string& title,
+                     const std::string& question, const std::string& command) {
+  std::string text = "# " + markdown_text(title) + "\n\n";
+  if (!question.empty())
+    text += "*" + markdown_text(question) + "*\n\n";
+  text += "**" + markdown_text(findings.headline) + "**\n\n";
+  for (const std::string& caution : comparison.cautions)
+    text += "- Caution: " + markdown_text(caution) + "\n";
+  for (const std::string& cost : findings.costs)
+    text += "- " + markdown_text(cost) + "\n";
+  for (std::size_t t = 0; t < comparison.tasks.size(); ++t) {
+    const Task& task = comparison.tasks[t];
+    text += "\n## " + markdown_text(task.name) + "\n\n" + markdown_text(findings.tasks[t].text) + "\n\n";
+    std::string rule;
+    for (const std::string& heading : headings(task, "\u00b1")) {
+      text += "| " + heading + " ";
+      rule += rule.empty() ? "|---" : "|--:";
+    }
+    text += "|\n" + rule + "|\n";
+    for (const Entry& entry : task.entries) {
+      for (const std::string& value : row_texts(comparison, task, entry))
+        text += "| " + markdown_text(value) + " ";
+      text += "|\n";
+    }
+    text += "\n| pair | difference | p over seeds (Holm) | p over items (Holm) | |\n|---|--:|--:|--:|---|\n";
+    for (const Pair& pair : task.pairs)
+      text += fmt::format("| {} \u2212 {} | {} | {} | {} | {} |\n",
+                          markdown_text(comparison.contestants[task.entries[pair.a].contestant].label),
+                          markdown_text(comparison.contestants[task.entries[pair.b].contestant].label),
+                          difference_text(task, pair.difference), pair.seeds_holm ? p_value(*pair.seeds_holm) : "-",
+                          pair.items_holm ? p_value(*pair.items_holm) : "-",
+                          pair.told_apart ? "told apart" : "not told apart");
+  }
+  if (!comparison.absent.empty()) {
+    text += "\n## Failed and missing runs\n\n";
+    for (const AbsentRun& run : comparison.absent)
+      text += "- " + markdown_text(run.name) + ": " + markdown_text(run.reason) + "\n";
+  }
+  if (!command.empty())
+    text += "\n## Again\n\n```\n" + command + "\n```\n";
+  return text;
+}
+
+std::string terminal_table(const Comparison& comparison) {
+  const Findings findings = findings_of(comparison);
+  std::string out;
+  for (std::size_t t = 0; t < comparison.tasks.size(); ++t) {
+    const Task& task = comparison.tasks[t];
+    std::vector<std::vector<std::string>> rows = {headings(task, "+-")};
+    for (const Entry& entry : task.entries)
+      rows.push_back(row_texts(comparison, task, entry));
+    const std::string seeds = join(task.seeds.size(), task.seeds.size() == 1 ? " seed" : " seeds");
+    out += "\n" + printable(task.name) + " (" + seeds +
+           (task.items > 0 ? join(", ", task.items, " test items)\n") : std::string(")\n"));
+    std::vector<bool> used(rows[0].size(), false);
+    std::vector<std::size_t> widths(rows[0].size(), 0);
+    for (std::size_t r = 0; r < rows.size(); ++r)
+      for (std::size_t c = 0; c < rows[r].size(); ++c) {
+        rows[r][c] = printable(rows[r][c]);
+        used[c] = used[c] || (r > 0 && rows[r][c] != "-");
+        widths[c] = std::max(widths[c], rows[r][c].size());
+      }
+    for (const auto& row : rows) {
+      std::string line = fmt::format("  {:<{}}", row[0], widths[0]);
+      for (std::size_t c = 1; c < row.size(); ++c)
+        if (used[c])
+          line += fmt::format("  {:>{}}", row[c], widths[c]);
+      out += line + "\n";
+    }
+    out += wrapped(printable(ascii(findings.tasks[t].text)), 100, "  ");
+  }
+  out += "\n" + wrapped(printable(ascii(findings.headline)), 100, "");
+  for (const std::string& cost : findings.costs)
+    out += wrapped(printable(ascii(cost)), 100, "");
+  for (const std::string& caution : comparison.cautions)
+    out += wrapped("Caution: " + printable(ascii(caution)), 100, "");
+  if (!comparison.absent.empty())
+    out += join(comparison.absent.size(), " failed or missing, see the report\n");
+  return out;
+}
+
+}  // namespace osteon::report
