@@ -30,7 +30,8 @@ Saved save(std::string_view name, const Tensor& x);
 /// The same where `wanted`; else nothing is kept.
 inline Saved save_if(bool wanted, std::string_view name, const Tensor& x) { return wanted ? save(name, x) : Saved{}; }
 
-/// Where an op's backward puts the gradients of its inputs.
+/// Where an op's backward puts the gradients of its inputs. Places are asked for outside on_device, as all memory is:
+/// on `meta` nothing in there runs, and the planner would miss them.
 class Grads {
  public:
   explicit Grads(const std::vector<std::shared_ptr<GradState>>& inputs) : inputs_(inputs) {}

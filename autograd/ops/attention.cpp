@@ -28,11 +28,11 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor
                  range = key_range.detach(), scale](const Tensor& dy, Grads& grad) {
                   const std::int64_t bytes =
                       kernels::attention_backward_workspace(sq.view().shape, sk.view().shape, dy.dtype());
+                  const Sink dq = grad.narrow(0), dk = grad.narrow(1), dv = grad.narrow(2);
                   const Tensor workspace = empty({bytes}, DType::u8, dy.device(), Category::workspace);
                   on_device(dy.device(), [&](auto dev) {
                     kernels::attention_backward(dev, dy.view(), sq.view(), sk.view(), sv.view(), so.view(), slse.view(),
-                                                range.view(), scale, grad.narrow(0), grad.narrow(1), grad.narrow(2),
-                                                workspace.mut());
+                                                range.view(), scale, dq, dk, dv, workspace.mut());
                   });
                 });
 }

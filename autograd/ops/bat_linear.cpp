@@ -91,7 +91,7 @@ Tensor bat_linear(const Tensor& x, const Tensor& weight, const Tensor& bias, con
                   const DType wide = accumulator(dy.dtype());
                   const std::vector<Slab> parts = slabs(d, rank);
                   const std::int64_t rows = parts[0].end;
-                  const Sink dx = grad[0], db = grad[2];
+                  const Sink dx = grad[0], dbias = grad[1], db = grad[2];
                   const Tensor adapted = workspace({rows, k}, dy.dtype(), dy.device());
                   const Tensor dadapted = db ? workspace({rows, k}, wide, dy.device()) : Tensor{};
                   // Sums over slabs are kept wide: a bf16 dx would be rounded once a slab.
@@ -126,7 +126,7 @@ Tensor bat_linear(const Tensor& x, const Tensor& weight, const Tensor& bias, con
                   on_device(dy.device(), [&](auto dev) {
                     if (dx && !direct)
                       kernels::scale(dev, dx_wide.view(), 1.0, dx);
-                    if (const Sink dbias = grad[1])
+                    if (dbias)
                       kernels::column_sum(dev, dy.view(), dbias);
                   });
                 });

@@ -12,7 +12,8 @@ Tensor block_sum(const Tensor& x, std::int64_t rank) {
     const Tensor y = empty(x.shape().with_last(rank), x.dtype(), x.device());
     on_device(x.device(), [&](auto dev) { kernels::block_sum(dev, x.view(), {y.mut(), false}); });
     return record("block_sum", y, {x}, [](const Tensor& dy, Grads& grad) {
-      on_device(dy.device(), [&](auto dev) { kernels::block_tile(dev, dy.view(), grad.narrow(0)); });
+      const Sink dx = grad.narrow(0);
+      on_device(dy.device(), [&](auto dev) { kernels::block_tile(dev, dy.view(), dx); });
     });
   });
 }
@@ -23,7 +24,8 @@ Tensor block_tile(const Tensor& x, std::int64_t features) {
   const Tensor y = empty(x.shape().with_last(features), x.dtype(), x.device());
   on_device(x.device(), [&](auto dev) { kernels::block_tile(dev, x.view(), {y.mut(), false}); });
   return record("block_tile", y, {x}, [](const Tensor& dy, Grads& grad) {
-    on_device(dy.device(), [&](auto dev) { kernels::block_sum(dev, dy.view(), grad.narrow(0)); });
+    const Sink dx = grad.narrow(0);
+    on_device(dy.device(), [&](auto dev) { kernels::block_sum(dev, dy.view(), dx); });
   });
 }
 

@@ -92,7 +92,8 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& targets, double normali
   });
   return record("cross_entropy", total(losses, normalizer, wide), {logits},
                 [d = save_if(dlogits.defined(), "dlogits", dlogits)](const Tensor& dy, Grads& grad) {
-                  on_device(dy.device(), [&](auto dev) { kernels::scale(dev, d.view(), dy.item(), grad[0]); });
+                  const Sink dx = grad[0];
+                  on_device(dy.device(), [&](auto dev) { kernels::scale(dev, d.view(), dy.item(), dx); });
                 });
 }
 
@@ -114,7 +115,8 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor&
   if (!weight_trains)
     return record("linear_cross_entropy", loss, {x},
                   [d = save_if(gradient_now, "dx", dx)](const Tensor& dy, Grads& grad) {
-                    on_device(dy.device(), [&](auto dev) { kernels::scale(dev, d.view(), dy.item(), grad[0]); });
+                    const Sink sink = grad[0];
+                    on_device(dy.device(), [&](auto dev) { kernels::scale(dev, d.view(), dy.item(), sink); });
                   });
   return record("linear_cross_entropy", loss, {x, weight},
                 [sx = save("x", x), w, st = save("targets", targets), normalizer](const Tensor& dy, Grads& grad) {

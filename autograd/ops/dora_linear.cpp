@@ -96,7 +96,7 @@ Tensor dora_linear(const Tensor& x, const Tensor& weight, const Tensor& bias, co
         };
         const Tensor factors = like(m.shape(), norm.dtype()), g = like(dy.shape(), dy.dtype());
         const Tensor dh = like(dy.shape().with_last(a.dim(0)), dy.dtype());
-        const Sink dx = grad[0];
+        const Sink dx = grad[0], dbias = grad[1], da = grad[2], db = grad[3], dm = grad[4];
         on_device(dy.device(), [&](auto dev) {
           kernels::dora_ratio(dev, m.view(), norm.view(), factors.mut());
           kernels::scale_columns(dev, dy.view(), factors.view(), {}, {g.mut(), false});
@@ -105,13 +105,13 @@ Tensor dora_linear(const Tensor& x, const Tensor& weight, const Tensor& bias, co
             base.backward(g, dx, {}, {});
             kernels::gemm(dev, dh.view(), a.view(), dx.view, {.add = true});
           }
-          if (const Sink dbias = grad[1])
+          if (dbias)
             kernels::column_sum(dev, dy.view(), dbias);
-          if (const Sink da = grad[2])
+          if (da)
             kernels::gemm_tokens(dev, dh.view(), sx.view(), da);
-          if (const Sink db = grad[3])
+          if (db)
             kernels::gemm_tokens(dev, g.view(), sh.view(), db, scaling);
-          if (const Sink dm = grad[4])
+          if (dm)
             kernels::dora_magnitude_gradient(dev, dy.view(), su.view(), norm.view(), dm);
         });
       });

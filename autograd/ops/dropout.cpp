@@ -23,7 +23,8 @@ Tensor dropout(const Tensor& x, double p, RandomKey key) {
   check_probability("dropout", p);
   const Tensor y = dropped(x.view(), x.device(), p, key, Category::activation);
   return record("dropout", y, {x}, [p, key](const Tensor& dy, Grads& grad) {
-    on_device(dy.device(), [&](auto dev) { kernels::dropout(dev, dy.view(), p, key, grad.narrow(0)); });
+    const Sink dx = grad.narrow(0);
+    on_device(dy.device(), [&](auto dev) { kernels::dropout(dev, dy.view(), p, key, dx); });
   });
 }
 

@@ -31,10 +31,11 @@ Tensor mul(const Tensor& a, const Tensor& b) {
   return record(
       "mul", y, {a, b},
       [sa = save_if(wants_grad(b), "a", a), sb = save_if(wants_grad(a), "b", b)](const Tensor& dy, Grads& grad) {
+        const Sink da = grad.narrow(0), db = grad.narrow(1);
         on_device(dy.device(), [&](auto dev) {
-          if (const Sink da = grad.narrow(0))
+          if (da)
             kernels::mul(dev, dy.view(), sb.view(), da);
-          if (const Sink db = grad.narrow(1))
+          if (db)
             kernels::mul(dev, dy.view(), sa.view(), db);
         });
       });
@@ -44,7 +45,8 @@ Tensor scale(const Tensor& x, double factor) {
   const Tensor y = empty_like(x);
   on_device(x.device(), [&](auto dev) { kernels::scale(dev, x.view(), factor, {y.mut(), false}); });
   return record("scale", y, {x}, [factor](const Tensor& dy, Grads& grad) {
-    on_device(dy.device(), [&](auto dev) { kernels::scale(dev, dy.view(), factor, grad[0]); });
+    const Sink dx = grad[0];
+    on_device(dy.device(), [&](auto dev) { kernels::scale(dev, dy.view(), factor, dx); });
   });
 }
 
@@ -57,10 +59,11 @@ Tensor scale_columns(const Tensor& x, const Tensor& factors) {
   return record("scale_columns", y, {x, factors},
                 [sx = save_if(wants_grad(factors), "x", x), sf = save_if(wants_grad(x), "factors", factors)](
                     const Tensor& dy, Grads& grad) {
+                  const Sink dx = grad.narrow(0), df = grad[1];
                   on_device(dy.device(), [&](auto dev) {
-                    if (const Sink dx = grad.narrow(0))
+                    if (dx)
                       kernels::scale_columns(dev, dy.view(), sf.view(), {}, dx);
-                    if (const Sink df = grad[1])
+                    if (df)
                       kernels::column_dot(dev, dy.view(), sx.view(), df);
                   });
                 });
@@ -73,7 +76,8 @@ Tensor reshape(const Tensor& x, const Shape& shape) {
 Tensor cast(const Tensor& x, DType dtype) {
   check(is_floating(dtype), "cast: dtype: expected a floating dtype, got ", dtype);
   return record("cast", converted(x, dtype), {x}, [](const Tensor& dy, Grads& grad) {
-    on_device(dy.device(), [&](auto dev) { kernels::scale(dev, dy.view(), 1.0, grad[0]); });
+    const Sink dx = grad[0];
+    on_device(dy.device(), [&](auto dev) { kernels::scale(dev, dy.view(), 1.0, dx); });
   });
 }
 

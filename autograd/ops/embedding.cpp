@@ -13,7 +13,8 @@ Tensor embedding(const Tensor& table, const Tensor& ids) {
   const Tensor y = empty(Shape(dims), table.dtype(), table.device());
   on_device(table.device(), [&](auto dev) { kernels::embedding(dev, table.view(), ids.view(), y.mut()); });
   return record("embedding", y, {table}, [ids = save("ids", ids)](const Tensor& dy, Grads& grad) {
-    on_device(dy.device(), [&](auto dev) { kernels::embedding_backward(dev, dy.view(), ids.view(), grad[0]); });
+    const Sink dtable = grad[0];
+    on_device(dy.device(), [&](auto dev) { kernels::embedding_backward(dev, dy.view(), ids.view(), dtable); });
   });
 }
 

@@ -55,10 +55,11 @@ Tensor matmul(const Tensor& a, const Tensor& b) {
   return record(
       "matmul", y, {a, b},
       [sa = save_if(wants_grad(b), "a", a), sb = save_if(wants_grad(a), "b", right)](const Tensor& dy, Grads& grad) {
+        const Sink da = grad[0], db = grad[1];
         on_device(dy.device(), [&](auto dev) {
-          if (const Sink da = grad[0])
+          if (da)
             gemm_into(dev, dy.view(), sb.view(), da, {.transpose_b = true});
-          if (const Sink db = grad[1])
+          if (db)
             kernels::gemm_tokens(dev, sa.view(), dy.view(), db);
         });
       });

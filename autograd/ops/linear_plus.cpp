@@ -26,11 +26,12 @@ Tensor linear_plus(const Tensor& x, const Tensor& weight, const Tensor& bias, co
                 [base, factor, sl = save_if(wants_grad(right), "left", left), out_by_rank, scaling](const Tensor& dy,
                                                                                                     Grads& grad) {
                   base.backward(dy, grad[0], grad[1], grad[2]);
+                  const Sink dleft = grad[3], dright = grad[4];
                   on_device(dy.device(), [&](auto dev) {
                     // dleft = scaling dy right^T,  dright = scaling left^T dy
-                    if (const Sink dleft = grad[3])
+                    if (dleft)
                       gemm_into(dev, dy.view(), factor.view(), dleft, {.transpose_b = !out_by_rank, .alpha = scaling});
-                    if (const Sink dright = grad[4]) {
+                    if (dright) {
                       if (out_by_rank)
                         kernels::gemm_tokens(dev, dy.view(), sl.view(), dright, scaling);
                       else

@@ -12,9 +12,9 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
   on_device(x.device(), [&](auto dev) { kernels::rms_norm(dev, x.view(), weight.view(), eps, y.mut(), rstd.mut()); });
   return record("rms_norm", y, {x, weight},
                 [sx = save("x", x), w = weight.detach(), srstd = save("rstd", rstd)](const Tensor& dy, Grads& grad) {
+                  const Sink dx = grad.narrow(0), dweight = grad[1];
                   on_device(dy.device(), [&](auto dev) {
-                    kernels::rms_norm_backward(dev, dy.view(), sx.view(), w.view(), srstd.view(), grad.narrow(0),
-                                               grad[1]);
+                    kernels::rms_norm_backward(dev, dy.view(), sx.view(), w.view(), srstd.view(), dx, dweight);
                   });
                 });
 }

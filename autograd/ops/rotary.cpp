@@ -21,8 +21,8 @@ Tensor rotary(const Tensor& x, const Tensor& table, const Tensor& positions) {
     kernels::rotary(dev, x.view(), table.view(), positions.view(), false, {y.mut(), false});
   });
   return record("rotary", y, {x}, [t = table.detach(), p = positions.detach()](const Tensor& dy, Grads& grad) {
-    on_device(dy.device(),
-              [&](auto dev) { kernels::rotary(dev, dy.view(), t.view(), p.view(), true, grad.narrow(0)); });
+    const Sink dx = grad.narrow(0);
+    on_device(dy.device(), [&](auto dev) { kernels::rotary(dev, dy.view(), t.view(), p.view(), true, dx); });
   });
 }
 

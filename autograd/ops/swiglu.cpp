@@ -11,9 +11,9 @@ Tensor swiglu(const Tensor& gate, const Tensor& up) {
   const Tensor y = empty_like(gate);
   on_device(gate.device(), [&](auto dev) { kernels::swiglu(dev, gate.view(), up.view(), y.mut()); });
   return record("swiglu", y, {gate, up}, [sg = save("gate", gate), su = save("up", up)](const Tensor& dy, Grads& grad) {
-    on_device(dy.device(), [&](auto dev) {
-      kernels::swiglu_backward(dev, dy.view(), sg.view(), su.view(), grad.narrow(0), grad.narrow(1));
-    });
+    const Sink dgate = grad.narrow(0), dup = grad.narrow(1);
+    on_device(dy.device(),
+              [&](auto dev) { kernels::swiglu_backward(dev, dy.view(), sg.view(), su.view(), dgate, dup); });
   });
 }
 
