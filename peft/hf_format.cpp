@@ -3,9 +3,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "backends/suggest.hpp"
 #include "nn/io/atomic_file.hpp"
-#include "nn/io/model_files.hpp"
+#include "nn/io/checkpoint.hpp"
 #include "peft/hf_config.hpp"
 #include "peft/methods.hpp"
 
@@ -56,32 +55,19 @@ ModelAdapter& load_adapter(PeftModel& model, const std::filesystem::path& folder
   const AdapterConfig config = read_adapter_config(folder, warnings);
   const io::ModelFiles files(folder, "adapter_model");
   ModelAdapter& adapter = model.add(config, name, /*initialise=*/false);
-  std::vector<std::string> left = files.names();
-  for (const auto& [wanted, tensor] : adapter_tensors(model, name)) {
-    const std::string found = name_in_file(files, wanted);
-    check<FileError>(files.contains(found), folder.string(), ": expected a tensor \"", wanted, "\", which is missing",
-                     suggestion(wanted, files.names()));
-    const Shape& shape = files.info(found).shape;
-    check<FileError>(shape == tensor.shape(), files.file_of(found).path().string(), ": ", found, ": expected ",
-                     tensor.shape(), ", got ", shape);
-    files.read_into(found, tensor.mut().data, tensor.dtype());
-    std::erase(left, found);
-  }
+  NamedTensors tensors = adapter_tensors(model, name);
+  for (auto& [key, tensor] : tensors)
+    key = name_in_file(files, key);
+  const std::vector<std::string> left = nn::check_tensors(files, tensors);
   check<FileError>(left.empty(), folder.string(), ": \"", left.empty() ? "" : left[0], "\" and ",
                    left.empty() ? 0 : left.size() - 1, " more tensors belong to no module of the model");
+  nn::load_tensors(files, tensors);
   return adapter;
 }
 
 void save_adapter(PeftModel& model, const std::filesystem::path& folder, const std::string& name) {
   const ModelAdapter& adapter = model.adapter(name);
-  const NamedTensors tensors = adapter_tensors(model, name);
-  std::vector<io::TensorToWrite> files;
-  for (const auto& [key, tensor] : tensors)
-    files.push_back(io::tensor_to_write(key, tensor.dtype(), tensor.shape(), tensor.view().data));
-  check<FileError>(!std::filesystem::exists(folder) || std::filesystem::is_directory(folder), folder.string(),
-                   ": expected a folder to save the adapter in, found a file");
-  std::filesystem::create_directories(folder);
-  io::write_model_files(folder, files, io::kDefaultShardBytes, io::default_metadata(), "adapter_model");
+  nn::save_tensors(folder, adapter_tensors(model, name), "adapter_model");
   io::write_file_atomically(folder / "adapter_config.json", adapter_config_json(adapter.config).dump(2));
 }
 
