@@ -1,0 +1,29 @@
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "experiments/data/open.hpp"
+#include "experiments/record.hpp"
+#include "nn/llama.hpp"
+
+namespace osteon::experiments {
+
+/// A batch as the model reads it, on its device.
+nn::TokenInput model_input(const TokenBatch& batch, Device device);
+/// The batch's labels shifted to next-token targets [batch, seq_len].
+Tensor model_targets(const TokenBatch& batch, Device device);
+
+struct EvaluationResult {
+  Scores scores;                    ///< loss in nats a token, perplexity; accuracy where rows have one right answer
+  std::vector<std::int64_t> items;  ///< 1 or 0 a row, where rows have one right answer
+  std::int64_t tokens = 0;
+};
+
+/// Scores a model without recording anything. Sums of batches are added in order in f64.
+EvaluationResult evaluate(const nn::Llama& model, std::span<const TokenBatch> batches, bool exact_match);
+
+/// The mean over several sets, weighted by tokens (loss) and rows (accuracy).
+EvaluationResult evaluate(const nn::Llama& model, std::span<const EvaluationData> sets);
+
+}  // namespace osteon::experiments

@@ -1,0 +1,81 @@
+#include "experiments/model_loading.hpp"
+
+#include <cstdlib>
+#include <unistd.h>
+
+#include "experiments/adapter_options.hpp"
+#include "nn/io/pretrained.hpp"
+#include "peft/hf_format.hpp"
+
+namespace osteon::experiments {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// The base of the embedded ablation: 623,744 parameters, bytes as tokens.
+nn::LlamaConfig tiny_config() {
+  nn::LlamaConfig config;
+  config.vocab_size = 256;
+  config.hidden_size = 128;
+  config.intermediate_size = 256;
+  config.num_hidden_layers = 4;
+  config.num_attention_heads = 4;
+  config.num_key_value_heads = 2;
+  config.head_dim = 32;
+  config.max_position_embeddings = 256;
+  config.rms_norm_eps = 1e-5;
+  config.initializer_range = 0.05;
+  config.tie_word_embeddings = true;
+  return config;
+}
+
+std::unique_ptr<Tokenizer> tokenizer_of(const RunConfig& config, bool tiny) {
+  if (!config.tokenizer.empty())
+    return load_tokenizer(config.tokenizer);
+  return load_tokenizer(tiny ? fs::path("byte") : fs::path(config.model));
+}
+
+}  // namespace
+
+fs::path tiny_model_folder() {
+  if (const char* set = std::getenv("OSTEON_BASE"))
+    return set;
+  std::error_code ignored;
+  for (const fs::path& start : {fs::read_symlink("/proc/self/exe", ignored), fs::current_path(ignored)})
+    for (fs::path folder = start; folder != folder.root_path(); folder = folder.parent_path())
+      if (fs::exists(folder / "experiments/base/tiny/config.json"))
+        return folder / "experiments/base/tiny";
+  fail<FileError>("synthetic:tiny: expected the folder experiments/base/tiny above the program or the working ",
+                  "directory; `osteon pretrain --set model=synthetic:tiny` makes it, OSTEON_BASE names another place");
+}
+
+LoadedModel load_model(const RunConfig& config, Weights weights, Device device) {
+  const bool tiny = config.model == kTinyModel;
+  const DType dtype = dtype_named(config.dtype);
+  LoadedModel loaded;
+  loaded.name = config.model;
+  loaded.tokenizer = tokenizer_of(config, tiny);
+  if (weights == Weights::random) {
+    const nn::LlamaConfig architecture = tiny ? tiny_config() : nn::read_llama_config(config.model, &loaded.warnings);
+    loaded.model = std::make_unique<nn::Llama>(architecture, dtype, device);
+    loaded.model->initialize(static_cast<std::uint64_t>(config.seed));
+  } else {
+    loaded.model = nn::load_llama(tiny ? tiny_model_folder() : fs::path(config.model), dtype, device, &loaded.warnings);
+  }
+  const std::int64_t known = loaded.model->config().vocab_size, needed = loaded.tokenizer->vocab_size();
+  if (needed > known)
+    loaded.warnings.push_back(join(config.model, ": the tokenizer has ", needed, " ids, the model ", known));
+  loaded.model->set_requires_grad(false);
+  loaded.model->set_checkpointing(config.checkpoint);
+  loaded.adapted = std::make_unique<peft::PeftModel>(*loaded.model);
+  return loaded;
+}
+
+void add_run_adapter(LoadedModel& loaded, const RunConfig& config) {
+  if (!config.adapter.empty())
+    peft::load_adapter(*loaded.adapted, config.adapter, "default", &loaded.warnings);
+  else
+    loaded.adapted->add(adapter_config(config));
+}
+
+}  // namespace osteon::experiments

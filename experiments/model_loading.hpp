@@ -1,0 +1,40 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "experiments/config.hpp"
+#include "experiments/data/tokenizer.hpp"
+#include "peft/model.hpp"
+
+namespace osteon::experiments {
+
+/// A model, its tokenizer and its adapters, as a run uses them. Members go in this order: adapters before the model.
+struct LoadedModel {
+  std::string name;
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<nn::Llama> model;
+  std::unique_ptr<peft::PeftModel> adapted;
+  std::vector<std::string> warnings;
+};
+
+/// The name that means the tiny base of the embedded ablation instead of a folder.
+inline constexpr const char* kTinyModel = "synthetic:tiny";
+
+/// The folder that holds the tiny base's weights: OSTEON_BASE, or experiments/base/tiny above the program or the
+/// working directory. FileError saying how to make it where there is none.
+std::filesystem::path tiny_model_folder();
+
+enum class Weights { pretrained, random };
+
+/// Loads config.model (a Hugging Face folder or "synthetic:tiny") in config.dtype, with its tokenizer
+/// (config.tokenizer, else the folder's own, else bytes for the tiny model). `random` draws weights from config.seed
+/// instead of reading them. No adapter is added.
+LoadedModel load_model(const RunConfig& config, Weights weights = Weights::pretrained, Device device = Device::cpu);
+
+/// Adds what the run trains: config.adapter's folder if given, else a new adapter of config.method.
+void add_run_adapter(LoadedModel& loaded, const RunConfig& config);
+
+}  // namespace osteon::experiments

@@ -1,0 +1,188 @@
+#include "experiments/run.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <numeric>
+#include <sys/resource.h>
+
+#include "backends/kernels/gemm.hpp"
+#include "backends/omp_threads.hpp"
+#include "experiments/adapter_options.hpp"
+#include "experiments/environment.hpp"
+#include "experiments/evaluation.hpp"
+#include "experiments/tasks/task.hpp"
+#include "experiments/trainer.hpp"
+#include "nn/io/atomic_file.hpp"
+#include "nn/io/pretrained.hpp"
+#include "peft/hf_format.hpp"
+
+namespace osteon::experiments {
+namespace {
+
+namespace fs = std::filesystem;
+
+PeakBytes peak_bytes(const MemoryUse& use) {
+  return {use[Category::weights],
+          use[Category::adapter],
+          use[Category::gradient],
+          use[Category::optimizer],
+          use[Category::activation],
+          use[Category::workspace],
+          use.total()};
+}
+
+std::int64_t process_peak_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<std::int64_t>(usage.ru_maxrss) * 1024;
+}
+
+/// The steps that warm caches and pool up are not the method's.
+std::vector<double> settled(const std::vector<double>& seconds) {
+  const auto skip = static_cast<std::ptrdiff_t>(seconds.size() > 10 ? 3 : 0);
+  return {seconds.begin() + skip, seconds.end()};
+}
+
+void describe(RunSummary& summary, const RunConfig& config, LoadedModel& loaded) {
+  summary.task = fs::path(config.data).stem().string();
+  summary.method = config.method;
+  summary.seed = config.seed;
+  summary.lr = config.lr;
+  summary.model = config.model;
+  summary.batch_size = config.batch_size;
+  summary.seq_len = config.seq_len;
+  summary.total_parameters = loaded.model->parameter_count();
+  summary.trainable_parameters = loaded.adapted->trainable_count();
+  const peft::ModelAdapter& adapter = loaded.adapted->adapter();
+  if (adapter.method->adapts_linears()) {
+    summary.rank = adapter.config.rank;
+    summary.alpha = adapter.config.alpha;
+    summary.target_modules = adapter.config.target_modules;
+  }
+  summary.deterministic = config.deterministic;
+}
+
+std::map<std::string, double> skill_scores(const LoadedModel& loaded, const RunConfig& config) {
+  std::map<std::string, double> keep;
+  for (const EvaluationData& skill : open_evaluation_data(std::string(kMixture), Split::test, config, *loaded.tokenizer,
+                                                          loaded.model->config().vocab_size))
+    keep[skill.name] = evaluate(*loaded.model, skill.batches, skill.exact_match).scores.accuracy.value_or(0);
+  return keep;
+}
+
+void save_result(LoadedModel& loaded, const fs::path& folder) {
+  const peft::ModelAdapter& adapter = loaded.adapted->adapter();
+  if (adapter.method->adapts_linears()) {
+    peft::save_adapter(*loaded.adapted, folder / "adapter");
+    return;
+  }
+  nn::save_llama(*loaded.model, folder / "model");
+  loaded.tokenizer->save(folder / "model");
+}
+
+RunSummary run_in(const RunConfig& config, const RunOptions& options, RunSummary& summary) {
+  LoadedModel loaded = load_model(config, options.from_random_weights ? Weights::random : Weights::pretrained);
+  for (const std::string& warning : loaded.warnings)
+    fmt::print(stderr, "warning: {}\n", warning);
+  const std::int64_t vocab_size = loaded.model->config().vocab_size;
+  add_run_adapter(loaded, config);
+  describe(summary, config, loaded);
+  const std::unique_ptr<BatchStream> data = open_training_data(config, *loaded.tokenizer, vocab_size);
+  std::vector<EvaluationData> evaluation;
+  const std::string eval_name = !config.eval_data.empty() ? config.eval_data : is_task(config.data) ? config.data : "";
+  if (!eval_name.empty())
+    evaluation = open_evaluation_data(eval_name, options.split, config, *loaded.tokenizer, vocab_size);
+
+  const fs::path folder = config.out;
+  if (!folder.empty()) {
+    fs::create_directories(folder);
+    io::write_file_atomically(folder / "config.toml", to_toml(config));
+  }
+  if (options.score_before && !evaluation.empty())
+    summary.evaluation.before = evaluate(*loaded.model, evaluation).scores;
+
+  Trainer trainer(config, loaded, *data,
+                  {.folder = folder,
+                   .quiet = options.quiet,
+                   .title = summary.name,
+                   .config_hash = summary.config_hash,
+                   .should_stop = options.should_stop});
+  const TrainingResult result = trainer.run(evaluation);
+  summary.steps = result.steps;
+  summary.tokens = result.tokens;
+  summary.train_seconds = result.train_seconds;
+  if (!result.step_seconds.empty()) {
+    summary.step_seconds = StepSeconds::of(settled(result.step_seconds));
+    summary.tokens_per_second = static_cast<double>(result.tokens) / std::max(result.train_seconds, 1e-9);
+    summary.final_train_loss = result.losses.back();
+  }
+  summary.peak_bytes = peak_bytes(result.memory.peak);
+  summary.pool_idle_bytes = result.memory.pool_idle_bytes;
+  summary.process_peak_bytes = process_peak_bytes();
+  summary.saved_tensors = result.saved_tensors;
+  summary.batch_hash = result.batch_hash;
+  summary.completed = !result.interrupted;
+  if (result.interrupted)
+    summary.error = "interrupted; --resume goes on";
+
+  if (!result.interrupted && !evaluation.empty()) {
+    const EvaluationResult after = evaluate(*loaded.model, evaluation);
+    summary.evaluation.after = after.scores;
+    summary.items = after.items;
+  }
+  if (!result.interrupted && options.score_forgetting)
+    summary.evaluation.keep = skill_scores(loaded, config);
+  if (!folder.empty() && options.keep_model)
+    save_result(loaded, folder);
+  return summary;
+}
+
+}  // namespace
+
+std::string config_hash(const RunConfig& config) {
+  RunConfig same = config;
+  same.out.clear();
+  same.resume = false;
+  same.threads = 0;
+  same.log_every = 1;
+  same.save_every = 0;
+  return fmt::format("{:016x}", fnv1a(to_toml(same)));
+}
+
+RunSummary run(const RunConfig& given, const RunOptions& options) {
+  RunConfig config = given;
+  fill_adapter_defaults(config);
+  check_config(config);
+  set_threads(config.threads);
+  kernels::set_deterministic_gemm(config.deterministic);
+  RunSummary summary;
+  summary.name = !options.name.empty() ? options.name
+                 : config.out.empty()  ? config.method
+                                       : fs::path(config.out).filename().string();
+  summary.suite = options.suite;
+  summary.purpose = options.purpose;
+  summary.method = config.method;
+  summary.seed = config.seed;
+  summary.config_hash = config_hash(config);
+  const fs::path folder = config.out;
+  try {
+    run_in(config, options, summary);
+  } catch (const std::exception& error) {
+    summary.completed = false;
+    summary.error = error.what();
+    if (!folder.empty() && fs::is_directory(folder))
+      write_summary(folder, summary);
+    throw;
+  }
+  if (!folder.empty()) {
+    const kernels::GemmBackend gemm = kernels::gemm_backend();
+    write_environment(folder, capture_environment({.threads = threads(),
+                                                   .gemm = gemm.library,
+                                                   .gemm_implementations = {},
+                                                   .deterministic = config.deterministic}));
+    write_summary(folder, summary);
+  }
+  return summary;
+}
+
+}  // namespace osteon::experiments

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "experiments/config.hpp"
+#include "experiments/data/open.hpp"
+#include "experiments/record.hpp"
+
+namespace osteon::experiments {
+
+struct RunOptions {
+  bool from_random_weights = false;  ///< pretrain
+  bool quiet = false;
+  std::string name;  ///< of the run; the out folder's by default
+  std::string suite, purpose = "final";
+  Split split = Split::test;      ///< of a task's held-out items that the run is scored on
+  bool score_before = true;       ///< score the model before training too
+  bool score_forgetting = false;  ///< score the pretraining skills after training (tiny base only)
+  bool keep_model = true;         ///< write adapter/ or model/
+  std::function<bool()> should_stop;
+};
+
+/// One run from config to folder: loads, trains, scores, and leaves config.toml, environment.json, metrics.jsonl,
+/// summary.json and adapter/ (or model/ where the base itself was trained) in config.out. Returns what summary.json
+/// holds. A run that fails leaves a summary with its error where the folder exists.
+RunSummary run(const RunConfig& config, const RunOptions& options);
+
+/// Hash of what a run's result depends on: the resolved config without out, resume, threads and logging.
+std::string config_hash(const RunConfig& config);
+
+}  // namespace osteon::experiments

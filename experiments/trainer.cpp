@@ -1,0 +1,215 @@
+#include "experiments/trainer.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <fmt/format.h>
+
+#include "autograd/random_state.hpp"
+#include "autograd/watchdog.hpp"
+#include "experiments/evaluation.hpp"
+#include "experiments/metrics.hpp"
+#include "experiments/progress.hpp"
+#include "nn/optim/schedule.hpp"
+#include "peft/hf_format.hpp"
+
+namespace osteon::experiments {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::int64_t steps_of(const RunConfig& config, const BatchStream& data) {
+  const std::int64_t steps = config.steps > 0 ? config.steps : data.steps_in(config.epochs);
+  check<ConfigError>(steps > 0, "steps: expected a number above 0 for data without an end (", config.data, ")");
+  return steps;
+}
+
+nn::Schedule schedule_of(const RunConfig& config, std::int64_t steps) {
+  const auto by_ratio = static_cast<std::int64_t>(std::ceil(config.warmup_ratio * static_cast<double>(steps)));
+  return {nn::parse_schedule(config.schedule), config.lr, std::max(config.warmup_steps, by_ratio), steps,
+          config.min_lr_ratio};
+}
+
+/// One group for each distinct factor; weight decay is the same for all.
+std::vector<nn::ParameterGroup> parameter_groups(peft::PeftModel& model, const RunConfig& config) {
+  std::vector<nn::ParameterGroup> groups;
+  for (const peft::TrainableParameter& parameter : model.trainable_parameters()) {
+    auto group = std::find_if(groups.begin(), groups.end(), [&](const nn::ParameterGroup& other) {
+      return other.learning_rate_factor == parameter.learning_rate_factor;
+    });
+    if (group == groups.end())
+      group = groups.insert(groups.end(), {{}, parameter.learning_rate_factor, config.weight_decay});
+    group->parameters.emplace_back(parameter.name, parameter.tensor);
+  }
+  check<ConfigError>(!groups.empty(), "method: ", config.method, " trains nothing in this model");
+  return groups;
+}
+
+NamedTensors flat(const std::vector<peft::TrainableParameter>& parameters) {
+  NamedTensors all;
+  for (const peft::TrainableParameter& parameter : parameters)
+    all.emplace_back(parameter.name, parameter.tensor);
+  return all;
+}
+
+std::string status_text(double loss, double tokens_per_second) {
+  const double mib = static_cast<double>(memory_report(Device::cpu).peak.total()) / (1 << 20);
+  return fmt::format("loss {:.4f}  {:.0f} tok/s  {:.0f} MiB", loss, tokens_per_second, mib);
+}
+
+}  // namespace
+
+std::vector<SavedTensor> saved_tensor_lines(const std::vector<SavedRecord>& records) {
+  std::vector<SavedTensor> lines;
+  for (const SavedRecord& record : records) {
+    if (!record.first)
+      continue;
+    SavedTensor line;
+    line.op = record.op;
+    line.name = record.name;
+    line.dtype = name_of(record.dtype);
+    line.shape.assign(record.shape.begin(), record.shape.end());
+    line.bytes = record.bytes;
+    const auto same = std::find_if(lines.begin(), lines.end(), [&](const SavedTensor& other) {
+      return other.op == line.op && other.name == line.name && other.dtype == line.dtype && other.shape == line.shape;
+    });
+    if (same == lines.end())
+      lines.push_back(line);
+    else
+      ++same->count;
+  }
+  return lines;
+}
+
+Trainer::Trainer(const RunConfig& config, LoadedModel& loaded, BatchStream& data, TrainerOptions options)
+    : config_(config),
+      loaded_(loaded),
+      data_(data),
+      options_(std::move(options)),
+      total_steps_(steps_of(config, data)),
+      parameters_(flat(loaded.adapted->trainable_parameters())),
+      optimizer_(parameter_groups(*loaded.adapted, config), {config.beta1, config.beta2, config.eps}) {
+  state_.config_hash = options_.config_hash;
+}
+
+Trainer::StepResult Trainer::accumulate(const StepData& step) {
+  const nn::Llama& model = *loaded_.model;
+  StepResult result;
+  result.tokens = step.loss_tokens();
+  check<NumericError>(result.tokens > 0, "step ", state_.step + 1, ": the window has no token to learn");
+  // Each step draws its dropout masks from a stream of its own: a resumed run draws the same ones.
+  random_state() = {
+      RandomKey{static_cast<std::uint64_t>(config_.seed), 3}.split(static_cast<std::uint64_t>(state_.step)), 0};
+  for (const TokenBatch& batch : step.batches) {
+    const Tensor loss = model.loss(model_input(batch, model.device()), model_targets(batch, model.device()),
+                                   static_cast<double>(result.tokens));
+    result.loss += loss.item();
+    loss.backward();
+  }
+  model.finish_gradients();
+  result.norm = nn::global_gradient_norm(parameters_);
+  return result;
+}
+
+void Trainer::name_bad_op(const StepData& step, const StepResult& result) {
+  optimizer_.clear_gradients();
+  const std::string where =
+      fmt::format("step {}: loss {}, gradient norm {}", state_.step + 1, result.loss, result.norm);
+  const std::string kept = options_.folder.empty() || !fs::exists(options_.folder / "checkpoint")
+                               ? std::string()
+                               : "; the last good state is in " + (options_.folder / "checkpoint").string();
+  try {
+    const Watchdog watchdog;
+    accumulate(step);
+  } catch (const NumericError& error) {
+    fail<NumericError>(where, ": ", error.what(), kept);
+  }
+  fail<NumericError>(where, kept);
+}
+
+bool Trainer::improved(double loss) {
+  const bool better = !state_.best_loss || loss < *state_.best_loss;
+  state_.evaluations_without_gain = better ? 0 : state_.evaluations_without_gain + 1;
+  if (better)
+    state_.best_loss = loss;
+  return better;
+}
+
+void Trainer::save() {
+  state_.stream = data_.state();
+  save_run_state(options_.folder / "checkpoint", state_, *loaded_.adapted, optimizer_);
+}
+
+TrainingResult Trainer::run(std::span<const EvaluationData> evaluation) {
+  using Clock = std::chrono::steady_clock;
+  const bool writes = !options_.folder.empty();
+  const nn::Schedule schedule = schedule_of(config_, total_steps_);
+  std::optional<MetricsWriter> metrics;
+  if (config_.resume && writes && fs::exists(options_.folder / "checkpoint")) {
+    state_ = load_run_state(options_.folder / "checkpoint", *loaded_.adapted, optimizer_);
+    check<ConfigError>(state_.config_hash == options_.config_hash, "resume: ", options_.folder.string(),
+                       " was made by another config; give the same keys, or another --out");
+    data_.restore(state_.stream);
+    metrics = MetricsWriter::resume(options_.folder / "metrics.jsonl", state_.step);
+  } else if (writes) {
+    metrics.emplace(options_.folder / "metrics.jsonl");
+  }
+
+  TrainingResult result;
+  Progress progress(options_.title, total_steps_, options_.quiet);
+  reset_memory_peak(loaded_.model->device());
+  while (state_.step < total_steps_) {
+    const auto start = Clock::now();
+    const StepData step = data_.next();
+    StepResult done;
+    if (result.saved_tensors.empty()) {
+      const SavedAudit audit;
+      done = accumulate(step);
+      result.saved_tensors = saved_tensor_lines(audit.records());
+    } else {
+      done = accumulate(step);
+    }
+    if (!std::isfinite(done.loss) || !std::isfinite(done.norm))
+      name_bad_op(step, done);
+    loaded_.adapted->before_optimizer_step();
+    const double lr = schedule.at(state_.step);
+    optimizer_.step(lr, nn::clip_factor(done.norm, config_.clip_norm));
+    optimizer_.clear_gradients();
+
+    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    ++state_.step;
+    state_.tokens += done.tokens;
+    state_.train_seconds += seconds;
+    result.losses.push_back(done.loss);
+    result.step_seconds.push_back(seconds);
+    if (metrics && (state_.step % config_.log_every == 0 || state_.step == total_steps_))
+      metrics->write(StepMetrics{state_.step, done.loss, lr, done.norm, done.tokens, seconds});
+    progress.show(state_.step, status_text(done.loss, static_cast<double>(done.tokens) / seconds));
+
+    if (config_.eval_every > 0 && !evaluation.empty() && state_.step % config_.eval_every == 0) {
+      const MemoryReport before = memory_report(loaded_.model->device());
+      const EvaluationResult scores = evaluate(*loaded_.model, evaluation);
+      if (metrics)
+        metrics->write(EvaluationMetrics{state_.step, scores.scores.loss, scores.scores.accuracy});
+      if (improved(scores.scores.loss.value_or(0)) && writes)
+        peft::save_adapter(*loaded_.adapted, options_.folder / "best");
+      result.stopped_early = config_.early_stop > 0 && state_.evaluations_without_gain >= config_.early_stop;
+      if (before.peak.total() < memory_report(loaded_.model->device()).peak.total())
+        reset_memory_peak(loaded_.model->device());  // an evaluation's peak is not the training's
+    }
+    result.interrupted = options_.should_stop && options_.should_stop();
+    const bool ends = result.interrupted || result.stopped_early;
+    if (writes && (ends || (config_.save_every > 0 && state_.step % config_.save_every == 0)))
+      save();
+    if (ends)
+      break;
+  }
+  result.steps = state_.step;
+  result.tokens = state_.tokens;
+  result.train_seconds = state_.train_seconds;
+  result.batch_hash = data_.hash().text();
+  result.memory = memory_report(loaded_.model->device());
+  return result;
+}
+
+}  // namespace osteon::experiments

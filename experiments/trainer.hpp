@@ -1,0 +1,78 @@
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "autograd/audit.hpp"
+#include "experiments/config.hpp"
+#include "experiments/data/open.hpp"
+#include "experiments/model_loading.hpp"
+#include "experiments/record.hpp"
+#include "experiments/run_state.hpp"
+
+namespace osteon::experiments {
+
+/// How a run is driven, beside its config.
+struct TrainerOptions {
+  std::filesystem::path folder;  ///< the run folder; empty = nothing is written
+  bool quiet = false;            ///< no progress
+  std::string title;             ///< before the progress bar
+  std::string config_hash;
+  /// Asked after every step; true saves a checkpoint and ends the run early (SIGINT).
+  std::function<bool()> should_stop;
+};
+
+/// What came of the training itself.
+struct TrainingResult {
+  std::int64_t steps = 0, tokens = 0;
+  double train_seconds = 0;
+  std::vector<double> losses, step_seconds;  ///< of this process's steps
+  std::string batch_hash;
+  std::vector<SavedTensor> saved_tensors;  ///< the audit of the first forward pass
+  MemoryReport memory;
+  bool interrupted = false, stopped_early = false;
+};
+
+/// Trains the active adapter of a model: gradient accumulation normalised by the tokens of the whole window, clipping
+/// by global norm, AdamW, a schedule, evaluation, checkpoints. With a run folder it writes metrics.jsonl, checkpoint/
+/// and best/ (the adapter with the lowest evaluation loss); config.resume goes on from checkpoint/ bit for bit.
+/// NumericError naming step and first bad op when the loss or the gradient is no longer finite: the last checkpoint
+/// stays.
+class Trainer {
+ public:
+  Trainer(const RunConfig& config, LoadedModel& loaded, BatchStream& data, TrainerOptions options);
+
+  /// `evaluation` is scored every config.eval_every steps.
+  TrainingResult run(std::span<const EvaluationData> evaluation = {});
+
+  std::int64_t total_steps() const { return total_steps_; }
+
+ private:
+  struct StepResult {
+    double loss = 0, norm = 0;
+    std::int64_t tokens = 0;
+  };
+  /// Forward and backward of a window; the gradients are left in the parameters.
+  StepResult accumulate(const StepData& step);
+  /// Runs the window again with the watchdog and throws what it finds.
+  [[noreturn]] void name_bad_op(const StepData& step, const StepResult& result);
+  bool improved(double loss);
+  void save();
+
+  const RunConfig& config_;
+  LoadedModel& loaded_;
+  BatchStream& data_;
+  TrainerOptions options_;
+  std::int64_t total_steps_;
+  NamedTensors parameters_;
+  nn::AdamW optimizer_;
+  RunState state_;
+};
+
+/// The tensors of an audit, alike ones joined into one line with a count; storages that are held already are left out.
+std::vector<SavedTensor> saved_tensor_lines(const std::vector<SavedRecord>& records);
+
+}  // namespace osteon::experiments
