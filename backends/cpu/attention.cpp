@@ -47,15 +47,27 @@ struct Operands {
   compute_t<T> scale;
 };
 
-/// Copies keys or values, `stride` apart, next to each other in C. Without it, strides of a power of two bytes put a
-/// tile's lines into few sets of the cache.
-template <class T, class C>
-void gather(const T* from, std::int64_t stride, std::int64_t count, std::int64_t head_dim, C* to) {
-  for (std::int64_t j = 0; j < count; ++j)
+/// Keys or values of a tile in C: where they are, or converted into `copy`. The next key is `stride` further.
+template <class C>
+struct TileOperand {
+  const C* data;
+  std::int64_t stride;
+
+  template <class T>
+  TileOperand(const T* from, std::int64_t from_stride, std::int64_t count, std::int64_t head_dim, C* copy) {
+    if constexpr (std::is_same_v<T, C>) {
+      data = from;
+      stride = from_stride;
+    } else {
+      for (std::int64_t j = 0; j < count; ++j)
 #pragma omp simd
-    for (std::int64_t c = 0; c < head_dim; ++c)
-      to[j * head_dim + c] = load(from[j * stride + c]);
-}
+        for (std::int64_t c = 0; c < head_dim; ++c)
+          copy[j * head_dim + c] = load(from[j * from_stride + c]);
+      data = copy;
+      stride = head_dim;
+    }
+  }
+};
 
 /// The running softmax of a tile's rows. Turns scores [count, kRows] into weights exp(score - top) and rescales what
 /// was summed under an older top.
@@ -105,7 +117,7 @@ void attend(const AttentionProblem& p, const Operands<T>& x, std::int64_t b, std
   constexpr std::int64_t kRows = N * kLanes<C>;
   const std::int64_t d = p.head_dim, count = std::min(kRows, p.rows() - row);
   alignas(kVectorBytes) C query[kMaxHeadDim * kRows], sums[kMaxHeadDim * kRows], scores[kTileKeys * kRows];
-  alignas(kVectorBytes) C gathered[kTileKeys * kMaxHeadDim];
+  alignas(kVectorBytes) C copy[std::is_same_v<T, C> ? 1 : kTileKeys * kMaxHeadDim];
   const TileRanges<C, N> ranges(p, b, row, count);
   pack_columns<C, N>([&](std::int64_t i) { return x.q + p.query_index(b, kv, row + i) * d; }, count, d, x.scale, query);
   std::fill(sums, sums + d * kRows, C(0));
@@ -114,13 +126,13 @@ void attend(const AttentionProblem& p, const Operands<T>& x, std::int64_t b, std
     const std::int64_t from = std::max(start, ranges.begin), to = std::min(start + kTileKeys, ranges.end);
     if (!ranges.any_sees(from, to))
       continue;
-    gather(x.k + p.key_index(b, from, kv), p.key_stride(), to - from, d, gathered);
-    tile_product(gathered, d, 1, query, kRows, to - from, d, kRows, scores, kRows, false);
+    const TileOperand<C> keys(x.k + p.key_index(b, from, kv), p.key_stride(), to - from, d, copy);
+    tile_product(keys.data, keys.stride, 1, query, kRows, to - from, d, kRows, scores, kRows, false);
     if (!ranges.all_see(from, to))
       ranges.mask(scores, from, to - from, -std::numeric_limits<C>::infinity());
     softmax.update(scores, to - from, sums, d);
-    gather(x.v + p.key_index(b, from, kv), p.key_stride(), to - from, d, gathered);
-    tile_product(gathered, 1, d, scores, kRows, d, to - from, kRows, sums, kRows, true);
+    const TileOperand<C> values(x.v + p.key_index(b, from, kv), p.key_stride(), to - from, d, copy);
+    tile_product(values.data, 1, values.stride, scores, kRows, d, to - from, kRows, sums, kRows, true);
   }
   C top[kRows], total[kRows], inverse[kRows];
   for (int n = 0; n < N; ++n) {

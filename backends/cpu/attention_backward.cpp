@@ -10,8 +10,10 @@ namespace {
 using namespace cpu;
 
 /// A thread's part of the workspace. Rows of vectors over features are `width` long: head_dim in whole vectors.
-template <class C>
+template <class T>
 struct Workspace {
+  using C = compute_t<T>;
+  static constexpr bool kConverts = !std::is_same_v<T, C>;
   static constexpr std::int64_t kRows = 2 * kLanes<C>;
   C *dk, *dv;                 // [keys, width]: sums of one kv head
   C *keys, *values;           // [keys, head_dim]: converted, where C is not the stored type
@@ -30,8 +32,8 @@ struct Workspace {
     };
     take(dk, key_count * width(head_dim));
     take(dv, key_count * width(head_dim));
-    take(keys, key_count * head_dim);
-    take(values, key_count * head_dim);
+    take(keys, kConverts ? key_count * head_dim : 0);
+    take(values, kConverts ? key_count * head_dim : 0);
     take(query, head_dim * kRows);
     take(dout, head_dim * kRows);
     take(dquery, head_dim * kRows);
@@ -68,7 +70,7 @@ void pack_rows(const Row& row, std::int64_t count, std::int64_t rows, std::int64
 
 template <class T, class C>
 void store_sums(const C* sums, const AttentionProblem& p, std::int64_t b, std::int64_t kv, bool add, T* to) {
-  const std::int64_t width = Workspace<C>::width(p.head_dim);
+  const std::int64_t width = Workspace<T>::width(p.head_dim);
   for (std::int64_t j = 0; j < p.keys; ++j) {
     T* row = to + p.key_index(b, j, kv);
 #pragma omp simd
@@ -79,11 +81,11 @@ void store_sums(const C* sums, const AttentionProblem& p, std::int64_t b, std::i
 
 /// One tile of rows against all its keys: adds to the sums of dk and dv, writes dq.
 template <class T, class C>
-void tile_backward(const AttentionProblem& p, const Operands<T>& x, const Workspace<C>& w, std::int64_t b,
-                   std::int64_t kv, std::int64_t row) {
+void tile_backward(const AttentionProblem& p, const Operands<T>& x, const Workspace<T>& w, std::int64_t b,
+                   std::int64_t kv, std::int64_t row, const C* keys, const C* values, std::int64_t stride) {
   using V = Vector<C>;
   constexpr int N = 2;
-  constexpr std::int64_t kRows = Workspace<C>::kRows;
+  constexpr std::int64_t kRows = Workspace<T>::kRows;
   const std::int64_t d = p.head_dim, width = w.width(d), count = std::min(kRows, p.rows() - row);
   const TileRanges<C, N> ranges(p, b, row, count);
   const auto row_of = [&](auto* base) {
@@ -114,12 +116,12 @@ void tile_backward(const AttentionProblem& p, const Operands<T>& x, const Worksp
                        n_keys = to - from;
     if (!ranges.any_sees(from, to))
       continue;
-    const C *key = w.keys + from * d, *value = w.values + from * d;
+    const C *key = keys + from * stride, *value = values + from * stride;
     const bool masked = !ranges.all_see(from, to);
-    tile_product(key, d, 1, w.query, kRows, n_keys, d, kRows, w.weights, kRows, false);
+    tile_product(key, stride, 1, w.query, kRows, n_keys, d, kRows, w.weights, kRows, false);
     if (masked)
       ranges.mask(w.weights, from, n_keys, -std::numeric_limits<C>::infinity());
-    tile_product(value, d, 1, w.dout, kRows, n_keys, d, kRows, w.dscores, kRows, false);
+    tile_product(value, stride, 1, w.dout, kRows, n_keys, d, kRows, w.dscores, kRows, false);
     for (int n = 0; n < N; ++n) {
       const V log_sums = load_vector<V>(log_sum + n * kLanes<C>), deltas = load_vector<V>(delta + n * kLanes<C>);
       for (std::int64_t j = 0; j < n_keys; ++j) {
@@ -136,7 +138,7 @@ void tile_backward(const AttentionProblem& p, const Operands<T>& x, const Worksp
     if (x.dk != nullptr)
       tile_product(w.dscores, kRows, 1, w.query_rows, width, n_keys, kRows, width, w.dk + from * width, width, true);
     if (x.dq != nullptr)
-      tile_product(key, 1, d, w.dscores, kRows, d, n_keys, kRows, w.dquery, kRows, true);
+      tile_product(key, 1, stride, w.dscores, kRows, d, n_keys, kRows, w.dquery, kRows, true);
   }
   if (x.dq != nullptr)
     unpack_columns<C, N>(w.dquery, factor, count, d, x.add_dq, row_of(x.dq));
@@ -144,20 +146,29 @@ void tile_backward(const AttentionProblem& p, const Operands<T>& x, const Worksp
 
 /// All rows of one sequence and kv head, tile after tile.
 template <class T, class C>
-void head_backward(const AttentionProblem& p, const Operands<T>& x, const Workspace<C>& w, std::int64_t b,
+void head_backward(const AttentionProblem& p, const Operands<T>& x, const Workspace<T>& w, std::int64_t b,
                    std::int64_t kv) {
   const std::int64_t d = p.head_dim, sums = p.keys * w.width(d), start = p.key_index(b, 0, kv);
   std::fill(w.dk, w.dk + sums, C(0));
   std::fill(w.dv, w.dv + sums, C(0));
-  // Next to each other: strides of a power of two bytes would put a tile's lines into few sets of the cache.
-  for (std::int64_t j = 0; j < p.keys; ++j)
+  const C *keys, *values;
+  std::int64_t stride = p.key_stride();
+  if constexpr (Workspace<T>::kConverts) {
+    for (std::int64_t j = 0; j < p.keys; ++j)
 #pragma omp simd
-    for (std::int64_t c = 0; c < d; ++c) {
-      w.keys[j * d + c] = load(x.k[start + j * p.key_stride() + c]);
-      w.values[j * d + c] = load(x.v[start + j * p.key_stride() + c]);
-    }
-  for (std::int64_t row = 0; row < p.rows(); row += Workspace<C>::kRows)
-    tile_backward<T, C>(p, x, w, b, kv, row);
+      for (std::int64_t c = 0; c < d; ++c) {
+        w.keys[j * d + c] = load(x.k[start + j * stride + c]);
+        w.values[j * d + c] = load(x.v[start + j * stride + c]);
+      }
+    keys = w.keys;
+    values = w.values;
+    stride = d;
+  } else {
+    keys = x.k + start;
+    values = x.v + start;
+  }
+  for (std::int64_t row = 0; row < p.rows(); row += Workspace<T>::kRows)
+    tile_backward<T, C>(p, x, w, b, kv, row, keys, values, stride);
   if (x.dk != nullptr)
     store_sums(w.dk, p, b, kv, x.add_dk, x.dk);
   if (x.dv != nullptr)
@@ -169,9 +180,9 @@ void head_backward(const AttentionProblem& p, const Operands<T>& x, const Worksp
 std::int64_t attention_backward_workspace(const Shape& q, const Shape& k, DType dtype) {
   std::int64_t bytes = 0;
   dispatch_floating(dtype, "attention_backward", [&](auto element) {
-    using C = compute_t<decltype(element)>;
-    Workspace<C> one;
-    bytes = omp_get_max_threads() * one.lay_out(k[1], q[-1], nullptr) * static_cast<std::int64_t>(sizeof(C));
+    using T = decltype(element);
+    Workspace<T> one;
+    bytes = omp_get_max_threads() * one.lay_out(k[1], q[-1], nullptr) * static_cast<std::int64_t>(sizeof(compute_t<T>));
   });
   return bytes;
 }
@@ -209,7 +220,7 @@ void attention_backward(Cpu, ConstView dout, ConstView q, ConstView k, ConstView
     const std::int64_t items = p.batch * p.kv_heads;
 #pragma omp parallel for schedule(dynamic) if (items > 1 && p.work() >= kSerialElements)
     for (std::int64_t item = 0; item < items; ++item) {
-      Workspace<C> w;
+      Workspace<T> w;
       const std::int64_t each = w.lay_out(p.keys, p.head_dim, nullptr);
       w.lay_out(p.keys, p.head_dim, base + omp_get_thread_num() * each);
       head_backward<T, C>(p, x, w, item / p.kv_heads, item % p.kv_heads);
