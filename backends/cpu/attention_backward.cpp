@@ -71,12 +71,14 @@ void pack_rows(const Row& row, std::int64_t count, std::int64_t rows, std::int64
 template <class T, class C>
 void store_sums(const C* sums, const AttentionProblem& p, std::int64_t b, std::int64_t kv, bool add, T* to) {
   const std::int64_t width = Workspace<T>::width(p.head_dim);
-  for (std::int64_t j = 0; j < p.keys; ++j) {
-    T* row = to + p.key_index(b, j, kv);
+  dispatch_add(add, [&](auto adds) {
+    for (std::int64_t j = 0; j < p.keys; ++j) {
+      T* row = to + p.key_index(b, j, kv);
 #pragma omp simd
-    for (std::int64_t c = 0; c < p.head_dim; ++c)
-      store(row[c], sums[j * width + c], add);
-  }
+      for (std::int64_t c = 0; c < p.head_dim; ++c)
+        store(row[c], sums[j * width + c], adds);
+    }
+  });
 }
 
 /// One tile of rows against all its keys: adds to the sums of dk and dv, writes dq.

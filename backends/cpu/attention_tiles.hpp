@@ -163,9 +163,11 @@ void unpack_columns(const C* columns, const C* factor, std::int64_t count, std::
         const Vector<C> part = square[i] * factor[i0 + i];
         auto* to = row(i0 + i) + c0;
         if (width == kWidth) {
+          dispatch_add(add, [&](auto adds) {
 #pragma omp simd
-          for (std::int64_t c = 0; c < kWidth; ++c)
-            store(to[c], part[c], add);
+            for (std::int64_t c = 0; c < kWidth; ++c)
+              store(to[c], part[c], adds);
+          });
         } else {
           for (std::int64_t c = 0; c < width; ++c)
             store(to[c], part[c], add);

@@ -97,8 +97,9 @@ void mul(Cpu, ConstView a, ConstView b, Sink y) {
     using T = decltype(element);
     const T *left = a.as<T>(), *right = b.as<T>();
     T* product = y.view.as<T>();
-    parallel_elements(a.numel(),
-                      [=, add = y.add](std::int64_t i) { store(product[i], load(left[i]) * load(right[i]), add); });
+    dispatch_add(y.add, [&](auto add) {
+      parallel_elements(a.numel(), [=](std::int64_t i) { store(product[i], load(left[i]) * load(right[i]), add); });
+    });
   });
 }
 
@@ -111,8 +112,10 @@ void scale(Cpu, ConstView x, double factor, Sink y) {
       using C = decltype(load(source) + load(target));
       const From* from = x.as<From>();
       To* to = y.view.as<To>();
-      parallel_elements(x.numel(), [=, f = static_cast<C>(factor), add = y.add](std::int64_t i) {
-        store(to[i], f * static_cast<C>(from[i]), add);
+      dispatch_add(y.add, [&](auto add) {
+        parallel_elements(x.numel(), [=, f = static_cast<C>(factor)](std::int64_t i) {
+          store(to[i], f * static_cast<C>(from[i]), add);
+        });
       });
     });
   });
@@ -152,18 +155,20 @@ void scale_columns(Cpu, ConstView x, ConstView factors, ConstView bias, Sink y) 
       const T* from = x.as<T>();
       T* to = y.view.as<T>();
       const F *factor = factors.as<F>(), *addend = data_or_null<F>(bias);
-      parallel_rows(x.rows(), d, [=, add = y.add](std::int64_t n) {
-        const T* in = from + n * d;
-        T* out = to + n * d;
-        if (addend == nullptr) {
+      dispatch_add(y.add, [&](auto add) {
+        parallel_rows(x.rows(), d, [=](std::int64_t n) {
+          const T* in = from + n * d;
+          T* out = to + n * d;
+          if (addend == nullptr) {
 #pragma omp simd
-          for (std::int64_t j = 0; j < d; ++j)
-            store(out[j], static_cast<C>(in[j]) * static_cast<C>(factor[j]), add);
-        } else {
+            for (std::int64_t j = 0; j < d; ++j)
+              store(out[j], static_cast<C>(in[j]) * static_cast<C>(factor[j]), add);
+          } else {
 #pragma omp simd
-          for (std::int64_t j = 0; j < d; ++j)
-            store(out[j], static_cast<C>(in[j]) * static_cast<C>(factor[j]) + static_cast<C>(addend[j]), add);
-        }
+            for (std::int64_t j = 0; j < d; ++j)
+              store(out[j], static_cast<C>(in[j]) * static_cast<C>(factor[j]) + static_cast<C>(addend[j]), add);
+          }
+        });
       });
     });
   });
@@ -205,15 +210,17 @@ void transpose(Cpu, ConstView x, Sink y) {
     constexpr std::int64_t kTile = 32;  // a tile of x and one of y fit the first-level cache
     const T* from = x.as<T>();
     T* to = y.view.as<T>();
-    parallel_ranges(k, d, kTile, [=, add = y.add](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t j0 = begin; j0 < end; j0 += kTile)
-        for (std::int64_t i0 = 0; i0 < d; i0 += kTile)
-          for (std::int64_t j = j0; j < std::min(j0 + kTile, end); ++j) {
-            T* out = to + j * d;
+    dispatch_add(y.add, [&](auto add) {
+      parallel_ranges(k, d, kTile, [=](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t j0 = begin; j0 < end; j0 += kTile)
+          for (std::int64_t i0 = 0; i0 < d; i0 += kTile)
+            for (std::int64_t j = j0; j < std::min(j0 + kTile, end); ++j) {
+              T* out = to + j * d;
 #pragma omp simd
-            for (std::int64_t i = i0; i < std::min(i0 + kTile, d); ++i)
-              store(out[i], load(from[i * k + j]), add);
-          }
+              for (std::int64_t i = i0; i < std::min(i0 + kTile, d); ++i)
+                store(out[i], load(from[i * k + j]), add);
+            }
+      });
     });
   });
 }
@@ -233,12 +240,14 @@ void copy_columns(Cpu, ConstView from, std::int64_t from_begin, Sink to, std::in
       using C = decltype(load(source) + load(target));
       const From* x = from.as<From>() + from_begin;
       To* y = to.view.as<To>() + to_begin;
-      parallel_rows(rows, count, [=, add = to.add](std::int64_t n) {
-        const From* in = x + n * from_cols;
-        To* out = y + n * to_cols;
+      dispatch_add(to.add, [&](auto add) {
+        parallel_rows(rows, count, [=](std::int64_t n) {
+          const From* in = x + n * from_cols;
+          To* out = y + n * to_cols;
 #pragma omp simd
-        for (std::int64_t j = 0; j < count; ++j)
-          store(out[j], static_cast<C>(in[j]), add);
+          for (std::int64_t j = 0; j < count; ++j)
+            store(out[j], static_cast<C>(in[j]), add);
+        });
       });
     });
   });

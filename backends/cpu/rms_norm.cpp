@@ -1,6 +1,5 @@
 #include "backends/kernels/rms_norm.hpp"
 
-#include <array>
 #include <cmath>
 
 #include "backends/cpu/check.hpp"
@@ -20,25 +19,23 @@ void weight_gradient(const T* dy, const T* x, const compute_t<T>* rstd, std::int
   dispatch_floating(sink.view.dtype, "rms_norm_backward", [&](auto element) {
     using W = decltype(element);
     using Sum = decltype(C{} + load(element));
-    constexpr std::int64_t kColumns = 64;
+    constexpr std::int64_t kGrain = 64, kColumns = 512;  // running sums that stay in the first-level cache
     W* out = sink.view.as<W>();
-    parallel_ranges(h, rows, kColumns, [=, add = sink.add](std::int64_t begin, std::int64_t end) {
+    parallel_ranges(h, rows, kGrain, [=, add = sink.add](std::int64_t begin, std::int64_t end) {
       for (std::int64_t j0 = begin; j0 < end; j0 += kColumns) {
         const std::int64_t width = std::min(kColumns, end - j0);
-        std::array<Sum, kColumns> chain{};
-        Sum* const c = chain.data();
-        if (add)
-          for (std::int64_t j = 0; j < width; ++j)
-            c[j] = static_cast<Sum>(out[j0 + j]);
+        alignas(64) Sum chain[kColumns];
+        for (std::int64_t j = 0; j < width; ++j)
+          chain[j] = add ? static_cast<Sum>(out[j0 + j]) : Sum(0);
         for (std::int64_t n = 0; n < rows; ++n) {
           const T *g = dy + n * h + j0, *in = x + n * h + j0;
           const C r = rstd[n];
 #pragma omp simd
           for (std::int64_t j = 0; j < width; ++j)
-            c[j] += static_cast<Sum>(load(g[j]) * (load(in[j]) * r));
+            chain[j] += static_cast<Sum>(load(g[j]) * (load(in[j]) * r));
         }
         for (std::int64_t j = 0; j < width; ++j)
-          store(out[j0 + j], c[j]);
+          store(out[j0 + j], chain[j]);
       }
     });
   });
@@ -98,17 +95,19 @@ void rms_norm_backward(Cpu, ConstView dy, ConstView x, ConstView weight, ConstVi
         using W = decltype(weight_element);
         const W* w = weight.as<W>();
         T* out = dx.view.as<T>();
-        parallel_rows(rows, h, [=, add = dx.add](std::int64_t n) {
-          const T *row = in + n * h, *g = grad + n * h;
-          T* to = out + n * h;
-          C dot = 0;
+        dispatch_add(dx.add, [&](auto add) {
+          parallel_rows(rows, h, [=](std::int64_t n) {
+            const T *row = in + n * h, *g = grad + n * h;
+            T* to = out + n * h;
+            C dot = 0;
 #pragma omp simd reduction(+ : dot)
-          for (std::int64_t j = 0; j < h; ++j)
-            dot += load(g[j]) * static_cast<C>(w[j]) * load(row[j]);
-          const C r = scales[n], shrink = r * r * (dot / static_cast<C>(h));
+            for (std::int64_t j = 0; j < h; ++j)
+              dot += load(g[j]) * static_cast<C>(w[j]) * load(row[j]);
+            const C r = scales[n], shrink = r * r * (dot / static_cast<C>(h));
 #pragma omp simd
-          for (std::int64_t j = 0; j < h; ++j)
-            store(to[j], r * (load(g[j]) * static_cast<C>(w[j]) - load(row[j]) * shrink), add);
+            for (std::int64_t j = 0; j < h; ++j)
+              store(to[j], r * (load(g[j]) * static_cast<C>(w[j]) - load(row[j]) * shrink), add);
+          });
         });
       });
     if (dweight)

@@ -38,20 +38,22 @@ void rotary(Cpu, ConstView x, ConstView table, ConstView positions, bool inverse
       const A* angles = table.as<A>();
       T* out = y.view.as<T>();
       const C sign = inverse ? C(-1) : C(1);
-      parallel_rows(batch * seq_len, heads * head_dim, [=, add = y.add](std::int64_t n) {
-        const std::int64_t p = position != nullptr ? position[n] : n % seq_len;
-        const A *cosine = angles + p * 2 * half, *sine = cosine + half;
-        for (std::int64_t head = 0; head < heads; ++head) {
-          const T* from = in + (n * heads + head) * head_dim;
-          T* to = out + (n * heads + head) * head_dim;
+      dispatch_add(y.add, [&](auto add) {
+        parallel_rows(batch * seq_len, heads * head_dim, [=](std::int64_t n) {
+          const std::int64_t p = position != nullptr ? position[n] : n % seq_len;
+          const A *cosine = angles + p * 2 * half, *sine = cosine + half;
+          for (std::int64_t head = 0; head < heads; ++head) {
+            const T* from = in + (n * heads + head) * head_dim;
+            T* to = out + (n * heads + head) * head_dim;
 #pragma omp simd
-          for (std::int64_t j = 0; j < half; ++j) {  // both halves are read before either is written: y may be x
-            const C a = load(from[j]), b = load(from[j + half]);
-            const C c = static_cast<C>(cosine[j]), s = sign * static_cast<C>(sine[j]);
-            store(to[j], a * c - b * s, add);
-            store(to[j + half], b * c + a * s, add);
+            for (std::int64_t j = 0; j < half; ++j) {  // both halves are read before either is written: y may be x
+              const C a = load(from[j]), b = load(from[j + half]);
+              const C c = static_cast<C>(cosine[j]), s = sign * static_cast<C>(sine[j]);
+              store(to[j], a * c - b * s, add);
+              store(to[j + half], b * c + a * s, add);
+            }
           }
-        }
+        });
       });
     });
   });

@@ -3,31 +3,51 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 
 #include "backends/dtype.hpp"
 
 namespace osteon::cpu {
 
-/// An element in the type that kernels compute in, and back.
+// A loop that calls a function is not vectorised: these are inlined wherever they are used.
+
+/// An element in the type that kernels compute in, and back. By reference: a bf16 that is copied as a struct stops the
+/// vectoriser.
 template <class T>
-inline compute_t<T> load(T value) {
+[[gnu::always_inline]] inline compute_t<T> load(const T& value) {
   return static_cast<compute_t<T>>(value);
 }
 template <class T, class C>
-inline void store(T& to, C value) {
+[[gnu::always_inline]] inline void store(T& to, C value) {
   to = static_cast<T>(value);
 }
 /// y = value or y += value, with one rounding.
 template <class T, class C>
-inline void store(T& to, C value, bool add) {
+[[gnu::always_inline]] inline void store(T& to, C value, bool add) {
   to = static_cast<T>(add ? static_cast<C>(to) + value : value);
+}
+/// The same for loops, where a test per element would stop the vectoriser: see dispatch_add.
+template <class T, class C, bool kAdd>
+[[gnu::always_inline]] inline void store(T& to, C value, std::bool_constant<kAdd>) {
+  if constexpr (kAdd)
+    to = static_cast<T>(static_cast<C>(to) + value);
+  else
+    to = static_cast<T>(value);
+}
+/// f(std::true_type) or f(std::false_type).
+template <class F>
+void dispatch_add(bool add, const F& f) {
+  if (add)
+    f(std::true_type{});
+  else
+    f(std::false_type{});
 }
 
 /// exp for loops under `omp simd` and, with F a vector of f32 and I one of i32, for the vector extension: no branches,
 /// no calls. About 1 ulp; subnormal results, infinities and NaN as std::exp. exp(x) = 2^n exp(r) with
 /// n = round(x / ln 2); |r| <= ln(2)/2, where a Taylor polynomial of degree 7 has an error of 6e-9.
 template <class F, class I, class ToInt>
-inline F exp_polynomial(F x, ToInt to_int) {
+[[gnu::always_inline]] inline F exp_polynomial(F x, ToInt to_int) {
   // Beyond these bounds the result is infinite or 0; a NaN fails both comparisons and stays.
   x = x > 89.0F ? F{} + 89.0F : x;
   x = x < -104.0F ? F{} - 104.0F : x;
@@ -45,13 +65,13 @@ inline F exp_polynomial(F x, ToInt to_int) {
   const I half = exponent >> 1, rest = exponent - half;
   return p * std::bit_cast<F>((half + 127) << 23) * std::bit_cast<F>((rest + 127) << 23);
 }
-inline float exp(float x) {
+[[gnu::always_inline]] inline float exp(float x) {
   return exp_polynomial<float, std::int32_t>(x, [](float n) { return static_cast<std::int32_t>(n); });
 }
-inline double exp(double x) { return std::exp(x); }
+[[gnu::always_inline]] inline double exp(double x) { return std::exp(x); }
 
 template <class C>
-inline C sigmoid(C x) {
+[[gnu::always_inline]] inline C sigmoid(C x) {
   return C(1) / (C(1) + exp(-x));
 }
 

@@ -5,8 +5,20 @@
 #include "backends/cpu/simd.hpp"
 
 namespace osteon::kernels {
+namespace {
 
 using namespace cpu;
+
+template <class C>
+[[gnu::always_inline]] inline C gate_gradient(C dy, C gate, C up, C sg) {
+  return dy * up * sg * (C(1) + gate * (C(1) - sg));
+}
+template <class C>
+[[gnu::always_inline]] inline C up_gradient(C dy, C gate, C sg) {
+  return dy * gate * sg;
+}
+
+}  // namespace
 
 void swiglu(Cpu, ConstView gate, ConstView up, View y) {
   expect_like("swiglu", "up", up, gate);
@@ -33,25 +45,28 @@ void swiglu_backward(Cpu, ConstView dy, ConstView gate, ConstView up, Sink dgate
     const T *g = dy.as<T>(), *z = gate.as<T>(), *u = up.as<T>();
     T* dz = dgate ? dgate.view.as<T>() : nullptr;
     T* du = dup ? dup.view.as<T>() : nullptr;
-    const auto gate_gradient = [=](std::int64_t i, C sg) {
-      return load(g[i]) * load(u[i]) * sg * (C(1) + load(z[i]) * (C(1) - sg));
-    };
-    const auto up_gradient = [=](std::int64_t i, C sg) { return load(g[i]) * load(z[i]) * sg; };
-    // Three loops, so that none of them has a test per element.
-    if (dz != nullptr && du != nullptr)
-      parallel_elements(gate.numel(), [=, add_gate = dgate.add, add_up = dup.add](std::int64_t i) {
-        const C sg = sigmoid(load(z[i]));
-        const C a = gate_gradient(i, sg), b = up_gradient(i, sg);  // before the stores: a sink may be dy, gate or up
-        store(dz[i], a, add_gate);
-        store(du[i], b, add_up);
+    dispatch_add(dgate.add, [&](auto add_gate) {
+      dispatch_add(dup.add, [&](auto add_up) {
+        // A loop for each set of sinks, so that no element tests which are wanted.
+        if (dz != nullptr && du != nullptr)
+          parallel_elements(gate.numel(), [=](std::int64_t i) {
+            const C gi = load(g[i]), zi = load(z[i]), ui = load(u[i]), sg = sigmoid(zi);
+            const C a = gate_gradient(gi, zi, ui, sg), b = up_gradient(gi, zi, sg);  // a sink may be dy, gate or up
+            store(dz[i], a, add_gate);
+            store(du[i], b, add_up);
+          });
+        else if (dz != nullptr)
+          parallel_elements(gate.numel(), [=](std::int64_t i) {
+            const C zi = load(z[i]);
+            store(dz[i], gate_gradient(load(g[i]), zi, load(u[i]), sigmoid(zi)), add_gate);
+          });
+        else if (du != nullptr)
+          parallel_elements(gate.numel(), [=](std::int64_t i) {
+            const C zi = load(z[i]);
+            store(du[i], up_gradient(load(g[i]), zi, sigmoid(zi)), add_up);
+          });
       });
-    else if (dz != nullptr)
-      parallel_elements(gate.numel(), [=, add = dgate.add](std::int64_t i) {
-        store(dz[i], gate_gradient(i, sigmoid(load(z[i]))), add);
-      });
-    else if (du != nullptr)
-      parallel_elements(gate.numel(),
-                        [=, add = dup.add](std::int64_t i) { store(du[i], up_gradient(i, sigmoid(load(z[i]))), add); });
+    });
   });
 }
 
