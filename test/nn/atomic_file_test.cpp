@@ -3,9 +3,12 @@
 #include <csignal>
 #include <doctest/doctest.h>
 #include <filesystem>
+#include <random>
 #include <string>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "backends/error.hpp"
 #include "test/nn/io_messages.hpp"
@@ -202,4 +205,33 @@ TEST_CASE("tidy_folder: brings a moved folder back, removes what a dead process 
   io::tidy_folder(target);
   CHECK(io::read_file(target / "weights") == "old");
   CHECK(folder.entries() == 2);
+}
+
+TEST_CASE("AtomicFolder: a process killed at any time leaves a complete folder") {
+  const TemporaryFolder folder;
+  const fs::path target = folder / "checkpoint";
+  const auto save = [&](int step) {
+    AtomicFolder next(target);
+    io::write_file_atomically(next.path() / "weights", join("step ", step));
+    io::write_file_atomically(next.path() / "optimizer", join("step ", step));
+    next.commit();
+  };
+  save(0);
+  std::minstd_rand random(5);
+  for (int trial = 0; trial < 30; ++trial) {
+    const pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+      for (int step = 1;; ++step)
+        save(step);
+    }
+    ::usleep(static_cast<useconds_t>(random() % 20'000));
+    ::kill(child, SIGKILL);
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    CHECK(WIFSIGNALED(status));  // it did not end by itself, with an error
+    io::tidy_folder(target);
+    CHECK(io::read_file(target / "weights") == io::read_file(target / "optimizer"));
+    CHECK(folder.entries() == 1);
+  }
 }
