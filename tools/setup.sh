@@ -16,7 +16,7 @@ say() { printf '%s\n' "osteon: $*" >&2; }
 packages_of() {
   case $1 in
     build) echo g++ meson ninja-build pkg-config git python3 libeigen3-dev nlohmann-json3-dev libcli11-dev \
-                libtomlplusplus-dev libfmt-dev libboost-dev libpcre2-dev libsentencepiece-dev \
+                libtomlplusplus-dev libfmt-dev libboost-dev libpcre2-dev libsentencepiece-dev libutf8proc-dev \
                 'libdnnl-dev?' 'ccache?' 'mold?' ;;
     test)  echo doctest-dev ;;
     run)   echo 'gnuplot-nox?' ;;
