@@ -50,7 +50,7 @@ void AddedTokens::prepare(const std::function<std::string(const std::string&)>& 
   for (const bool special : {true, false}) {
     for (const auto& [id, token] : by_id_) {
       if (token.special == special && token.normalized)
-        after_.add(normalize(token.content), &token);
+        after_.add(normalized_[id] = normalize(token.content), &token);
       else if (token.special == special)
         before_.add(token.content, &token);
     }
@@ -153,6 +153,13 @@ std::optional<std::int32_t> AddedTokens::token_to_id(std::string_view token) con
 const AddedToken* AddedTokens::find_id(std::int32_t id) const {
   const auto found = by_id_.find(id);
   return found == by_id_.end() ? nullptr : &found->second;
+}
+
+const std::string* AddedTokens::spelling(std::int32_t id) const {
+  if (const auto found = normalized_.find(id); found != normalized_.end())
+    return &found->second;
+  const AddedToken* token = find_id(id);
+  return token ? &token->content : nullptr;
 }
 
 }  // namespace osteon::experiments::tokenizers

@@ -64,6 +64,8 @@ class AddedTokens {
 
   std::optional<std::int32_t> token_to_id(std::string_view token) const;
   const AddedToken* find_id(std::int32_t id) const;
+  /// What a decoder starts from: the content, normalised for a normalized token; null where the id is not of these.
+  const std::string* spelling(std::int32_t id) const;
   const std::map<std::int32_t, AddedToken>& all() const { return by_id_; }
 
  private:
@@ -88,6 +90,7 @@ class AddedTokens {
 
   std::map<std::int32_t, AddedToken> by_id_;
   StringMap<std::int32_t> by_content_;
+  std::map<std::int32_t, std::string> normalized_;
   Trie before_, after_;
   std::optional<Regex> word_;  // only where some token is single_word
 };

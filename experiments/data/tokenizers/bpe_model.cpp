@@ -12,10 +12,8 @@ namespace osteon::experiments::tokenizers {
 
 namespace {
 
-constexpr std::uint64_t kNoKey = ~std::uint64_t{0};         // no pair: ids are not negative
-constexpr std::size_t kCachedWords = std::size_t{1} << 18;  // about 30 MB
-constexpr std::size_t kCachedBytes = 128;                   // longer words hardly come twice
-constexpr std::string_view kSpaceMark = "\xE2\x96\x81";     // U+2581
+constexpr std::uint64_t kNoKey = ~std::uint64_t{0};      // no pair: ids are not negative
+constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581
 
 std::uint64_t key_of(std::int32_t left, std::int32_t right) {
   return std::uint64_t{static_cast<std::uint32_t>(left)} << 32 | static_cast<std::uint32_t>(right);
@@ -107,7 +105,7 @@ void BpeModel::find_safe_cuts(const std::vector<Merge>& merges) {
   }
 }
 
-void BpeModel::encode(std::string_view word, std::vector<std::int32_t>& ids, Cache& cache) const {
+void BpeModel::encode(std::string_view word, std::vector<std::int32_t>& ids, WordCache& cache) const {
   if (!cuts_)
     return encode_word(word, ids, cache);
   std::size_t begin = 0;
@@ -120,15 +118,12 @@ void BpeModel::encode(std::string_view word, std::vector<std::int32_t>& ids, Cac
   encode_word(word.substr(begin), ids, cache);
 }
 
-void BpeModel::encode_word(std::string_view word, std::vector<std::int32_t>& ids, Cache& cache) const {
+void BpeModel::encode_word(std::string_view word, std::vector<std::int32_t>& ids, WordCache& cache) const {
   if (word.empty())
     return;
-  const bool cached = word.size() <= kCachedBytes;
-  if (cached) {
-    if (const auto found = cache.find(word); found != cache.end()) {
-      ids.insert(ids.end(), found->second.begin(), found->second.end());
-      return;
-    }
+  if (const std::vector<std::int32_t>* known = cache.find(word)) {
+    ids.insert(ids.end(), known->begin(), known->end());
+    return;
   }
   std::vector<std::int32_t> symbols;
   const std::optional<std::int32_t> whole = options_.ignore_merges ? token_to_id(word) : std::nullopt;
@@ -139,8 +134,7 @@ void BpeModel::encode_word(std::string_view word, std::vector<std::int32_t>& ids
     merge_all(symbols);
   }
   ids.insert(ids.end(), symbols.begin(), symbols.end());
-  if (cached && cache.size() < kCachedWords)
-    cache.emplace(word, std::move(symbols));
+  cache.add(word, std::move(symbols));
 }
 
 std::vector<std::int32_t> BpeModel::symbols_of(std::string_view word) const {

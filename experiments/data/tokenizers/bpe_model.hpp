@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -10,15 +9,9 @@
 #include <utility>
 #include <vector>
 
-namespace osteon::experiments::tokenizers {
+#include "experiments/data/tokenizers/word_cache.hpp"
 
-/// Hashes std::string and std::string_view alike, so that a look-up needs no copy.
-struct StringHash {
-  using is_transparent = void;
-  std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>()(text); }
-};
-template <class T>
-using StringMap = std::unordered_map<std::string, T, StringHash, std::equal_to<>>;
+namespace osteon::experiments::tokenizers {
 
 struct BpeOptions {
   std::optional<std::string> unk_token;
@@ -33,8 +26,6 @@ struct BpeOptions {
 class BpeModel {
  public:
   using Merge = std::pair<std::string, std::string>;
-  /// Words already encoded. Bounded; belongs to one thread at a time.
-  using Cache = StringMap<std::vector<std::int32_t>>;
 
   /// FileError, beginning with `where`, for two tokens with one id, negative ids, and merges of (or into) tokens that
   /// the vocabulary lacks.
@@ -45,7 +36,7 @@ class BpeModel {
 
   /// Appends the ids of a word; `word` may be a whole text where there is no pre-tokenizer. Error for an unknown
   /// character where the unk_token itself is not in the vocabulary.
-  void encode(std::string_view word, std::vector<std::int32_t>& ids, Cache& cache) const;
+  void encode(std::string_view word, std::vector<std::int32_t>& ids, WordCache& cache) const;
 
   std::optional<std::int32_t> token_to_id(std::string_view token) const;
   /// Null where the id has no token.
@@ -59,7 +50,7 @@ class BpeModel {
 
   void add_merges(const std::vector<Merge>& merges, const std::string& where);
   const MergeTarget* find_merge(std::int32_t left, std::int32_t right) const;
-  void encode_word(std::string_view word, std::vector<std::int32_t>& ids, Cache& cache) const;
+  void encode_word(std::string_view word, std::vector<std::int32_t>& ids, WordCache& cache) const;
   std::vector<std::int32_t> symbols_of(std::string_view word) const;
   void merge_all(std::vector<std::int32_t>& symbols) const;
   void find_safe_cuts(const std::vector<Merge>& merges);

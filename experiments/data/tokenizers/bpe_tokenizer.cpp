@@ -28,21 +28,19 @@ BpeTokenizer::BpeTokenizer(Parts parts, SpecialTokens special, Files files)
 std::vector<std::int32_t> BpeTokenizer::encode(std::string_view text) const {
   std::vector<std::int32_t> ids;
   ids.reserve(text.size() / 3);
-  // Whoever comes while another thread has the cache goes without: waiting would cost more than the words.
-  const std::unique_lock lock(cache_mutex_, std::try_to_lock);
-  Cache own;
-  Cache& cache = lock.owns_lock() ? cache_ : own;
-  if (is_valid_utf8(text))
-    encode_valid(text, true, ids, cache);
-  else if (every_byte_)
-    encode_bytes(text, ids, cache);
-  else
-    encode_valid(to_valid_utf8(text), true, ids, cache);
+  cache_.use([&](WordCache& cache) {
+    if (is_valid_utf8(text))
+      encode_valid(text, true, ids, cache);
+    else if (every_byte_)
+      encode_bytes(text, ids, cache);
+    else
+      encode_valid(to_valid_utf8(text), true, ids, cache);
+  });
   return ids;
 }
 
 /// What is not UTF-8 goes to the model byte by byte; what lies between is encoded like texts of their own.
-void BpeTokenizer::encode_bytes(std::string_view text, std::vector<std::int32_t>& ids, Cache& cache) const {
+void BpeTokenizer::encode_bytes(std::string_view text, std::vector<std::int32_t>& ids, WordCache& cache) const {
   std::size_t at = 0;
   const auto run = [&](bool valid) {
     const std::size_t begin = at;
@@ -65,7 +63,7 @@ void BpeTokenizer::encode_bytes(std::string_view text, std::vector<std::int32_t>
 }
 
 void BpeTokenizer::encode_valid(std::string_view text, bool at_start, std::vector<std::int32_t>& ids,
-                                Cache& cache) const {
+                                WordCache& cache) const {
   const auto add = [&](std::int32_t id) { ids.push_back(id); };
   const auto word = [&](std::string_view characters, bool) { parts_.model.encode(characters, ids, cache); };
   const auto normalized_text = [&](std::string_view piece, bool first) {
@@ -96,8 +94,8 @@ std::string BpeTokenizer::decode(std::span<const std::int32_t> ids) const {
   std::vector<std::string> tokens;
   tokens.reserve(ids.size());
   for (const std::int32_t id : ids) {
-    const AddedToken* added = parts_.added.find_id(id);
-    const std::string* token = added ? &added->content : parts_.model.id_to_token(id);
+    const std::string* added = parts_.added.spelling(id);
+    const std::string* token = added ? added : parts_.model.id_to_token(id);
     check<IndexError>(token != nullptr, "decode: id ", id, " has no token; the vocabulary has ids from 0 to ",
                       vocab_size_ - 1);
     tokens.push_back(*token);

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <memory>
-#include <mutex>
 
 #include "experiments/data/tokenizer.hpp"
 #include "experiments/data/tokenizers/added_tokens.hpp"
@@ -34,16 +33,13 @@ class BpeTokenizer final : public Tokenizer {
   std::string_view kind() const override { return "bpe"; }
 
  private:
-  using Cache = BpeModel::Cache;
-
-  void encode_bytes(std::string_view text, std::vector<std::int32_t>& ids, Cache& cache) const;
-  void encode_valid(std::string_view text, bool at_start, std::vector<std::int32_t>& ids, Cache& cache) const;
+  void encode_bytes(std::string_view text, std::vector<std::int32_t>& ids, WordCache& cache) const;
+  void encode_valid(std::string_view text, bool at_start, std::vector<std::int32_t>& ids, WordCache& cache) const;
 
   Parts parts_;
   std::int64_t vocab_size_ = 0;
   bool every_byte_ = false;  // the model spells any byte, so none has to be replaced
-  mutable std::mutex cache_mutex_;
-  mutable Cache cache_;
+  mutable SharedWordCache cache_;
 };
 
 class SideFiles;

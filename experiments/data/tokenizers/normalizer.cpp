@@ -35,6 +35,12 @@ class Prepend final : public Normalizer {
   std::string prefix_;
 };
 
+/// Whether what follows a replacement at the very start still counts as the start of the input: as the reference's
+/// offsets have it, which take the place of the last of the characters that were replaced.
+bool keeps_start(std::string_view replaced, std::string_view by) {
+  return replaced.empty() || (!by.empty() && first_character(replaced).bytes == replaced.size());
+}
+
 /// Replaces a fixed text: what Llama's tokenizers do with every space, so it is worth a loop without patterns.
 class ReplaceText final : public Normalizer {
  public:
@@ -46,7 +52,7 @@ class ReplaceText final : public Normalizer {
       out.append(piece.text, done, at - done).append(to_);
     if (done == 0)
       return;
-    piece.at_start = piece.at_start && !(to_.empty() && piece.text.starts_with(from_));
+    piece.at_start = piece.at_start && (!piece.text.starts_with(from_) || keeps_start(from_, to_));
     piece.text = std::move(out.append(piece.text, done));
   }
 
@@ -63,7 +69,7 @@ class ReplacePattern final : public Normalizer {
     bool at_start = piece.at_start;
     pattern_.for_each(piece.text, [&](std::size_t begin, std::size_t end) {
       out.append(piece.text, done, begin - done).append(to_);
-      at_start = at_start && !(to_.empty() && begin == 0 && end > 0);
+      at_start = at_start && (begin > 0 || keeps_start(std::string_view(piece.text).substr(0, end), to_));
       done = end;
     });
     piece.text = std::move(out.append(piece.text, done));

@@ -2,7 +2,9 @@
 
 #include "backends/error.hpp"
 #include "experiments/data/tokenizers/added_tokens.hpp"
+#include "experiments/data/tokenizers/sentencepiece_spec.hpp"
 #include "experiments/data/tokenizers/side_files.hpp"
+#include "experiments/data/tokenizers/word_cache.hpp"
 
 #ifdef OSTEON_SENTENCEPIECE
 #include <sentencepiece_processor.h>
@@ -22,10 +24,31 @@ std::optional<std::int32_t> find_piece(const Processor& processor, std::string_v
   return processor.IdToPiece(id) == piece ? std::optional(id) : std::nullopt;
 }
 
+/// Whether a text may be cut at a space between two words: the prefix that sentencepiece puts before a text takes the
+/// place of the space, and no merge can reach across it, because no piece has a space behind anything else.
+bool words_are_independent(const Processor& processor, const SentencePieceSpec& spec) {
+  constexpr std::string_view kSpace = "\xE2\x96\x81";  // U+2581
+  if (!spec.is_bpe || !spec.add_dummy_prefix || !spec.escape_whitespaces || spec.has_character_map ||
+      !find_piece(processor, kSpace))
+    return false;
+  for (int id = 0; id < processor.GetPieceSize(); ++id) {
+    std::string_view piece = processor.IdToPiece(id);
+    while (piece.starts_with(kSpace))
+      piece.remove_prefix(kSpace.size());
+    if (piece.find(kSpace) != std::string_view::npos || piece.find(' ') != std::string_view::npos)
+      return false;
+  }
+  return true;
+}
+
 class SentencePieceTokenizer final : public Tokenizer {
  public:
-  SentencePieceTokenizer(std::unique_ptr<Processor> processor, AddedTokens added, SpecialTokens special, Files files)
-      : Tokenizer(special, std::move(files)), processor_(std::move(processor)), added_(std::move(added)) {
+  SentencePieceTokenizer(std::unique_ptr<Processor> processor, AddedTokens added, bool by_words, SpecialTokens special,
+                         Files files)
+      : Tokenizer(special, std::move(files)),
+        processor_(std::move(processor)),
+        added_(std::move(added)),
+        by_words_(by_words) {
     added_.prepare([](const std::string& content) { return content; });
     vocab_size_ = processor_->GetPieceSize();
     for (const auto& [id, token] : added_.all())
@@ -35,14 +58,11 @@ class SentencePieceTokenizer final : public Tokenizer {
   std::vector<std::int32_t> encode(std::string_view text) const override {
     std::vector<std::int32_t> ids;
     const auto add = [&](std::int32_t id) { ids.push_back(id); };
-    const auto pieces = [&](std::string_view part, std::size_t) {
-      std::vector<int> found;
-      const auto status = processor_->Encode(part, &found);
-      check<Error>(status.ok(), "sentencepiece: ", status.ToString());
-      ids.insert(ids.end(), found.begin(), found.end());
-    };
-    added_.split(
-        text, false, [&](std::string_view part, std::size_t) { added_.split(part, true, pieces, add); }, add);
+    cache_.use([&](WordCache& cache) {
+      const auto pieces = [&](std::string_view part, std::size_t) { encode_part(part, ids, cache); };
+      added_.split(
+          text, false, [&](std::string_view part, std::size_t) { added_.split(part, true, pieces, add); }, add);
+    });
     return ids;
   }
 
@@ -74,6 +94,31 @@ class SentencePieceTokenizer final : public Tokenizer {
   std::string_view kind() const override { return "sentencepiece"; }
 
  private:
+  /// libsentencepiece needs 0.5 us a byte and far more for long texts, so that words are cut out and remembered.
+  void encode_part(std::string_view text, std::vector<std::int32_t>& ids, WordCache& cache) const {
+    const auto visible = [](char c) { return c > ' ' && c < '\x7F'; };
+    std::size_t begin = 0;
+    for (std::size_t at = 1; by_words_ && (at = text.find(' ', at)) < text.size() - 1; ++at) {
+      if (!visible(text[at - 1]) || !visible(text[at + 1]))
+        continue;
+      encode_word(text.substr(begin, at - begin), ids, cache);
+      begin = at + 1;
+    }
+    encode_word(text.substr(begin), ids, cache);
+  }
+
+  void encode_word(std::string_view word, std::vector<std::int32_t>& ids, WordCache& cache) const {
+    if (const std::vector<std::int32_t>* known = cache.find(word)) {
+      ids.insert(ids.end(), known->begin(), known->end());
+      return;
+    }
+    std::vector<int> found;
+    const auto status = processor_->Encode(word, &found);
+    check<Error>(status.ok(), "sentencepiece: ", status.ToString());
+    ids.insert(ids.end(), found.begin(), found.end());
+    cache.add(word, std::move(found));
+  }
+
   void decode_run(std::vector<int>& run, std::string& text) const {
     if (run.empty())
       return;
@@ -91,7 +136,9 @@ class SentencePieceTokenizer final : public Tokenizer {
 
   std::unique_ptr<Processor> processor_;
   AddedTokens added_;
+  bool by_words_;
   std::int64_t vocab_size_ = 0;
+  mutable SharedWordCache cache_;
 };
 
 }  // namespace
@@ -122,8 +169,10 @@ std::unique_ptr<Tokenizer> read_sentencepiece(std::string content, const std::st
       },
       special);
   std::map<std::string, std::string> files = side.saved();
+  const bool by_words = words_are_independent(*processor, read_sentencepiece_spec(content));
   files["tokenizer.model"] = std::move(content);
-  return std::make_unique<SentencePieceTokenizer>(std::move(processor), std::move(added), special, std::move(files));
+  return std::make_unique<SentencePieceTokenizer>(std::move(processor), std::move(added), by_words, special,
+                                                  std::move(files));
 }
 
 #else
