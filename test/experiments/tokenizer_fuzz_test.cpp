@@ -63,6 +63,7 @@ TEST_CASE("a tokenizer.json of any content is loaded or refused with an Error") 
       std::string text = original;
       for (std::size_t edit = 0, edits = 1 + random() % 3; edit < edits; ++edit)
         mutate(text, random);
+      std::filesystem::remove(folder / "t.json");  // some file systems flush what is written over
       std::ofstream(folder / "t.json", std::ios::binary) << text;
       try {
         const auto tokenizer = load_tokenizer(folder / "t.json");
