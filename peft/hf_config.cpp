@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <type_traits>
 
 #include "backends/suggest.hpp"
-#include "nn/io/atomic_file.hpp"
+#include "nn/io/json_keys.hpp"
 #include "peft/methods.hpp"
 
 namespace osteon::peft {
@@ -98,7 +99,9 @@ class Reader {
       return;
     check<FileError>(found.is_object(), path_, ": ", key, ": expected an object, got ", found.dump());
     for (const auto& [name, entry] : found.items()) {
-      check<FileError>(entry.is_number(), path_, ": ", key, ": ", name, ": expected a number, got ", entry.dump());
+      check<FileError>(std::is_integral_v<T> ? entry.is_number_integer() : entry.is_number(), path_, ": ", key, ": ",
+                       name, ": expected a ", std::is_integral_v<T> ? "whole number" : "number", ", got ",
+                       entry.dump());
       to.emplace_back(name, entry.template get<T>());
     }
   }
@@ -127,18 +130,27 @@ void read_common(const Reader& reader, AdapterConfig& config) {
     config.target_modules = {"q_proj", "v_proj"};  // peft's default for Llama
 }
 
+/// Converting silently would train another adapter: 8.5 is no rank, and true is not 1.
+void check_types(const io::JsonKeys& keys) {
+  if (keys.text("peft_type", "").empty())
+    keys.refuse("peft_type", "the name of a method, such as \"LORA\"");
+  for (const char* key : {"r", "mini_r"})
+    keys.whole(key, 0);
+  for (const char* key : {"lora_alpha", "lora_dropout", "miss_dropout"})
+    keys.number(key, 0);
+  for (const char* key : {"use_rslora", "use_dora"})
+    keys.flag(key, false);
+  for (const char* key : {"init_lora_weights", "init_weights"})
+    if (keys.has(key) && !keys.at(key).is_boolean() && !keys.at(key).is_string())
+      keys.refuse(key, "true, false or the name of an initialisation");
+}
+
 }  // namespace
 
 AdapterConfig read_adapter_config(const std::filesystem::path& folder, std::vector<std::string>* warnings) {
   const std::string path = (folder / "adapter_config.json").string();
-  json file;
-  try {
-    file = json::parse(io::read_file(path));
-  } catch (const json::exception& error) {
-    fail<FileError>(path, ": expected JSON (", error.what(), ")");
-  }
-  check<FileError>(file.is_object() && file.contains("peft_type") && file["peft_type"].is_string(), path,
-                   ": peft_type: expected a string, got ", file.value("peft_type", json()).dump());
+  const json file = io::read_json_object(path);
+  check_types(io::JsonKeys(file, path));
   AdapterConfig config;
   const Method* method = nullptr;
   try {

@@ -54,14 +54,23 @@ ModelAdapter& load_adapter(PeftModel& model, const std::filesystem::path& folder
                            std::vector<std::string>* warnings) {
   const AdapterConfig config = read_adapter_config(folder, warnings);
   const io::ModelFiles files(folder, "adapter_model");
+  const auto tensors_in_file = [&](PeftModel& of) {
+    NamedTensors tensors = adapter_tensors(of, name);
+    for (auto& [key, tensor] : tensors)
+      key = name_in_file(files, key);
+    return tensors;
+  };
+  {
+    // On a model without memory first: a file that does not fit costs nothing and leaves no half-read adapter.
+    nn::Llama shapes(model.model().config(), model.model().dtype(), Device::meta);
+    PeftModel plan(shapes);
+    plan.add(config, name, /*initialise=*/false);
+    const std::vector<std::string> left = nn::check_tensors(files, tensors_in_file(plan));
+    check<FileError>(left.empty(), folder.string(), ": \"", left.empty() ? "" : left[0], "\" and ",
+                     left.empty() ? 0 : left.size() - 1, " more tensors belong to no module of the model");
+  }
   ModelAdapter& adapter = model.add(config, name, /*initialise=*/false);
-  NamedTensors tensors = adapter_tensors(model, name);
-  for (auto& [key, tensor] : tensors)
-    key = name_in_file(files, key);
-  const std::vector<std::string> left = nn::check_tensors(files, tensors);
-  check<FileError>(left.empty(), folder.string(), ": \"", left.empty() ? "" : left[0], "\" and ",
-                   left.empty() ? 0 : left.size() - 1, " more tensors belong to no module of the model");
-  nn::load_tensors(files, tensors);
+  nn::load_tensors(files, tensors_in_file(model));
   return adapter;
 }
 
