@@ -166,10 +166,7 @@ void attend_row(const AttentionProblem& p, const Operands<T>& x, std::int64_t b,
     const T* keys = x.k + p.key_index(b, start, kv);
     C highest = top;
     for (std::int64_t j = 0; j < count; ++j) {
-      C s = 0;
-#pragma omp simd reduction(+ : s)
-      for (std::int64_t c = 0; c < d; ++c)
-        s += query[c] * load(keys[j * stride + c]);
+      const C s = vector_dot<C>(query, keys + j * stride, d);
       scores[j] = s;
       highest = s > highest ? s : highest;
     }
@@ -209,7 +206,7 @@ void attention(Cpu, ConstView q, ConstView k, ConstView v, ConstView key_range, 
     // A thread takes all tiles of a sequence, whose keys then stay in its cache, or one by one where there are few
     // sequences. Later tiles of a causal sequence see more keys and come first.
     const std::int64_t chunk = sequences >= 4 * omp_get_max_threads() ? tiles : 1;
-#pragma omp parallel for schedule(dynamic, chunk) if (tiles * sequences > 1 && p.work() >= kSerialElements)
+#pragma omp parallel for schedule(dynamic, chunk) if (tiles * sequences > 1 && p.work() >= kSerialWork)
     for (std::int64_t item = 0; item < tiles * sequences; ++item) {
       const std::int64_t tile = tiles - 1 - item % tiles, row = tile * step;
       const std::int64_t b = item / tiles / p.kv_heads, kv = item / tiles % p.kv_heads;

@@ -105,12 +105,7 @@ void tile_backward(const AttentionProblem& p, const Operands<T>& x, const Worksp
   for (std::int64_t i = 0; i < count; ++i) {
     if (!ranges.sees(i))
       continue;  // its weights are masked to 0
-    const T *dout = row_of(x.dout)(i), *o = row_of(x.o)(i);
-    C dot = 0;
-#pragma omp simd reduction(+ : dot)
-    for (std::int64_t c = 0; c < d; ++c)
-      dot += load(dout[c]) * load(o[c]);
-    delta[i] = dot;
+    delta[i] = vector_dot<C>(row_of(x.dout)(i), row_of(x.o)(i), d);
     log_sum[i] = x.lse[p.query_index(b, kv, row + i)];
   }
   for (std::int64_t start = ranges.begin / kTileKeys * kTileKeys; start < ranges.end; start += kTileKeys) {
@@ -220,7 +215,7 @@ void attention_backward(Cpu, ConstView dout, ConstView q, ConstView k, ConstView
                         dv.add};
     C* const base = reinterpret_cast<C*>(workspace.as<std::uint8_t>());
     const std::int64_t items = p.batch * p.kv_heads;
-#pragma omp parallel for schedule(dynamic) if (items > 1 && p.work() >= kSerialElements)
+#pragma omp parallel for schedule(dynamic) if (items > 1 && p.work() >= kSerialWork)
     for (std::int64_t item = 0; item < items; ++item) {
       Workspace<T> w;
       const std::int64_t each = w.lay_out(p.keys, p.head_dim, nullptr);

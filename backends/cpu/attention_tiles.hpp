@@ -19,6 +19,7 @@ namespace osteon::cpu {
 
 constexpr std::int64_t kMaxHeadDim = 256;
 constexpr std::int64_t kTileKeys = 64;
+constexpr std::int64_t kSerialWork = 1 << 18;  // multiply-adds of a product below which waking threads does not pay
 
 struct AttentionProblem {
   std::int64_t batch, queries, keys, heads, kv_heads, head_dim;

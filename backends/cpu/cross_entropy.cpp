@@ -15,15 +15,22 @@ using namespace cpu;
 
 constexpr std::int32_t kIgnored = -100;
 
-/// log(sum(exp(row))), stable. A NaN fails every comparison of the maximum, but not the sum.
+/// The largest element; a NaN fails every comparison.
 template <class C>
-double log_sum_exp(const C* row, std::int64_t d) {
+C maximum(const C* row, std::int64_t d) {
   C highest = -std::numeric_limits<C>::infinity();
 #pragma omp simd reduction(max : highest)
   for (std::int64_t j = 0; j < d; ++j)
     highest = row[j] > highest ? row[j] : highest;
+  return highest;
+}
+
+constexpr std::int64_t kBlock = 4096;  // an f32 sum of few terms a lane; the blocks are added in f64
+
+/// Sum of exp(row - highest); a NaN in the row is one in the sum.
+template <class C>
+double sum_of_exp(const C* row, std::int64_t d, C highest) {
   double total = 0;
-  constexpr std::int64_t kBlock = 4096;  // an f32 sum of few terms a lane; the blocks are added in f64
   for (std::int64_t begin = 0; begin < d; begin += kBlock) {
     C part = 0;
 #pragma omp simd reduction(+ : part)
@@ -31,18 +38,57 @@ double log_sum_exp(const C* row, std::int64_t d) {
       part += exp(row[j] - highest);
     total += static_cast<double>(part);
   }
-  return static_cast<double>(highest) + std::log(total);
+  return total;
 }
 
-/// out = factor * (exp(row - lse) - onehot); out may be the row's own memory, in a dtype that is not wider.
+/// The same, and leaves the terms in `terms`, which may be the row.
+template <class C>
+double sum_of_exp(const C* row, std::int64_t d, C highest, C* terms) {
+  double total = 0;
+  for (std::int64_t begin = 0; begin < d; begin += kBlock) {
+    C part = 0;
+#pragma omp simd reduction(+ : part)
+    for (std::int64_t j = begin; j < std::min(begin + kBlock, d); ++j) {
+      const C term = exp(row[j] - highest);
+      terms[j] = term;
+      part += term;
+    }
+    total += static_cast<double>(part);
+  }
+  return total;
+}
+
+/// out = terms * factor, where out may be the memory of terms, in a dtype that is not wider.
 template <class C, class T>
-void row_gradient(const C* row, std::int64_t d, std::int32_t target, double lse, C factor, T* out) {
-  const C at_target = static_cast<C>(std::exp(static_cast<double>(row[target]) - lse) - 1.0) * factor;
-  const C offset = static_cast<C>(lse);
+void scale_terms(const C* terms, std::int64_t d, C factor, T* out) {
 #pragma omp simd
   for (std::int64_t j = 0; j < d; ++j)
-    store(out[j], factor * exp(row[j] - offset));
-  store(out[target], at_target);
+    store(out[j], factor * terms[j]);
+}
+
+template <class C, class T>
+void scale_exp(const C* row, std::int64_t d, C highest, C factor, T* out) {
+#pragma omp simd
+  for (std::int64_t j = 0; j < d; ++j)
+    store(out[j], factor * exp(row[j] - highest));
+}
+
+/// Loss of one row and, if `out` is given, its gradient. `terms` is memory of d elements to leave exp in, the row
+/// itself or null; without it exp is computed twice.
+template <class C, class T>
+double row_loss(const C* row, std::int64_t d, std::int32_t target, double factor, C* terms, T* out) {
+  const C highest = maximum(row, d);
+  const double at_target = static_cast<double>(row[target]) - static_cast<double>(highest);
+  const double total = terms != nullptr ? sum_of_exp(row, d, highest, terms) : sum_of_exp(row, d, highest);
+  if (out != nullptr) {
+    const C each = static_cast<C>(factor / total);
+    if (terms != nullptr)
+      scale_terms(terms, d, each, out);
+    else
+      scale_exp(row, d, highest, each, out);
+    store(out[target], static_cast<C>(factor * (std::exp(at_target) / total - 1)));
+  }
+  return std::log(total) - at_target;
 }
 
 }  // namespace
@@ -83,10 +129,12 @@ void cross_entropy(Cpu, ConstView logits, ConstView targets, double factor, View
             std::memset(static_cast<void*>(gradient), 0, static_cast<std::size_t>(d) * sizeof(T));
           return;
         }
-        const double lse = log_sum_exp(row, d);
-        loss[n] = lse - static_cast<double>(row[target[n]]);
-        if (gradient != nullptr)
-          row_gradient(row, d, target[n], lse, static_cast<C>(factor), gradient);
+        C* terms = nullptr;
+        if constexpr (std::is_same_v<T, C>)
+          terms = gradient;
+        else if (shared)
+          terms = const_cast<C*>(row);  // the caller gives this memory to the gradient
+        loss[n] = row_loss(row, d, target[n], factor, terms, gradient);
       });
       if (out != nullptr && stride != d)
         for (std::int64_t n = 1; n < rows; ++n)

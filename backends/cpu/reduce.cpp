@@ -15,26 +15,31 @@ using namespace cpu;
 constexpr std::int64_t kBlock = 4096;  // elements of one partial sum
 constexpr std::int64_t kBatch = 512;   // partial sums that are computed in parallel, then added in order
 
-/// Sum over i < n of term(i), in blocks of a fixed size that are added in order.
+/// Sum of of(begin, count) over blocks of a fixed size, added in order.
 template <class F>
-double blocked_sum(std::int64_t n, const F& term) {
+double blocked_sum(std::int64_t n, const F& of) {
   double total = 0;
   std::array<double, kBatch> partial;
   for (std::int64_t start = 0; start < n; start += kBatch * kBlock) {
     const std::int64_t blocks = std::min(kBatch, (n - start + kBlock - 1) / kBlock);
     double* const sums = partial.data();
     parallel_rows(blocks, kBlock, [=](std::int64_t b) {
-      const std::int64_t begin = start + b * kBlock, end = std::min(begin + kBlock, n);
-      double s = 0;
-#pragma omp simd reduction(+ : s)
-      for (std::int64_t i = begin; i < end; ++i)
-        s += term(i);
-      sums[b] = s;
+      const std::int64_t begin = start + b * kBlock;
+      sums[b] = of(begin, std::min(kBlock, n - begin));
     });
     for (std::int64_t b = 0; b < blocks; ++b)
       total += sums[b];
   }
   return total;
+}
+
+template <class T>
+std::int64_t nonfinite(const T* x, std::int64_t n) {
+  std::int64_t found = 0;
+#pragma omp simd reduction(+ : found)
+  for (std::int64_t i = 0; i < n; ++i)
+    found += load(x[i]) - load(x[i]) == 0 ? 0 : 1;  // Inf - Inf and NaN - NaN are NaN
+  return found;
 }
 
 void store_scalar(const char* op, const Sink& out, double value) {
@@ -87,7 +92,8 @@ void sum(Cpu, ConstView x, double factor, Sink out) {
   dispatch_floating(x.dtype, "sum", [&](auto element) {
     using T = decltype(element);
     const T* data = x.as<T>();
-    const double total = blocked_sum(x.numel(), [=](std::int64_t i) { return static_cast<double>(data[i]); });
+    const double total = blocked_sum(
+        x.numel(), [=](std::int64_t begin, std::int64_t count) { return vector_sum<double>(data + begin, count); });
     store_scalar("sum", out, factor * total);
   });
 }
@@ -96,9 +102,8 @@ void sum_squares(Cpu, ConstView x, Sink out) {
   dispatch_floating(x.dtype, "sum_squares", [&](auto element) {
     using T = decltype(element);
     const T* data = x.as<T>();
-    const double total = blocked_sum(x.numel(), [=](std::int64_t i) {
-      const auto value = static_cast<double>(data[i]);
-      return value * value;
+    const double total = blocked_sum(x.numel(), [=](std::int64_t begin, std::int64_t count) {
+      return vector_dot<double>(data + begin, data + begin, count);
     });
     store_scalar("sum_squares", out, total);
   });
@@ -138,11 +143,7 @@ void row_sum_squares(Cpu, ConstView x, View out) {
     C* sums = out.as<C>();
     parallel_rows(d, k, [=](std::int64_t n) {
       const T* row = data + n * k;
-      C s = 0;
-#pragma omp simd reduction(+ : s)
-      for (std::int64_t j = 0; j < k; ++j)
-        s += load(row[j]) * load(row[j]);
-      sums[n] = s;
+      sums[n] = vector_dot<C>(row, row, k);
     });
   });
 }
@@ -155,10 +156,7 @@ void count_nonfinite(Cpu, ConstView x, View count) {
     using T = decltype(element);
     const T* data = x.as<T>();
     parallel_ranges(x.numel(), 1, kBlock, [=, &found](std::int64_t begin, std::int64_t end) {
-      std::int64_t mine = 0;
-#pragma omp simd reduction(+ : mine)
-      for (std::int64_t i = begin; i < end; ++i)
-        mine += load(data[i]) - load(data[i]) == 0 ? 0 : 1;  // Inf - Inf and NaN - NaN are NaN
+      const std::int64_t mine = nonfinite(data + begin, end - begin);
 #pragma omp atomic
       found += mine;
     });

@@ -41,6 +41,14 @@ void weight_gradient(const T* dy, const T* x, const compute_t<T>* rstd, std::int
   });
 }
 
+/// y = round(x r) weight: transformers rounds the normalised row to its dtype before the weight.
+template <class T, class W, class C>
+void normalise(const T* x, const W* weight, std::int64_t h, C r, T* y) {
+#pragma omp simd
+  for (std::int64_t j = 0; j < h; ++j)
+    store(y[j], static_cast<C>(static_cast<T>(static_cast<C>(x[j]) * r)) * static_cast<C>(weight[j]));
+}
+
 }  // namespace
 
 void rms_norm(Cpu, ConstView x, ConstView weight, double eps, View y, View rstd) {
@@ -61,15 +69,10 @@ void rms_norm(Cpu, ConstView x, ConstView weight, double eps, View y, View rstd)
       parallel_rows(rows, h, [=](std::int64_t n) {
         const T* row = in + n * h;
         T* to = out + n * h;
-        C square = 0;
-#pragma omp simd reduction(+ : square)
-        for (std::int64_t j = 0; j < h; ++j)
-          square += load(row[j]) * load(row[j]);
+        const C square = vector_dot<C>(row, row, h);
         const C r = C(1) / std::sqrt(square / static_cast<C>(h) + static_cast<C>(eps));
         scales[n] = r;
-#pragma omp simd
-        for (std::int64_t j = 0; j < h; ++j)  // transformers rounds the normalised row before the weight
-          store(to[j], load(static_cast<T>(load(row[j]) * r)) * static_cast<C>(w[j]));
+        normalise(row, w, h, r, to);
       });
     });
   });
@@ -99,10 +102,7 @@ void rms_norm_backward(Cpu, ConstView dy, ConstView x, ConstView weight, ConstVi
           parallel_rows(rows, h, [=](std::int64_t n) {
             const T *row = in + n * h, *g = grad + n * h;
             T* to = out + n * h;
-            C dot = 0;
-#pragma omp simd reduction(+ : dot)
-            for (std::int64_t j = 0; j < h; ++j)
-              dot += load(g[j]) * static_cast<C>(w[j]) * load(row[j]);
+            const C dot = vector_dot<C>(g, w, row, h);
             const C r = scales[n], shrink = r * r * (dot / static_cast<C>(h));
 #pragma omp simd
             for (std::int64_t j = 0; j < h; ++j)

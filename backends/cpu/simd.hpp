@@ -75,4 +75,35 @@ template <class C>
   return C(1) / (C(1) + exp(-x));
 }
 
+// Sums in lanes, so one order for a length. Functions rather than loops in lambdas: GCC gathers from a pointer that a
+// lambda captured, element by element.
+
+template <class Sum, class T>
+Sum vector_sum(const T* x, std::int64_t n) {
+  Sum s = 0;
+#pragma omp simd reduction(+ : s)
+  for (std::int64_t i = 0; i < n; ++i)
+    s += static_cast<Sum>(x[i]);
+  return s;
+}
+
+template <class Sum, class A, class B>
+Sum vector_dot(const A* a, const B* b, std::int64_t n) {
+  Sum s = 0;
+#pragma omp simd reduction(+ : s)
+  for (std::int64_t i = 0; i < n; ++i)
+    s += static_cast<Sum>(a[i]) * static_cast<Sum>(b[i]);
+  return s;
+}
+
+/// Sum of a b c, products taken from the left.
+template <class Sum, class A, class B, class D>
+Sum vector_dot(const A* a, const B* b, const D* c, std::int64_t n) {
+  Sum s = 0;
+#pragma omp simd reduction(+ : s)
+  for (std::int64_t i = 0; i < n; ++i)
+    s += static_cast<Sum>(a[i]) * static_cast<Sum>(b[i]) * static_cast<Sum>(c[i]);
+  return s;
+}
+
 }  // namespace osteon::cpu
