@@ -1,0 +1,37 @@
+#pragma once
+
+#include <CLI/App.hpp>
+#include <functional>
+#include <string>
+
+namespace osteon::experiments {
+
+/// What every subcommand is told: whether to print one JSON object instead of text.
+struct CommandContext {
+  bool json = false;
+  std::function<int()> action;  ///< set by the subcommand that was given; returns the exit status
+};
+
+// One function a subcommand, each in its own file: registers options, help and example, and what to do.
+void add_ablate(CLI::App& program, CommandContext& context);
+void add_convert(CLI::App& program, CommandContext& context);
+void add_evaluate(CLI::App& program, CommandContext& context);
+void add_finetune(CLI::App& program, CommandContext& context);
+void add_forward(CLI::App& program, CommandContext& context);
+void add_generate(CLI::App& program, CommandContext& context);
+void add_inspect(CLI::App& program, CommandContext& context);
+void add_merge(CLI::App& program, CommandContext& context);
+void add_plan(CLI::App& program, CommandContext& context);
+void add_pretrain(CLI::App& program, CommandContext& context);
+void add_report(CLI::App& program, CommandContext& context);
+void add_tokenize(CLI::App& program, CommandContext& context);
+void add_unload(CLI::App& program, CommandContext& context);
+
+/// A new subcommand with its one line of help, an example below the options, and the common --json.
+CLI::App* new_command(CLI::App& program, CommandContext& context, const std::string& name, const std::string& summary,
+                      const std::string& example);
+
+/// Set by SIGINT and SIGTERM: a run saves and ends.
+bool interrupted();
+
+}  // namespace osteon::experiments

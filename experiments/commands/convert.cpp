@@ -1,0 +1,74 @@
+#include "peft/convert.hpp"
+
+#include <fmt/format.h>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "experiments/commands/command.hpp"
+#include "experiments/model_loading.hpp"
+#include "nn/io/model_files.hpp"
+#include "peft/hf_format.hpp"
+
+namespace osteon::experiments {
+namespace {
+
+struct ConvertArguments {
+  RunConfig config;
+  std::string to, start, out;
+};
+
+NamedTensors read_all(const std::filesystem::path& folder) {
+  const io::ModelFiles files(folder, "adapter_model");
+  NamedTensors tensors;
+  for (const std::string& name : files.names()) {
+    tensors.emplace_back(name, empty(files.info(name).shape, DType::f32));
+    files.read_into(name, tensors.back().second.mut().data, DType::f32);
+  }
+  return tensors;
+}
+
+int run_convert(ConvertArguments arguments, bool json) {
+  arguments.config.tokenizer = "byte";  // weights only
+  LoadedModel loaded = load_model(arguments.config);
+  const peft::ModelAdapter& adapter =
+      peft::load_adapter(*loaded.adapted, arguments.config.adapter, "default", &loaded.warnings);
+  const std::string from = adapter.config.method;
+  if (adapter.method->changes_base()) {
+    check<ConfigError>(arguments.to == "lora", "convert: from ", from, ": expected --to lora, got ", arguments.to);
+    check<ConfigError>(!arguments.start.empty(), "convert: from ", from,
+                       ": expected --start, the adapter before training");
+    peft::save_residual_as_lora(*loaded.adapted, read_all(arguments.start), arguments.out);
+  } else {
+    peft::convert_adapter(*loaded.adapted, arguments.to, "converted");
+    peft::save_adapter(*loaded.adapted, arguments.out, "converted");
+  }
+  if (json)
+    std::cout << nlohmann::ordered_json{{"out", arguments.out}, {"from", from}, {"to", arguments.to}}.dump() << '\n';
+  else
+    fmt::print("{}: {} as {}\n", arguments.out, from, arguments.to);
+  return 0;
+}
+
+}  // namespace
+
+void add_convert(CLI::App& program, CommandContext& context) {
+  std::string exact;
+  for (const std::string& one : peft::conversions())
+    exact += (exact.empty() ? "" : ", ") + one;
+  CLI::App* command =
+      new_command(program, context, "convert",
+                  "An adapter as an equal one of another method (" + exact + ", pissa -> lora, olora -> lora)",
+                  "osteon convert --model path/to/llama --adapter runs/bone/adapter --to lora --out as-lora");
+  auto arguments = std::make_shared<ConvertArguments>();
+  command->add_option("--model", arguments->config.model, "Hugging Face folder, or synthetic:tiny")->required();
+  command->add_option("--adapter", arguments->config.adapter, "Adapter folder")->required();
+  command->add_option("--to", arguments->to, "Method of the result")->required();
+  command->add_option("--start", arguments->start, "PiSSA and OLoRA: the adapter as it was before training");
+  command->add_option("--out", arguments->out, "Folder to write")->required();
+  command->callback([arguments, &context] {
+    context.action = [arguments, &context] { return run_convert(*arguments, context.json); };
+  });
+}
+
+}  // namespace osteon::experiments

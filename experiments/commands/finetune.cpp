@@ -1,0 +1,103 @@
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <iostream>
+#include <memory>
+
+#include "experiments/commands/command.hpp"
+#include "experiments/config_options.hpp"
+#include "experiments/run.hpp"
+
+namespace osteon::experiments {
+namespace {
+
+struct TrainArguments {
+  ConfigArguments config;
+  std::string suite, purpose = "final", split = "test", name;
+  bool forgetting = false, quiet = false, discard = false;
+};
+
+void print_summary(const RunSummary& summary) {
+  const auto mib = [](std::int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); };
+  fmt::print("{}: {} steps, {} trainable of {} parameters\n", summary.name, summary.steps, summary.trainable_parameters,
+             summary.total_parameters);
+  if (summary.step_seconds && summary.tokens_per_second)
+    fmt::print("  step {:.3f} s (median), {:.0f} tokens/s\n", summary.step_seconds->median, *summary.tokens_per_second);
+  if (summary.peak_bytes)
+    fmt::print(
+        "  peak {:.1f} MiB: weights {:.1f}, adapter {:.1f}, gradients {:.1f}, optimiser {:.1f}, activations {:.1f}, "
+        "workspace {:.1f}\n",
+        mib(summary.peak_bytes->total), mib(summary.peak_bytes->weights), mib(summary.peak_bytes->adapter),
+        mib(summary.peak_bytes->gradient), mib(summary.peak_bytes->optimizer), mib(summary.peak_bytes->activation),
+        mib(summary.peak_bytes->workspace));
+  const auto scores = [](const char* when, const std::optional<Scores>& found) {
+    if (!found)
+      return;
+    fmt::print("  {}: loss {:.4f}, perplexity {:.3f}", when, found->loss.value_or(0), found->perplexity.value_or(0));
+    if (found->accuracy)
+      fmt::print(", exact match {:.1f}%", 100 * *found->accuracy);
+    fmt::print("\n");
+  };
+  scores("before", summary.evaluation.before);
+  scores("after", summary.evaluation.after);
+}
+
+int train(const TrainArguments& arguments, const RunConfig& defaults, bool pretrain, bool json) {
+  const RunConfig config = resolve_config(arguments.config, defaults);
+  RunOptions options;
+  options.from_random_weights = pretrain;
+  options.quiet = arguments.quiet;
+  options.name = arguments.name;
+  options.suite = arguments.suite;
+  options.purpose = arguments.purpose;
+  options.split = arguments.split == "validation" ? Split::validation : Split::test;
+  options.score_forgetting = arguments.forgetting;
+  options.score_before = !pretrain && arguments.purpose == "final";
+  options.keep_model = !arguments.discard;
+  options.should_stop = interrupted;
+  const RunSummary summary = run(config, options);
+  if (json)
+    std::cout << to_json(summary) << '\n';
+  else if (!arguments.quiet)
+    print_summary(summary);
+  if (!summary.completed)
+    fmt::print(stderr, "osteon: {}\n", summary.error);
+  return summary.completed ? 0 : 130;
+}
+
+void add_training(CLI::App& program, CommandContext& context, const std::string& name, const std::string& summary,
+                  const std::string& example, const RunConfig& defaults, bool pretrain) {
+  CLI::App* command = new_command(program, context, name, summary, example);
+  auto arguments = std::make_shared<TrainArguments>();
+  add_config_options(*command, arguments->config);
+  command->add_flag("--quiet", arguments->quiet, "No progress and no summary");
+  // How `ablate` runs its cells; not for people.
+  const std::string hidden;
+  command->add_option("--name", arguments->name)->group(hidden);
+  command->add_option("--suite", arguments->suite)->group(hidden);
+  command->add_option("--purpose", arguments->purpose)->group(hidden)->check(CLI::IsMember({"sweep", "final"}));
+  command->add_option("--split", arguments->split)->group(hidden)->check(CLI::IsMember({"validation", "test"}));
+  command->add_flag("--forgetting", arguments->forgetting)->group(hidden);
+  command->add_flag("--discard", arguments->discard)->group(hidden);
+  command->callback([arguments, &context, defaults, pretrain] {
+    context.action = [arguments, &context, defaults, pretrain] {
+      return train(*arguments, defaults, pretrain, context.json);
+    };
+  });
+}
+
+}  // namespace
+
+void add_finetune(CLI::App& program, CommandContext& context) {
+  add_training(program, context, "finetune", "Fine-tune a model with one method",
+               "osteon finetune --model path/to/llama --data train.jsonl --method bone --rank 64 --out runs/bone", {},
+               false);
+}
+
+void add_pretrain(CLI::App& program, CommandContext& context) {
+  RunConfig defaults;
+  defaults.method = "full";
+  add_training(program, context, "pretrain", "Train all weights of a model from random ones",
+               "osteon pretrain experiments/runs/pretrain_tiny.toml --out runs/tiny", defaults, true);
+}
+
+}  // namespace osteon::experiments

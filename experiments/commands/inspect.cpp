@@ -1,0 +1,116 @@
+#include <fmt/format.h>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "experiments/commands/command.hpp"
+#include "experiments/record.hpp"
+#include "nn/io/model_files.hpp"
+#include "nn/io/pretrained.hpp"
+#include "peft/hf_config.hpp"
+
+namespace osteon::experiments {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+Json tensors(const io::ModelFiles& files) {
+  Json list = Json::array();
+  for (const std::string& name : files.names()) {
+    const io::TensorEntry& entry = files.info(name);
+    list.push_back({{"name", name},
+                    {"dtype", std::string(io::name_of(entry.dtype))},
+                    {"shape", std::vector<std::int64_t>(entry.shape.begin(), entry.shape.end())},
+                    {"bytes", entry.end - entry.begin}});
+  }
+  return list;
+}
+
+Json model_facts(const fs::path& folder) {
+  const auto model = nn::load_llama(folder, DType::f32, Device::meta);
+  const nn::LlamaConfig& config = model->config();
+  return {{"model_type", config.model_type},
+          {"parameters", model->parameter_count()},
+          {"layers", config.num_hidden_layers},
+          {"hidden_size", config.hidden_size},
+          {"intermediate_size", config.intermediate_size},
+          {"heads", config.num_attention_heads},
+          {"kv_heads", config.num_key_value_heads},
+          {"vocab_size", config.vocab_size},
+          {"max_positions", config.max_position_embeddings},
+          {"tied", config.tie_word_embeddings}};
+}
+
+Json adapter_facts(const fs::path& folder) {
+  const peft::AdapterConfig config = peft::read_adapter_config(folder);
+  return {{"method", config.method},
+          {"rank", config.rank},
+          {"alpha", config.alpha},
+          {"init", config.init},
+          {"target_modules", config.target_modules},
+          {"base_model", config.base_model_name_or_path}};
+}
+
+/// Everything that is recognised at a path: a model, an adapter, a run, or a single safetensors file.
+Json facts(const fs::path& path) {
+  check<FileError>(fs::exists(path), path.string(), ": expected a file or folder, found nothing");
+  Json found;
+  found["path"] = path.string();
+  if (!fs::is_directory(path)) {
+    found["tensors"] = tensors(io::ModelFiles(path));
+    return found;
+  }
+  if (fs::exists(path / "config.json"))
+    found["model"] = model_facts(path);
+  if (fs::exists(path / "model.safetensors") || fs::exists(path / "model.safetensors.index.json"))
+    found["tensors"] = tensors(io::ModelFiles(path));
+  if (fs::exists(path / "adapter_config.json")) {
+    found["adapter"] = adapter_facts(path);
+    found["adapter_tensors"] = tensors(io::ModelFiles(path, "adapter_model"));
+  }
+  if (fs::exists(path / "summary.json"))
+    found["run"] = Json::parse(to_json(read_summary(path)));
+  check<FileError>(found.size() > 1, path.string(), ": expected a model, adapter or run folder, or a safetensors file");
+  return found;
+}
+
+void print_facts(const Json& found) {
+  for (const auto& [section, content] : found.items()) {
+    if (content.is_string()) {
+      fmt::print("{}\n", content.get<std::string>());
+      continue;
+    }
+    fmt::print("{}\n", section);
+    if (content.is_array()) {
+      for (const Json& tensor : content)
+        fmt::print("  {:<64} {:<5} {:<16} {:>12} bytes\n", tensor["name"].get<std::string>(),
+                   tensor["dtype"].get<std::string>(), tensor["shape"].dump(), tensor["bytes"].get<std::int64_t>());
+      continue;
+    }
+    for (const auto& [key, value] : content.items())
+      if (!value.is_array() || value.size() <= 16)
+        fmt::print("  {:<24} {}\n", key, value.dump());
+  }
+}
+
+}  // namespace
+
+void add_inspect(CLI::App& program, CommandContext& context) {
+  CLI::App* command = new_command(program, context, "inspect", "What a model, adapter or run folder holds",
+                                  "osteon inspect runs/bone/adapter");
+  auto path = std::make_shared<std::string>();
+  command->add_option("path", *path, "Folder, or safetensors file")->required();
+  command->callback([path, &context] {
+    context.action = [path, &context] {
+      const Json found = facts(*path);
+      if (context.json)
+        std::cout << found.dump() << '\n';
+      else
+        print_facts(found);
+      return 0;
+    };
+  });
+}
+
+}  // namespace osteon::experiments

@@ -1,0 +1,89 @@
+#include <fmt/format.h>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "experiments/commands/command.hpp"
+#include "experiments/data/tokenizer.hpp"
+#include "experiments/model_loading.hpp"
+#include "nn/io/pretrained.hpp"
+#include "peft/hf_format.hpp"
+
+namespace osteon::experiments {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct MergeArguments {
+  RunConfig config;
+  std::string out;
+};
+
+void add_options(CLI::App* command, MergeArguments& arguments) {
+  command->add_option("--model", arguments.config.model, "Hugging Face folder, or synthetic:tiny")->required();
+  command->add_option("--adapter", arguments.config.adapter, "Adapter folder")->required();
+  command->add_option("--dtype", arguments.config.dtype, "f32 or bf16, of the written weights")->capture_default_str();
+  command->add_option("--out", arguments.out, "Folder to write")->required();
+}
+
+LoadedModel load(const MergeArguments& arguments) {
+  LoadedModel loaded = load_model(arguments.config);
+  peft::load_adapter(*loaded.adapted, arguments.config.adapter, "default", &loaded.warnings);
+  for (const std::string& warning : loaded.warnings)
+    fmt::print(stderr, "warning: {}\n", warning);
+  return loaded;
+}
+
+void say(bool json, const std::string& out, const std::string& text) {
+  if (json)
+    std::cout << nlohmann::ordered_json{{"out", out}, {"done", text}}.dump() << '\n';
+  else
+    fmt::print("{}: {}\n", out, text);
+}
+
+int run_merge(const MergeArguments& arguments, bool json) {
+  LoadedModel loaded = load(arguments);
+  loaded.adapted->merge();
+  nn::save_llama(*loaded.model, arguments.out);
+  loaded.tokenizer->save(arguments.out);
+  say(json, arguments.out, "model with the adapter merged, and its tokenizer");
+  return 0;
+}
+
+/// The recipe of the Bone README: adapter, base without it (PiSSA's residual), and tokenizer in one folder.
+int run_unload(const MergeArguments& arguments, bool json) {
+  LoadedModel loaded = load(arguments);
+  const std::string summary = loaded.adapted->trainable_summary();
+  peft::save_adapter(*loaded.adapted, arguments.out);
+  loaded.adapted->unload();
+  nn::save_llama(*loaded.model, arguments.out);
+  loaded.tokenizer->save(arguments.out);
+  if (!json)
+    fmt::print("{}\n", summary);
+  say(json, arguments.out, "adapter, base model without it, and tokenizer");
+  return 0;
+}
+
+void add(CLI::App& program, CommandContext& context, const std::string& name, const std::string& summary,
+         const std::string& example, int (*act)(const MergeArguments&, bool)) {
+  CLI::App* command = new_command(program, context, name, summary, example);
+  auto arguments = std::make_shared<MergeArguments>();
+  add_options(command, *arguments);
+  command->callback([arguments, &context, act] {
+    context.action = [arguments, &context, act] { return act(*arguments, context.json); };
+  });
+}
+
+}  // namespace
+
+void add_merge(CLI::App& program, CommandContext& context) {
+  add(program, context, "merge", "Write the model with its adapter merged into the weights",
+      "osteon merge --model path/to/llama --adapter runs/bone/adapter --out merged", run_merge);
+}
+
+void add_unload(CLI::App& program, CommandContext& context) {
+  add(program, context, "unload", "Write the adapter, the base or residual model without it, and the tokenizer",
+      "osteon unload --model path/to/llama --adapter runs/bone/adapter --out output", run_unload);
+}
+
+}  // namespace osteon::experiments

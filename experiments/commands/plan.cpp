@@ -1,0 +1,115 @@
+#include <fmt/format.h>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "experiments/adapter_options.hpp"
+#include "experiments/commands/command.hpp"
+#include "experiments/config_options.hpp"
+#include "experiments/model_loading.hpp"
+#include "experiments/planner.hpp"
+#include "peft/methods.hpp"
+#include "peft/rank_solver.hpp"
+
+namespace osteon::experiments {
+namespace {
+
+struct PlanArguments {
+  ConfigArguments config;
+  bool compare = false;
+  std::int64_t budget = 0;
+};
+
+double mib(std::int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); }
+
+nlohmann::ordered_json categories(const MemoryUse& use) {
+  nlohmann::ordered_json table;
+  for (const Category category : kCategories)
+    table[std::string(name_of(category))] = use[category];
+  table["total"] = use.total();
+  return table;
+}
+
+void print_plan(const Plan& plan, const std::optional<MemoryReport>& measured) {
+  fmt::print("{} of {} parameters train; {} tokens a step\n", plan.trainable_parameters, plan.total_parameters,
+             plan.tokens_per_step);
+  fmt::print("products with base weights: {:.3g} GFLOP forward, {:.3g} GFLOP backward\n",
+             plan.base_forward_flops * 1e-9, plan.base_backward_flops * 1e-9);
+  fmt::print("{:<12} {:>16} {:>12}{}\n", "at the peak", "planned bytes", "MiB", measured ? "    measured bytes" : "");
+  const auto line = [&](std::string_view name, std::int64_t planned, std::int64_t found) {
+    fmt::print("{:<12} {:>16} {:>12.2f}{}\n", name, planned, mib(planned),
+               measured ? fmt::format("  {:>16}", found) : "");
+  };
+  for (const Category category : kCategories)
+    line(name_of(category), plan.peak[category], measured ? measured->peak[category] : 0);
+  line("total", plan.peak.total(), measured ? measured->peak.total() : 0);
+}
+
+/// Each method's rank that comes nearest to a number of trainable parameters.
+void print_ranks(const RunConfig& config, std::int64_t budget, bool json) {
+  const LoadedModel loaded = [&] {
+    RunConfig named = config;
+    named.tokenizer = "byte";
+    return load_model(named, Weights::random, Device::meta);
+  }();
+  nlohmann::ordered_json all;
+  for (const auto& method : peft::methods()) {
+    if (!method->adapts_linears())
+      continue;
+    RunConfig one = config;
+    one.method = method->name();
+    one.init_weights = "true";
+    const peft::SolvedRank solved = peft::solve_rank(loaded.model->config(), adapter_config(one), budget);
+    all[method->name()] = {{"rank", solved.rank}, {"parameters", solved.parameters}};
+    if (!json)
+      fmt::print("{:<10} rank {:>5}  {:>14} parameters\n", method->name(), solved.rank, solved.parameters);
+  }
+  if (json)
+    std::cout << all.dump() << '\n';
+}
+
+int run_plan(const PlanArguments& arguments, bool json) {
+  const RunConfig config = resolve_config(arguments.config);
+  check<ConfigError>(!config.model.empty(), "plan: expected --model");
+  if (arguments.budget > 0) {
+    print_ranks(config, arguments.budget, json);
+    return 0;
+  }
+  const Plan planned = plan(config);
+  std::optional<MemoryReport> measured;
+  if (arguments.compare)
+    measured = measure(config);
+  if (!json) {
+    print_plan(planned, measured);
+    return 0;
+  }
+  nlohmann::ordered_json out = {{"trainable_parameters", planned.trainable_parameters},
+                                {"total_parameters", planned.total_parameters},
+                                {"tokens_per_step", planned.tokens_per_step},
+                                {"base_forward_flops", planned.base_forward_flops},
+                                {"base_backward_flops", planned.base_backward_flops},
+                                {"peak", categories(planned.peak)},
+                                {"peak_each", categories(planned.peak_each)}};
+  if (measured)
+    out["measured"] = {{"peak", categories(measured->peak)},
+                       {"peak_each", categories(measured->peak_each)},
+                       {"pool_idle_bytes", measured->pool_idle_bytes}};
+  std::cout << out.dump() << '\n';
+  return 0;
+}
+
+}  // namespace
+
+void add_plan(CLI::App& program, CommandContext& context) {
+  CLI::App* command =
+      new_command(program, context, "plan", "Memory and FLOPs of a run before it runs, from config.json alone",
+                  "osteon plan --model path/to/llama --method bone --rank 64 --batch-size 4 --seq-len 1024");
+  auto arguments = std::make_shared<PlanArguments>();
+  add_config_options(*command, arguments->config);
+  command->add_flag("--compare", arguments->compare, "Run the steps too and show what the allocator counted");
+  command->add_option("--budget", arguments->budget, "Show each method's rank nearest to so many trainable parameters");
+  command->callback(
+      [arguments, &context] { context.action = [arguments, &context] { return run_plan(*arguments, context.json); }; });
+}
+
+}  // namespace osteon::experiments

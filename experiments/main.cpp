@@ -1,0 +1,84 @@
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <fmt/format.h>
+#include <iostream>
+
+#include "backends/error.hpp"
+#include "backends/omp_threads.hpp"
+#include "backends/suggest.hpp"
+#include "experiments/commands/command.hpp"
+#include "experiments/environment.hpp"
+
+namespace osteon::experiments {
+namespace {
+
+volatile std::sig_atomic_t signalled = 0;
+
+void on_signal(int /*signal*/) { signalled = 1; }
+
+/// CLI11 says "The following argument was not expected: x"; a near subcommand is worth naming.
+std::string parse_error_text(const CLI::App& program, const CLI::ParseError& error, int argc, char** argv) {
+  std::string text = error.what();
+  std::vector<std::string> names;
+  for (const CLI::App* command : program.get_subcommands({}))
+    names.push_back(command->get_name());
+  if (program.get_subcommands().empty() && argc > 1)
+    text += suggestion(argv[1], names);
+  return text;
+}
+
+int run_program(int argc, char** argv) {
+  CLI::App program("Osteon: full fine-tuning, LoRA, PiSSA, Bone and Bat side by side", "osteon");
+  program.set_version_flag("--version", [] {
+    const Environment environment = capture_environment({});
+    return environment.version + " (" + environment.commit + ")";
+  });
+  program.require_subcommand(1);
+  CommandContext context;
+  for (const auto add : {add_ablate, add_finetune, add_pretrain, add_evaluate, add_generate, add_forward, add_merge,
+                         add_unload, add_convert, add_plan, add_report, add_inspect, add_tokenize})
+    add(program, context);
+  try {
+    program.parse(argc, argv);
+  } catch (const CLI::CallForHelp&) {
+    std::cout << (program.get_subcommands().empty() ? program.help() : program.get_subcommands()[0]->help());
+    return 0;
+  } catch (const CLI::CallForVersion& version) {
+    std::cout << version.what() << '\n';
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    fmt::print(stderr, "osteon: {}\nosteon --help lists the subcommands and options\n",
+               parse_error_text(program, error, argc, argv));
+    return 2;
+  }
+  return context.action();
+}
+
+}  // namespace
+
+bool interrupted() { return signalled != 0; }
+
+CLI::App* new_command(CLI::App& program, CommandContext& context, const std::string& name, const std::string& summary,
+                      const std::string& example) {
+  CLI::App* command = program.add_subcommand(name, summary);
+  command->footer("Example:\n  " + example);
+  command->add_flag("--json", context.json, "Print one JSON object on stdout instead of text");
+  return command;
+}
+
+}  // namespace osteon::experiments
+
+int main(int argc, char** argv) {
+  osteon::limit_spinning(argv);
+  std::signal(SIGINT, osteon::experiments::on_signal);
+  std::signal(SIGTERM, osteon::experiments::on_signal);
+  try {
+    return osteon::experiments::run_program(argc, argv);
+  } catch (const osteon::Error& error) {
+    fmt::print(stderr, "osteon: {}\n", error.what());
+    return 1;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "osteon: unexpected error: {}\n", error.what());
+    return 1;
+  }
+}

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "nn/llama.hpp"
+#include "peft/adapter_config.hpp"
+
+namespace osteon::peft {
+
+struct SolvedRank {
+  std::int64_t rank = 0;
+  std::int64_t parameters = 0;  ///< trainable, at that rank
+};
+
+/// Trainable parameters that a config's adapters would have on a model, counted by making them on the device without
+/// memory; nothing where the method refuses the rank (Bat, where it does not divide).
+std::optional<std::int64_t> adapter_parameters(const nn::LlamaConfig& model, AdapterConfig config, std::int64_t rank);
+
+/// The rank whose parameter count is nearest to `budget` (the smaller of two equally near). ConfigError if the method
+/// has no rank for this model.
+SolvedRank solve_rank(const nn::LlamaConfig& model, const AdapterConfig& config, std::int64_t budget);
+
+}  // namespace osteon::peft
