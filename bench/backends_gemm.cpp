@@ -1,6 +1,6 @@
 // The matrix products of real layers: frozen linears in both directions, adapters' thin factors, sums over tokens,
 // Bat's slabs, and the tiny model of the default ablation, where the time of a call counts.
-// Counter: FLOP/s. OMP_NUM_THREADS sets the threads. "engine": 0 = what the front chooses, 1 = Eigen's tiles (gemm) or
+// Counter: FLOP/s. OMP_NUM_THREADS sets the threads. "engine": 0 = what the front chooses, 1 = own tiles (gemm) or
 // the fused chains (gemm_tokens) by themselves.
 #include <benchmark/benchmark.h>
 
@@ -34,7 +34,7 @@ void gemm(benchmark::State& state, bool transpose_b) {
     if (by_front(state))
       kernels::gemm(Cpu{}, a.view(), b.view(), c.view(), {.transpose_b = transpose_b});
     else
-      kernels::gemm_eigen(product);
+      kernels::gemm_fused(product);
   }
   count(state, static_cast<double>(m * n) * static_cast<double>(k));
 }

@@ -2,12 +2,16 @@
 
 #include <cstdint>
 
+#include "backends/cpu/simd.hpp"
+
 namespace osteon::cpu {
 
 #if defined(__AVX512F__)
 constexpr std::int64_t kVectorBytes = 64, kTileRows = 8;  // 16 sums in 32 registers hide the latency
-#else
+#elif defined(__AVX__)
 constexpr std::int64_t kVectorBytes = 32, kTileRows = 6;  // 12 sums in 16 registers
+#else
+constexpr std::int64_t kVectorBytes = 16, kTileRows = 6;
 #endif
 constexpr int kTileVectors = 2;
 
@@ -78,5 +82,28 @@ inline void fma_tile(std::int64_t rows, std::int64_t cols, const C* a, std::int6
       return with_rows.template operator()<1>();
   }
 }
+
+/// A result to which tiles are written: element (row, col) at data + row * row_step + col * col_step.
+template <class R>
+struct TileTarget {
+  R* data;
+  std::int64_t row_step, col_step;
+
+  /// The old values of a tile if they are to be added to, else zeros.
+  template <class C>
+  void load(std::int64_t row, std::int64_t col, std::int64_t rows, std::int64_t cols, bool add, C* tile) const {
+    const R* const from = data + row * row_step + col * col_step;
+    for (std::int64_t i = 0; i < rows; ++i)
+      for (std::int64_t j = 0; j < cols; ++j)
+        tile[i * kTileCols<C> + j] = add ? cpu::load(from[i * row_step + j * col_step]) : C{0};
+  }
+  template <class C>
+  void store(std::int64_t row, std::int64_t col, std::int64_t rows, std::int64_t cols, const C* tile) const {
+    R* const to = data + row * row_step + col * col_step;
+    for (std::int64_t i = 0; i < rows; ++i)
+      for (std::int64_t j = 0; j < cols; ++j)
+        cpu::store(to[i * row_step + j * col_step], tile[i * kTileCols<C> + j]);
+  }
+};
 
 }  // namespace osteon::cpu

@@ -18,6 +18,7 @@ constexpr Index kBlockTokens = 1024;
 constexpr Index kSplitDepth = 2048;
 
 std::atomic<bool> deterministic = false;
+std::atomic<bool> tiles_used = false;
 
 void check_dtypes(const char* name, const ConstView& a, const ConstView& b, const View& c) {
   check(a.dtype == DType::f32 || a.dtype == DType::bf16 || a.dtype == DType::f64, name,
@@ -31,14 +32,24 @@ void fill_zero(const View& c) {
   std::fill_n(static_cast<std::byte*>(c.data), c.numel() * size_of(c.dtype), std::byte{0});
 }
 
+void note_tiles() {
+  if (!tiles_used.load(std::memory_order_relaxed))
+    tiles_used = true;
+}
+
+void run_own_tiles(const Product& product) {
+  gemm_fused(product);
+  note_tiles();
+}
+
 void run(const Product& product) {
   if (gemm_thin(product))
-    return;
+    return note_tiles();
 #ifdef OSTEON_GEMM_ONEDNN
   if (gemm_onednn(product, deterministic.load(std::memory_order_relaxed)))
     return;
 #endif
-  gemm_eigen(product);
+  run_own_tiles(product);
 }
 
 /// Whether the library sums each sequence faster than the fused kernel sums all: measured by bench/backends_gemm.cpp.
@@ -94,7 +105,7 @@ void gemm(Cpu, ConstView a, ConstView b, View c, GemmOptions options) {
   else if (!options.transpose_b && c.dtype != DType::bf16)
     run_blocks(product, kBlockTokens);
   else
-    gemm_eigen(product);  // rare: blocks would need a strided b, or round to bf16 after each
+    run_own_tiles(product);  // rare: blocks would need a strided b, or round to bf16 after each
 }
 
 void gemm_tokens(Cpu, ConstView g, ConstView x, Sink out, double alpha) {
@@ -116,6 +127,7 @@ void gemm_tokens(Cpu, ConstView g, ConstView x, Sink out, double alpha) {
   if (deterministic.load(std::memory_order_relaxed) || !library_sums_tokens(seq_len, d, k, g.dtype)) {
     gemm_tokens_fma(
         {tokens, seq_len, d, k, alpha, out.add, g.dtype, x.dtype, out.view.dtype, g.data, x.data, out.view.data});
+    note_tiles();
     return;
   }
   bool add = out.add;
@@ -127,22 +139,26 @@ void gemm_tokens(Cpu, ConstView g, ConstView x, Sink out, double alpha) {
 }
 
 GemmBackend gemm_backend() {
-#if defined(__AVX512BF16__)
-  constexpr const char* kInstructions = "AVX-512 BF16";
-#elif defined(__AVX512F__)
-  constexpr const char* kInstructions = "AVX-512";
-#elif defined(__AVX2__)
-  constexpr const char* kInstructions = "AVX2";
-#else
-  constexpr const char* kInstructions = "baseline";
-#endif
 #ifdef OSTEON_GEMM_ONEDNN
   static const std::string library = onednn_version();
-  return {library.c_str(), kInstructions, deterministic.load()};
+  return {library.c_str(), onednn_instruction_set(), deterministic || onednn_stable()};
+#elif defined(__AVX512F__)
+  return {"Osteon tiles", "AVX-512", true};
+#elif defined(__AVX2__)
+  return {"Osteon tiles", "AVX2", true};
 #else
-  static const std::string library = eigen_version();
-  return {library.c_str(), kInstructions, true};
+  return {"Osteon tiles", "baseline", true};
 #endif
+}
+
+std::vector<std::string> gemm_implementations() {
+  std::vector<std::string> names;
+#ifdef OSTEON_GEMM_ONEDNN
+  names = onednn_implementations();
+#endif
+  if (tiles_used)
+    names.emplace_back("osteon:tiles");
+  return names;
 }
 
 void set_deterministic_gemm(bool on) { deterministic = on; }

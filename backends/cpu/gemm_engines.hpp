@@ -41,10 +41,9 @@ struct TokenProduct {
 /// 0): bit-equal for any number of threads and any split of the tokens; a bf16 out for any split along sequences.
 void gemm_tokens_fma(const TokenProduct& product);
 
-/// Output tiles of fixed size, each a product by Eigen on one thread: bit-equal for any number of threads, and a row's
-/// result does not depend on how many rows there are. Takes every dtype (bf16 is converted block by block).
-void gemm_eigen(const Product& product);
-std::string eigen_version();
+/// Every element of c is one chain of fused multiply-adds over k in order that begins with the old value (or 0): the
+/// same bits for any number of threads, whatever the other rows and columns are. Takes every dtype (bf16 is converted).
+void gemm_fused(const Product& product);
 
 #ifdef OSTEON_GEMM_ONEDNN
 /// Runs the product with oneDNN unless it has no fast implementation, or `stable_only` and the implementation is not
@@ -54,6 +53,10 @@ bool gemm_onednn(const Product& product, bool stable_only);
 std::string onednn_version();
 /// The distinct implementations used so far by this process, in order of first use.
 std::vector<std::string> onednn_implementations();
+/// What it compiles for on this machine.
+const char* onednn_instruction_set();
+/// Whether all implementations used so far are known to be bit-stable, and the machine gives reason to expect no other.
+bool onednn_stable();
 #endif
 
 }  // namespace osteon::kernels

@@ -41,20 +41,13 @@ void pack(const Operand<T>& from, Index first, Index depth, Index col, Index col
   }
 }
 
-/// out[i, j] at out + i * row_step + j * col_step.
-template <class R>
-struct Output {
-  R* data;
-  Index row_step, col_step;
-};
-
 /// Tiles [begin, end) of the output, counted down the rows of each panel of columns.
 template <class A, class B, class R>
-void run_tiles(const Operand<A>& a, const Operand<B>& b, Index tokens, Index seq_len, const Output<R>& out, bool add,
-               Index begin, Index end) {
+void run_tiles(const Operand<A>& a, const Operand<B>& b, Index tokens, Index seq_len, const cpu::TileTarget<R>& out,
+               bool add, Index begin, Index end) {
   using C = compute_t<A>;
   const Index row_tiles = (a.features + kTileRows - 1) / kTileRows;
-  alignas(64) C a_pack[kDepth * kTileRows], b_pack[kDepth * kTileCols<C>], tile[kTileRows * kTileCols<C>];
+  alignas(64) C a_pack[kDepth * kTileRows], b_pack[kDepth * kTileCols<C>], tile[kTileRows * kTileCols<C>] = {};
   for (Index first = 0, depth = 0; first < tokens; first += depth) {
     // A narrow result is rounded after each block, so blocks end where sequences do: wherever a batch is cut, the bits
     // are the same. A wide one is never rounded.
@@ -82,26 +75,19 @@ void run_tiles(const Operand<A>& a, const Operand<B>& b, Index tokens, Index seq
           row_data = reinterpret_cast<const C*>(a.data) + first * a.features + row;
         else
           pack<kTileRows>(a, first, depth, row, rows, a_pack);
-        R* const target = out.data + row * out.row_step + col * out.col_step;
-        std::fill(std::begin(tile), std::end(tile), C{0});
-        if (accumulate)
-          for (Index i = 0; i < rows; ++i)
-            for (Index j = 0; j < cols; ++j)
-              tile[i * kTileCols<C> + j] = cpu::load(target[i * out.row_step + j * out.col_step]);
+        out.load(row, col, rows, cols, accumulate, tile);
         const Index a_step = direct_a ? a.features : kTileRows;
         cpu::fma_tile(rows, cols, row_data, Index{1}, a_step, panel_data, b.features, direct_depth, tile);
         cpu::fma_tile(rows, cols, row_data + direct_depth * a_step, Index{1}, a_step, b_pack, kTileCols<C>,
                       depth - direct_depth, tile);
-        for (Index i = 0; i < rows; ++i)
-          for (Index j = 0; j < cols; ++j)
-            cpu::store(target[i * out.row_step + j * out.col_step], tile[i * kTileCols<C> + j]);
+        out.store(row, col, rows, cols, tile);
       }
     }
   }
 }
 
 template <class A, class B, class R>
-void run_oriented(const Operand<A>& a, const Operand<B>& b, const TokenProduct& p, const Output<R>& out) {
+void run_oriented(const Operand<A>& a, const Operand<B>& b, const TokenProduct& p, const cpu::TileTarget<R>& out) {
   const Index columns = kTileCols<compute_t<A>>;
   const Index tiles = ((a.features + kTileRows - 1) / kTileRows) * ((b.features + columns - 1) / columns);
   if (tiles == 1 || p.tokens * p.d * p.k < kSerialWork || omp_in_parallel() != 0) {
@@ -123,9 +109,9 @@ void run(const TokenProduct& p) {
   R* const out = static_cast<R*>(p.out);
   // Vectors run along the features of the second factor: the longer side, if the other does not fill a tile.
   if (p.k < kTileCols<C> && p.d > p.k)
-    run_oriented(x, g, p, Output<R>{out, 1, p.k});
+    run_oriented(x, g, p, cpu::TileTarget<R>{out, 1, p.k});
   else
-    run_oriented(g, x, p, Output<R>{out, p.k, 1});
+    run_oriented(g, x, p, cpu::TileTarget<R>{out, p.k, 1});
 }
 
 }  // namespace

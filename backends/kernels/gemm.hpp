@@ -1,5 +1,8 @@
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "backends/device.hpp"
 #include "backends/view.hpp"
 
@@ -14,24 +17,29 @@ struct GemmOptions {
 
 /// c [m, n] = alpha op(a) op(b), op(a) [m, k], op(b) [k, n]; all are seen as matrices (leading extents joined).
 /// a and b f32, bf16 or f64 alike; c the same, or f32 where a and b are bf16. Accumulates in f32 (f64 for f64).
-/// Each element's sum over k has one fixed order, whatever m and the number of threads.
+/// Each element's sum over k has one fixed order, whatever m and the number of threads, where gemm_backend() says
+/// deterministic. k = 0 is a sum of nothing: c = 0, or unchanged with add. c must not overlap a or b.
 void gemm(Cpu, ConstView a, ConstView b, View c, GemmOptions options = {});
 
 /// The sum over tokens that weight gradients are: out [d, k] (+)= alpha sum_t g[t]^T x[t], for g [..., seq_len, d] and
-/// x [..., seq_len, k]; vectors are one token. Summed sequence by sequence in fixed blocks of at most 1024 tokens, in
-/// order, onto the sink: bit-equal for any number of threads and any split of a batch along sequences.
-/// Dtypes as in gemm; the sink may be f32 (f64) whatever g and x are.
+/// x [..., seq_len, k]; vectors are one token. Summed token by token, or sequence by sequence in fixed blocks of at
+/// most 1024 tokens (which one, seq_len, d, k and the dtypes decide), in order, onto the sink: bit-equal for any number
+/// of threads and any split of a batch along sequences. Dtypes as in gemm; the sink may be f32 (f64) whatever g and x
+/// are.
 void gemm_tokens(Cpu, ConstView g, ConstView x, Sink out, double alpha = 1.0);
 
 /// What gemm runs on this machine, for the record of an experiment.
 struct GemmBackend {
-  const char* library;          ///< "oneDNN 2.6.3" or "Eigen 3.4.0"
+  const char* library;          ///< "oneDNN 2.6.3" or "Osteon tiles"
   const char* instruction_set;  ///< "AVX-512 BF16", ...
   bool deterministic;           ///< known to be bit-equal for any number of threads
 };
 GemmBackend gemm_backend();
 
-/// Use only products known to be bit-stable for any number of threads (falls back to Eigen tiles of fixed size).
+/// The distinct implementations that this process has used so far: oneDNN's own names, and "osteon:tiles" for ours.
+std::vector<std::string> gemm_implementations();
+
+/// Use only products known to be bit-stable for any number of threads (falls back to own tiles).
 void set_deterministic_gemm(bool on);
 
 }  // namespace osteon::kernels

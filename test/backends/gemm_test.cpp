@@ -166,9 +166,16 @@ TEST_CASE("gemm refuses shapes and dtypes that do not fit") {
 TEST_CASE("gemm_backend names what runs") {
   const Settings restore;
   const std::string library = kernels::gemm_backend().library;
-  CHECK((library.starts_with("oneDNN ") || library.starts_with("Eigen ")));
+  CHECK((library.starts_with("oneDNN ") || library == "Osteon tiles"));
+  CHECK(std::string(kernels::gemm_backend().instruction_set) != "");
   kernels::set_deterministic_gemm(true);
   CHECK(kernels::gemm_backend().deterministic);
+  const Array a(DType::f64, {4, 4});
+  Array c(DType::f64, {4, 4});
+  kernels::gemm(Cpu{}, a.view(), a.view(), c.view());  // f64 is ours in every build
+  const std::vector<std::string> used = kernels::gemm_implementations();
+  CHECK(std::count(used.begin(), used.end(), "osteon:tiles") == 1);
+  CHECK(std::none_of(used.begin(), used.end(), [](const std::string& name) { return name.starts_with("ref"); }));
 }
 
 namespace {
