@@ -42,7 +42,7 @@ TEST_CASE("cross_entropy and its gradient agree with plain loops, also in the lo
         check_close(dlogits, want.dlogits, to == DType::f64 ? slack : 16);
         kernels::cross_entropy(Cpu{}, logits.view(), targets.view(), 0.25, alone.view(), {});
         CHECK(alone == losses);
-        if (size_of(to) <= size_of(dtype)) {
+        if (size_of(to) <= size_of(dtype) && logits.numel() > 0) {
           Array memory = logits;
           const View shared{memory.view().data, to, shape, true};
           kernels::cross_entropy(Cpu{}, memory.view(), targets.view(), 0.25, losses.view(), shared);
