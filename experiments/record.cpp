@@ -117,8 +117,8 @@ RunSummary summary_from_json(std::string_view text, const std::string& source) {
   for (std::size_t i = 0; i < summary.items.size(); ++i)
     check<FileError>(summary.items[i] == 0 || summary.items[i] == 1, source, ": items[", i, "]: expected 0 or 1, got ",
                      summary.items[i]);
-  check<FileError>(summary.purpose == "final" || summary.purpose == "sweep", source,
-                   ": purpose: expected \"final\" or \"sweep\", got \"", summary.purpose, "\"");
+  check<FileError>(summary.purpose == "final" || summary.purpose == "sweep" || summary.purpose == "base", source,
+                   ": purpose: expected \"final\", \"sweep\" or \"base\", got \"", summary.purpose, "\"");
   return summary;
 }
 

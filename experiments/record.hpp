@@ -46,7 +46,8 @@ struct SavedTensor {
 /// summary.json. Optional members that were not measured are left out of the file.
 struct RunSummary {
   std::string name, suite, task, method;
-  std::string purpose = "final";  ///< "sweep": a run that only chose a learning rate, scored on validation data
+  /// "final"; "sweep": only chose a learning rate, scored on validation data; "base": pretrained what others start from
+  std::string purpose = "final";
   std::optional<std::int64_t> rank;
   std::optional<double> alpha;
   std::int64_t seed = 0;

@@ -181,7 +181,8 @@ class Builder {
     for (Entry& entry : task.entries) {
       seeds.insert(entry.seeds.begin(), entry.seeds.end());
       for (const Run* run : entry.runs)
-        data.insert(run->summary.data_hash);
+        if (!run->summary.data_hash.empty())
+          data.insert(run->summary.data_hash);
       summarise(entry, task.by_accuracy);
     }
     task.seeds.assign(seeds.begin(), seeds.end());

@@ -13,6 +13,40 @@ namespace {
 
 using Names = std::vector<std::string>;
 
+constexpr std::size_t kMostPairs = 6;      // further ones are left to the tables
+constexpr std::size_t kMostSentences = 3;  // of a headline
+
+/// Contestants with the p value of each against one other.
+struct Named {
+  Names names;
+  std::vector<std::optional<double>> p_values;
+
+  void add(const std::string& name, std::optional<double> p) {
+    names.push_back(name);
+    p_values.push_back(p);
+  }
+  std::string p(std::size_t i) const { return p_values[i] ? " (" + p_text(*p_values[i]) + ")" : " (not tested)"; }
+  /// "A (p = 0.01) and B (p = 0.02)"; of more than three, the largest or smallest p speaks for all.
+  std::string text(const char* last, bool largest) const {
+    Names parts = names;
+    if (names.size() <= 3) {
+      for (std::size_t i = 0; i < parts.size(); ++i)
+        parts[i] += p(i);
+      return enumerate(parts, last);
+    }
+    std::vector<double> known;
+    for (const auto& value : p_values)
+      if (value)
+        known.push_back(*value);
+    if (known.size() < names.size())
+      return enumerate(parts, last) + " (not all tested)";
+    const double bound =
+        largest ? *std::max_element(known.begin(), known.end()) : *std::min_element(known.begin(), known.end());
+    const std::string sign = bound < 0.001 ? "p " : largest ? "p \u2264 " : "p \u2265 ";
+    return enumerate(parts, last) + " (" + sign + p_value(bound) + ")";
+  }
+};
+
 class Writer {
  public:
   explicit Writer(const Comparison& comparison) : comparison_(comparison) {}
@@ -37,8 +71,7 @@ class Writer {
   }
 
   std::string headline() const {
-    std::map<std::string, std::map<std::string, Names>> wins;  // winner -> loser -> tasks
-    Names order_of_winners;
+    std::map<std::size_t, std::map<std::size_t, Names>> wins;  // contestant -> loser -> tasks
     std::size_t pairs = 0, tested = 0, apart = 0;
     for (const Task& task : comparison_.tasks)
       for (const Pair& pair : task.pairs) {
@@ -48,9 +81,7 @@ class Writer {
           continue;
         ++apart;
         const auto [winner, loser] = order(task, pair);
-        if (!wins.contains(name(task, winner)))
-          order_of_winners.push_back(name(task, winner));
-        wins[name(task, winner)][name(task, loser)].push_back(task.name);
+        wins[task.entries[winner].contestant][task.entries[loser].contestant].push_back(task.name);
       }
     const bool several = comparison_.tasks.size() > 1;
     if (pairs == 0)
@@ -60,37 +91,43 @@ class Writer {
     if (apart == 0)
       return several ? "No two methods are told apart on any task." : "No two methods are told apart.";
 
-    // "LoRA on op and down": losers met on the same tasks share a phrase, winners with equal phrases a sentence.
-    std::vector<std::pair<Names, std::string>> sentences;
-    for (const std::string& winner : order_of_winners) {
-      std::vector<std::pair<Names, Names>> by_tasks;  // tasks -> losers
-      for (const auto& [loser, tasks] : wins[winner]) {
-        auto same =
-            std::find_if(by_tasks.begin(), by_tasks.end(), [&](const auto& entry) { return entry.first == tasks; });
-        if (same == by_tasks.end())
-          same = by_tasks.insert(same, {tasks, {}});
-        same->second.push_back(loser);
-      }
-      std::stable_sort(by_tasks.begin(), by_tasks.end(),
-                       [](const auto& a, const auto& b) { return a.first.size() > b.first.size(); });
-      Names phrases;
-      for (const auto& [tasks, losers] : by_tasks)
-        phrases.push_back("of " + enumerate(losers) + (several ? " on " + tasks_text(tasks) : ""));
-      const std::string phrase = enumerate(phrases);
+    std::vector<std::pair<Names, std::string>> sentences;  // winners whose phrases are equal share a sentence
+    for (const auto& [winner, losers] : wins) {
+      const std::string phrase = phrase_of(losers, several);
       auto same = std::find_if(sentences.begin(), sentences.end(), [&](const auto& s) { return s.second == phrase; });
       if (same == sentences.end())
         same = sentences.insert(same, {{}, phrase});
-      same->first.push_back(winner);
+      same->first.push_back(comparison_.contestants[winner].label);
     }
     std::string text;
-    for (std::size_t i = 0; i < std::min<std::size_t>(sentences.size(), 4); ++i)
-      text += (i == 0 ? "" : " ") + enumerate(sentences[i].first) + (sentences[i].first.size() > 1 ? " are" : " is") +
-              " ahead " + sentences[i].second + ".";
-    if (sentences.size() > 4)
-      text += join(" More pairs are told apart, see the tests.");
+    for (std::size_t i = 0; i < std::min(sentences.size(), kMostSentences); ++i)
+      text += enumerate(sentences[i].first) + (sentences[i].first.size() > 1 ? " are" : " is") + " ahead " +
+              sentences[i].second + ". ";
+    if (sentences.size() > kMostSentences)
+      text += "More pairs are told apart, see the tests. ";
     if (apart < pairs)
-      text += join(" The other ", pairs - apart, " of ", pairs, " comparisons are within noise.");
+      text += join("The other ", pairs - apart, " of ", pairs, " comparisons are within noise.");
+    while (text.back() == ' ')
+      text.pop_back();
     return text;
+  }
+
+  /// "of LoRA on op and down and of PiSSA on down": losers met on the same tasks share a part.
+  std::string phrase_of(const std::map<std::size_t, Names>& losers, bool several) const {
+    std::vector<std::pair<Names, Names>> by_tasks;  // tasks -> losers
+    for (const auto& entry : losers) {
+      auto same =
+          std::find_if(by_tasks.begin(), by_tasks.end(), [&](const auto& t) { return t.first == entry.second; });
+      if (same == by_tasks.end())
+        same = by_tasks.insert(same, {entry.second, {}});
+      same->second.push_back(comparison_.contestants[entry.first].label);
+    }
+    std::stable_sort(by_tasks.begin(), by_tasks.end(),
+                     [](const auto& a, const auto& b) { return a.first.size() > b.first.size(); });
+    Names parts;
+    for (const auto& [tasks, names] : by_tasks)
+      parts.push_back("of " + enumerate(names) + (several ? " on " + tasks_text(tasks) : ""));
+    return enumerate(parts);
   }
 
   std::string tasks_text(const Names& tasks) const {
@@ -113,31 +150,34 @@ class Writer {
         return (pair.a == i && pair.b == j) || (pair.a == j && pair.b == i);
       });
     };
-    Names behind, level;
+    Named behind, level;
     for (std::size_t i = 1; i < order.size(); ++i) {
       const Pair pair = pair_of(best, order[i]);
-      const std::string p = pair.decisive_p() ? " (" + p_text(*pair.decisive_p()) + ")" : " (not tested)";
-      (pair.told_apart ? behind : level).push_back(name(task, order[i]) + p);
+      (pair.told_apart ? behind : level).add(name(task, order[i]), pair.decisive_p());
     }
     std::string text = name(task, best) + " has the " +
                        (task.by_accuracy ? "highest mean accuracy" : "lowest mean loss") + ", " +
                        score_text(task, task.entries[best].score.mean) + (task.by_accuracy ? "%" : "") + ". ";
-    if (!behind.empty())
-      text += "It is ahead of " + enumerate(behind) + (level.empty() ? ". " : "; ");
-    if (level.size() == 1)
-      text += (behind.empty() ? "" : "and ") + name(task, best) + " and " +
-              level.front().substr(0, level.front().rfind(" (")) + " are not told apart" +
-              level.front().substr(level.front().rfind(" (")) + ". ";
-    else if (!level.empty())
-      text += std::string(behind.empty() ? "It is" : "it is") + " not told apart from " + enumerate(level, "or") + ". ";
+    if (!behind.names.empty())
+      text += "It is ahead of " + behind.text("and", /*largest=*/true) + (level.names.empty() ? ". " : "; ");
+    if (level.names.size() == 1)
+      text += (behind.names.empty() ? "" : "and ") + name(task, best) + " and " + level.names[0] +
+              " are not told apart" + level.p(0) + ". ";
+    else if (!level.names.empty())
+      text += std::string(behind.names.empty() ? "It is" : "it is") + " not told apart from " +
+              level.text("or", /*largest=*/false) + ". ";
+    std::string others;
+    std::size_t count = 0;
     for (std::size_t i = 1; i < order.size(); ++i) {
-      Names losers;
+      Named losers;
       for (std::size_t j = i + 1; j < order.size(); ++j)
         if (const Pair pair = pair_of(order[i], order[j]); pair.told_apart)
-          losers.push_back(name(task, order[j]) + " (" + p_text(*pair.decisive_p()) + ")");
-      if (!losers.empty())
-        text += name(task, order[i]) + " is ahead of " + enumerate(losers) + ". ";
+          losers.add(name(task, order[j]), pair.decisive_p());
+      count += losers.names.size();
+      if (!losers.names.empty())
+        others += name(task, order[i]) + " is ahead of " + losers.text("and", /*largest=*/true) + ". ";
     }
+    text += count <= kMostPairs ? others : join(count, " more pairs are told apart, see the tests. ");
     if (task.threshold)
       text += "Differences below " + score_text(task, *task.threshold) + " " + score_unit(task) + " are within noise.";
     while (text.back() == ' ')
@@ -147,9 +187,8 @@ class Writer {
 
   /// Peak bytes are counted, not measured: equal runs give equal bytes, so no test is needed.
   void memory() {
-    std::map<std::string, Names> least;  // label -> tasks
-    std::int64_t smallest = 0, largest = 0;
-    std::string largest_name, where;
+    std::map<Names, Names> least;  // labels that share the lowest peak -> tasks
+    std::string example;
     for (const Task& task : comparison_.tasks) {
       const Entry *low = nullptr, *high = nullptr;
       for (const Entry& entry : task.entries) {
@@ -160,19 +199,18 @@ class Writer {
       }
       if (!low || low->peak_bytes->total == high->peak_bytes->total)
         continue;
-      least[comparison_.contestants[low->contestant].label].push_back(task.name);
-      smallest = low->peak_bytes->total;
-      largest = high->peak_bytes->total;
-      largest_name = comparison_.contestants[high->contestant].label;
-      where = task.name;
+      Names labels;
+      for (const Entry& entry : task.entries)
+        if (entry.peak_bytes && entry.peak_bytes->total == low->peak_bytes->total)
+          labels.push_back(comparison_.contestants[entry.contestant].label);
+      least[labels].push_back(task.name);
+      example = ": " + mebibytes(low->peak_bytes->total) + " MiB against " + mebibytes(high->peak_bytes->total) +
+                " MiB for " + comparison_.contestants[high->contestant].label + " on " + task.name;
     }
-    for (const auto& [label, tasks] : least)
-      findings_.costs.push_back(label + " has the lowest peak memory" +
+    for (const auto& [labels, tasks] : least)
+      findings_.costs.push_back(enumerate(labels) + (labels.size() > 1 ? " have" : " has") + " the lowest peak memory" +
                                 (comparison_.tasks.size() > 1 ? " on " + tasks_text(tasks) : "") +
-                                (least.size() == 1 ? ": " + mebibytes(smallest) + " MiB against " + mebibytes(largest) +
-                                                         " MiB for " + largest_name + " on " + where
-                                                   : "") +
-                                ".");
+                                (least.size() == 1 ? example : "") + ".");
   }
 
   /// The two shortest mean steps, compared by a paired t-test of log seconds over all tasks and seeds they share.

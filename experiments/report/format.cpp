@@ -11,6 +11,11 @@ std::string fixed(double value, int decimals) {
   return text.find_first_of("123456789") == std::string::npos && text[0] == '-' ? text.substr(1) : text;
 }
 
+std::string signed_fixed(double value, int decimals) {
+  const std::string text = fixed(value, decimals);
+  return text[0] == '-' ? "\u2212" + text.substr(1) : text;
+}
+
 std::string p_value(double p) {
   if (p < 0.001)
     return "< 0.001";

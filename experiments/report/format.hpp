@@ -11,6 +11,8 @@
 namespace osteon::report {
 
 std::string fixed(double value, int decimals);
+/// The same with a typographic minus.
+std::string signed_fixed(double value, int decimals);
 /// "0.017", "0.21", "< 0.001"
 std::string p_value(double p);
 /// "p = 0.017", "p < 0.001"

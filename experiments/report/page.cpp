@@ -8,6 +8,7 @@
 #include "experiments/report/format.hpp"
 #include "experiments/report/html.hpp"
 #include "experiments/report/page_assets.hpp"
+#include "experiments/report/page_audit.hpp"
 #include "experiments/report/page_tables.hpp"
 #include "experiments/report/palette.hpp"
 
@@ -49,7 +50,7 @@ class Page {
     sections += environment();
     sections += repeat(command);
     sections += absent();
-    sections += method();
+    sections += section("method", "How to read this", kHowToRead);
     body += "<nav aria-label=\"Sections\">" + links_ + "</nav></header>" + finding() + sections;
     return "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
            "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><title>" +
@@ -132,11 +133,13 @@ class Page {
 
   std::string tests() {
     std::string matrices, details;
+    std::size_t most = 0;  // wide tables stand one below the other
     for (const Task& task : comparison_.tasks) {
       if (task.pairs.empty())
         continue;
       matrices += "<div><h3>" + escaped(task.name) + "</h3>" + pair_matrix(comparison_, task) + "</div>";
       details += pair_table(comparison_, task);
+      most = std::max(most, task.entries.size());
     }
     if (matrices.empty())
       return "";
@@ -145,8 +148,9 @@ class Page {
         "<p>Differences of mean scores, row minus column. A pair is marked when it is told apart: when neither other "
         "training seeds nor other test items are likely to undo the order. The p value is the larger one of the two "
         "tests, each corrected for "
-        "all pairs of the task (Holm).</p><div class=\"grid3\">" +
-            matrices + "</div><details><summary>Every test of every pair</summary>" + details + "</details>");
+        "all pairs of the task (Holm).</p>" +
+            std::string(most > 6 ? "<div>" : "<div class=\"grid3\">") + matrices +
+            "</div><details><summary>Every test of every pair</summary>" + details + "</details>");
   }
 
   std::string key(const std::vector<Figure>& row) const {
@@ -266,31 +270,6 @@ class Page {
     if (comparison_.absent.empty())
       return section("absent", "Failed and missing runs", "<p class=\"note\">None.</p>");
     return section("absent", "Failed and missing runs", absent_table(comparison_.absent));
-  }
-
-  std::string method() {
-    return section("method", "How to read this",
-                   "<p><strong>Accuracy \u00b1</strong> is the half width of the 95% Student t interval of the mean "
-                   "over seeds: what training again "
-                   "would change. <strong>Over items</strong> is a 95% percentile bootstrap over test items with the "
-                   "answers averaged over seeds: "
-                   "what another test set would change.</p>"
-                   "<p><strong>The test over seeds</strong> takes methods and seeds as a randomized complete block "
-                   "design, since a seed fixes the "
-                   "data of every method: the residuals of all methods are pooled. Where Bartlett\u2019s test finds "
-                   "their spreads too "
-                   "different (p &lt; 0.01), plain paired t-tests decide, and the page says so. <strong>The test over "
-                   "items</strong> is "
-                   "the exact paired permutation test of per-item differences, summed over seeds; with one seed it is "
-                   "McNemar\u2019s exact "
-                   "test. Both are Holm-corrected for the pairs of a task, not for the number of tasks. <strong>Told "
-                   "apart</strong> means "
-                   "that every test that could be made has a corrected p below 0.05.</p>"
-                   "<p><strong>Within noise</strong>: the least significant difference of one pair at 5%, without "
-                   "correction. Differences "
-                   "below it are never called one; above it the corrected test decides. <strong>Effect d</strong> is "
-                   "the difference in "
-                   "units of the pooled standard deviation over seeds.</p>");
   }
 
   const Comparison& comparison_;

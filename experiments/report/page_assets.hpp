@@ -1,6 +1,7 @@
 #pragma once
 
-/// Style and script of report.html, kept inside the page. The colours of methods and categories are added by page.cpp.
+/// Style, script and fixed text of report.html, kept inside the page. The colours of methods and categories are added
+/// by page.cpp.
 namespace osteon::report {
 
 inline constexpr const char* kStyleSheet = R"css(
@@ -83,6 +84,22 @@ inline constexpr const char* kLightColours =
 inline constexpr const char* kDarkColours =
     "--paper:#14181d;--card:#1b2027;--ink:#e6e9ed;--soft:#a0abb8;--line:#2c343e;--axis:#6f7b89;--grid:#29313a;"
     "--warn:#d9a441;--mark:#1d3a2d;";
+
+/// What the numbers and tests mean: docs/decisions/statistics.md for readers of a page.
+inline constexpr const char* kHowToRead = R"html(
+<p><strong>Accuracy ±</strong> is the half width of the 95% Student t interval of the mean over seeds: what training again
+would change. <strong>Over items</strong> is a 95% percentile bootstrap over test items with the answers averaged over seeds:
+what another test set would change.</p>
+<p><strong>The test over seeds</strong> takes methods and seeds as a randomized complete block design, since a seed fixes the
+data of every method: the residuals of all methods are pooled. Where Bartlett’s test finds their spreads too different
+(p &lt; 0.01), plain paired t-tests decide, and the page says so. <strong>The test over items</strong> is the exact paired
+permutation test of per-item differences, summed over seeds; with one seed it is McNemar’s exact test. Both are
+Holm-corrected for the pairs of a task, not for the number of tasks. <strong>Told apart</strong> means that every test that
+could be made has a corrected p below 0.05.</p>
+<p><strong>Within noise</strong>: the least significant difference of one pair at 5%, without correction. Differences below
+it are never called one; above it the corrected test decides. <strong>Effect d</strong> is the difference in units of the
+pooled standard deviation over seeds.</p>
+)html";
 
 /// Sorts a table by the clicked heading; cells carry their number in data-v. Without script the tables stand as they
 /// are.

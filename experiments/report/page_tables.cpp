@@ -1,6 +1,7 @@
 #include "experiments/report/page_tables.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <fmt/format.h>
 
 #include "backends/error.hpp"
@@ -10,20 +11,6 @@
 namespace osteon::report {
 
 namespace {
-
-constexpr int kAuditDecimals = 2;
-
-/// A cell with the number it sorts by; absent values sort last.
-std::string number_cell(const std::optional<double>& value, const std::string& html, const std::string& tooltip = "") {
-  return fmt::format("<td data-v=\"{}\"{}>{}</td>", value ? shortest(*value) : "",
-                     tooltip.empty() ? "" : " title=\"" + escaped(tooltip) + "\"", value ? html : "\u2013");
-}
-
-std::string bytes_cell(const std::optional<std::int64_t>& bytes, int decimals = -1) {
-  if (!bytes)
-    return number_cell(std::nullopt, "");
-  return number_cell(static_cast<double>(*bytes), mebibytes(*bytes, decimals), grouped(*bytes) + " bytes");
-}
 
 /// Mean and interval of a score drawn to the task's scale, the seeds as small circles.
 std::string strip(const Task& task, const Entry& entry, std::size_t style) {
@@ -63,13 +50,6 @@ std::string plus_minus(const std::string& text) { return " <span class=\"pm\">\u
 double half(const Interval& interval) { return (interval.high - interval.low) / 2; }
 
 std::string p_cell(const std::optional<double>& p) { return number_cell(p, p ? escaped(p_value(*p)) : ""); }
-
-std::string shape_text(const std::vector<std::int64_t>& shape) {
-  std::string text = "[";
-  for (std::size_t i = 0; i < shape.size(); ++i)
-    text += (i > 0 ? ", " : "") + std::to_string(shape[i]);
-  return text + "]";
-}
 
 }  // namespace
 
@@ -140,9 +120,8 @@ std::string results_table(const Comparison& comparison, const Task& task) {
                             ? "10th to 90th percentile " + milliseconds(*entry.step_seconds_p10) + " to " +
                                   milliseconds(*entry.step_seconds_p90)
                             : "");
-    html +=
-        number_cell(entry.tokens_per_second,
-                    entry.tokens_per_second ? grouped(static_cast<std::int64_t>(*entry.tokens_per_second + 0.5)) : "");
+    html += number_cell(entry.tokens_per_second,
+                        entry.tokens_per_second ? grouped(std::llround(*entry.tokens_per_second)) : "");
     html += bytes_cell(entry.peak_bytes ? std::optional(entry.peak_bytes->total) : std::nullopt);
     html += number_cell(static_cast<double>(s.trainable_parameters), grouped(s.trainable_parameters),
                         "of " + grouped(s.total_parameters));
@@ -191,80 +170,17 @@ std::string pair_table(const Comparison& comparison, const Task& task) {
     html += number_cell(pair.difference, difference_text(task, pair.difference));
     html += p_cell(pair.seeds_p) + p_cell(pair.seeds_holm);
     html += number_cell(pair.plain ? std::optional(pair.plain->statistic) : std::nullopt,
-                        pair.plain ? fixed(pair.plain->statistic, 2) : "",
+                        pair.plain ? signed_fixed(pair.plain->statistic, 2) : "",
                         pair.plain ? fixed(pair.plain->degrees, 0) + " degrees of freedom" : "");
     html += p_cell(pair.plain ? std::optional(pair.plain->p_value) : std::nullopt);
     html += p_cell(pair.items_p) + p_cell(pair.items_holm);
-    html += number_cell(pair.effect, pair.effect ? fixed(*pair.effect, 1) : "");
+    html += number_cell(pair.effect, pair.effect ? signed_fixed(*pair.effect, 1) : "");
     if (mcnemar)
       html += pair.mcnemar ? join("<td>", pair.mcnemar->only_a, " : ", pair.mcnemar->only_b, "</td>") : "<td></td>";
     html += pair.told_apart ? "<td class=\"text strong\">told apart</td></tr>"
                             : "<td class=\"text pm\">not told apart</td></tr>";
   }
   return html + "</tbody></table></div>";
-}
-
-std::string audit_table(const Comparison& comparison, const Task& task) {
-  std::vector<std::pair<std::string, std::string>> rows;  // (op, name), in the order they were saved
-  std::map<std::pair<std::string, std::string>, std::vector<std::int64_t>> bytes;
-  std::vector<std::int64_t> totals(task.entries.size(), 0);
-  for (std::size_t i = 0; i < task.entries.size(); ++i)
-    for (const experiments::SavedTensor& saved : task.entries[i].runs.front()->summary.saved_tensors) {
-      const std::pair key(saved.op, saved.name);
-      if (!bytes.contains(key))
-        rows.push_back(key);
-      std::vector<std::int64_t>& row = bytes.try_emplace(key, task.entries.size(), 0).first->second;
-      row[i] += saved.bytes * saved.count;
-      totals[i] += saved.bytes * saved.count;
-    }
-  if (rows.empty())
-    return "";
-  std::stable_sort(rows.begin(), rows.end(), [&](const auto& a, const auto& b) {
-    return *std::max_element(bytes[a].begin(), bytes[a].end()) > *std::max_element(bytes[b].begin(), bytes[b].end());
-  });
-  std::string html =
-      "<div class=\"scroll\"><table class=\"sortable narrow\"><thead><tr><th scope=\"col\">Op</th><th scope=\"col\" "
-      "class=\"text\">Tensor</th>";
-  for (const Entry& entry : task.entries)
-    html += "<th scope=\"col\">" + escaped(comparison.contestants[entry.contestant].label) + " MiB</th>";
-  html += "</tr></thead><tbody>";
-  for (const auto& key : rows) {
-    html += "<tr><td><code>" + escaped(key.first) + "</code></td><td class=\"text\"><code>" + escaped(key.second) +
-            "</code></td>";
-    for (const std::int64_t count : bytes[key])
-      html += bytes_cell(count > 0 ? std::optional(count) : std::nullopt, kAuditDecimals);
-    html += "</tr>";
-  }
-  html += "</tbody><tfoot><tr><th scope=\"row\">all</th><td></td>";
-  for (const std::int64_t total : totals)
-    html += fmt::format("<td class=\"strong\" title=\"{} bytes\">{}</td>", grouped(total),
-                        total > 0 ? mebibytes(total, kAuditDecimals) : "\u2013");
-  return html + "</tr></tfoot></table></div>";
-}
-
-std::string audit_details(const Comparison& comparison, const Task& task) {
-  std::string html;
-  for (const Entry& entry : task.entries) {
-    const auto& saved = entry.runs.front()->summary.saved_tensors;
-    if (saved.empty())
-      continue;
-    html += "<details><summary>" + escaped(comparison.contestants[entry.contestant].label) +
-            ": every saved tensor with its shape</summary><div class=\"scroll\"><table class=\"sortable "
-            "narrow\"><thead><tr>"
-            "<th scope=\"col\">Op</th><th scope=\"col\" class=\"text\">Tensor</th><th scope=\"col\" "
-            "class=\"text\">Shape</th>"
-            "<th scope=\"col\" class=\"text\">Type</th><th scope=\"col\">Count</th><th scope=\"col\">Bytes each</th>"
-            "<th scope=\"col\">MiB in all</th></tr></thead><tbody>";
-    for (const experiments::SavedTensor& tensor : saved)
-      html += fmt::format(
-          "<tr><td><code>{}</code></td><td class=\"text\"><code>{}</code></td><td class=\"text\">{}</td>"
-          "<td class=\"text\">{}</td><td data-v=\"{}\">{}</td><td data-v=\"{}\">{}</td>{}</tr>",
-          escaped(tensor.op), escaped(tensor.name), shape_text(tensor.shape), escaped(tensor.dtype), tensor.count,
-          grouped(tensor.count), tensor.bytes, grouped(tensor.bytes),
-          bytes_cell(tensor.bytes * tensor.count, kAuditDecimals));
-    html += "</tbody></table></div></details>";
-  }
-  return html;
 }
 
 std::string environment_list(const experiments::Environment& environment) {

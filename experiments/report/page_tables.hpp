@@ -15,10 +15,6 @@ std::string results_table(const Comparison& comparison, const Task& task);
 std::string pair_matrix(const Comparison& comparison, const Task& task);
 /// Every test of every pair.
 std::string pair_table(const Comparison& comparison, const Task& task);
-/// Bytes kept for backward, op by op, a column a contestant; empty when no run recorded them.
-std::string audit_table(const Comparison& comparison, const Task& task);
-/// The same with shapes, a list a contestant.
-std::string audit_details(const Comparison& comparison, const Task& task);
 std::string environment_list(const experiments::Environment& environment);
 std::string absent_table(const std::vector<AbsentRun>& absent);
 

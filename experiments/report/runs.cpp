@@ -53,6 +53,8 @@ void read_run(const fs::path& folder, const fs::path& highest, RunCollection& co
       return;
     }
     Run run{.folder = folder, .summary = experiments::read_summary(folder), .metrics = {}, .environment = {}};
+    if (run.summary.purpose == "base")
+      return;  // what the compared runs start from
     if (!run.summary.completed) {
       collection.absent.push_back({name, why_absent(run.summary)});
       return;

@@ -30,8 +30,9 @@ struct RunCollection {
 };
 
 /// Reads every run folder at or below `paths`, each once. A run folder holds a summary.json or metrics.jsonl, or is
-/// marked as a run by a config.toml without run folders below it. What is wrong inside one lists it as absent; only a
-/// path that does not exist, or one below which there is no run at all, is a FileError.
+/// marked as a run by a config.toml without run folders below it. Runs of purpose "base" are passed over. What is wrong
+/// inside one lists it as absent; only a path that does not exist, or one below which there is no run at all, is a
+/// FileError.
 RunCollection collect_runs(const std::vector<std::filesystem::path>& paths);
 
 }  // namespace osteon::report

@@ -43,7 +43,7 @@ std::vector<std::string> row_texts(const Comparison& comparison, const Task& tas
       entry.item_interval
           ? score_text(task, entry.item_interval->low) + " to " + score_text(task, entry.item_interval->high)
           : none,
-      entry.loss ? fixed(entry.loss->mean, 3) : none,
+      entry.loss && task.by_accuracy ? fixed(entry.loss->mean, 3) : none,
       entry.keep ? fixed(100 * entry.keep->mean, 1) : none,
       entry.step_seconds ? milliseconds(*entry.step_seconds) : none,
       entry.tokens_per_second ? fixed(*entry.tokens_per_second, 0) : none,
@@ -51,24 +51,24 @@ std::vector<std::string> row_texts(const Comparison& comparison, const Task& tas
   };
 }
 
-std::vector<std::string> headings(const Task& task, const char* plus_minus) {
-  return {"method",
-          "trainable",
-          "rank",
-          "lr",
-          task.by_accuracy ? "accuracy %" : "loss",
-          std::string(plus_minus) + " 95%",
-          "over items",
-          "loss",
-          "keep %",
-          "step ms",
-          "tokens/s",
-          "peak MiB"};
+/// Headings and rows of a task's table, without the columns that no row fills.
+std::vector<std::vector<std::string>> table_of(const Comparison& comparison, const Task& task, const char* plus_minus) {
+  std::vector<std::vector<std::string>> rows = {
+      {"method", "trainable", "rank", "lr", task.by_accuracy ? "accuracy %" : "loss", std::string(plus_minus) + " 95%",
+       "over items", "loss", "keep %", "step ms", "tokens/s", "peak MiB"}};
+  for (const Entry& entry : task.entries)
+    rows.push_back(row_texts(comparison, task, entry));
+  for (std::size_t c = rows[0].size(); c-- > 1;)
+    if (std::all_of(rows.begin() + 1, rows.end(), [&](const auto& row) { return row[c] == "-"; }))
+      for (auto& row : rows)
+        row.erase(row.begin() + static_cast<std::ptrdiff_t>(c));
+  return rows;
 }
 
 /// The typographic signs of the texts, on a terminal that may not have them.
 std::string ascii(std::string text) {
-  const std::pair<const char*, const char*> signs[] = {{"\u2212", "-"}, {"\u202f", " "}, {"\u2019", "'"}};
+  const std::pair<const char*, const char*> signs[] = {
+      {"\u2212", "-"}, {"\u202f", " "}, {"\u2019", "'"}, {"\u2264", "<="}, {"\u2265", ">="}};
   for (const auto& [from, to] : signs)
     for (std::size_t at; (at = text.find(from)) != std::string::npos;)
       text.replace(at, std::string(from).size(), to);
@@ -174,16 +174,14 @@ std::string markdown(const Comparison& comparison, const Findings& findings, con
   for (std::size_t t = 0; t < comparison.tasks.size(); ++t) {
     const Task& task = comparison.tasks[t];
     text += "\n## " + markdown_text(task.name) + "\n\n" + markdown_text(findings.tasks[t].text) + "\n\n";
-    std::string rule;
-    for (const std::string& heading : headings(task, "\u00b1")) {
-      text += "| " + heading + " ";
-      rule += rule.empty() ? "|---" : "|--:";
-    }
-    text += "|\n" + rule + "|\n";
-    for (const Entry& entry : task.entries) {
-      for (const std::string& value : row_texts(comparison, task, entry))
+    const auto rows = table_of(comparison, task, "\u00b1");
+    for (std::size_t r = 0; r < rows.size(); ++r) {
+      for (const std::string& value : rows[r])
         text += "| " + markdown_text(value) + " ";
       text += "|\n";
+      for (std::size_t c = 0; r == 0 && c < rows[0].size(); ++c)
+        text += c == 0 ? "|---" : "|--:";
+      text += r == 0 ? "|\n" : "";
     }
     text += "\n| pair | difference | p over seeds (Holm) | p over items (Holm) | |\n|---|--:|--:|--:|---|\n";
     for (const Pair& pair : task.pairs)
@@ -209,26 +207,21 @@ std::string terminal_table(const Comparison& comparison) {
   std::string out;
   for (std::size_t t = 0; t < comparison.tasks.size(); ++t) {
     const Task& task = comparison.tasks[t];
-    std::vector<std::vector<std::string>> rows = {headings(task, "+-")};
-    for (const Entry& entry : task.entries)
-      rows.push_back(row_texts(comparison, task, entry));
+    auto rows = table_of(comparison, task, "+-");
     const std::string seeds = join(task.seeds.size(), task.seeds.size() == 1 ? " seed" : " seeds");
     out += "\n" + printable(task.name) + " (" + seeds +
            (task.items > 0 ? join(", ", task.items, " test items)\n") : std::string(")\n"));
-    std::vector<bool> used(rows[0].size(), false);
     std::vector<std::size_t> widths(rows[0].size(), 0);
-    for (std::size_t r = 0; r < rows.size(); ++r)
-      for (std::size_t c = 0; c < rows[r].size(); ++c) {
-        rows[r][c] = printable(rows[r][c]);
-        used[c] = used[c] || (r > 0 && rows[r][c] != "-");
-        widths[c] = std::max(widths[c], rows[r][c].size());
+    for (auto& row : rows)
+      for (std::size_t c = 0; c < row.size(); ++c) {
+        row[c] = printable(row[c]);
+        widths[c] = std::max(widths[c], row[c].size());
       }
     for (const auto& row : rows) {
-      std::string line = fmt::format("  {:<{}}", row[0], widths[0]);
+      out += fmt::format("  {:<{}}", row[0], widths[0]);
       for (std::size_t c = 1; c < row.size(); ++c)
-        if (used[c])
-          line += fmt::format("  {:>{}}", row[c], widths[c]);
-      out += line + "\n";
+        out += fmt::format("  {:>{}}", row[c], widths[c]);
+      out += "\n";
     }
     out += wrapped(printable(ascii(findings.tasks[t].text)), 100, "  ");
   }

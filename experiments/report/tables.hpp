@@ -17,7 +17,7 @@ std::string tests_csv(const Comparison& comparison);
 std::string markdown(const Comparison& comparison, const Findings& findings, const std::string& title,
                      const std::string& question, const std::string& command);
 
-/// Plain ASCII, at most about 110 columns: a table a task, then the findings.
+/// Plain ASCII but for names, about 110 columns: a table a task, then the findings.
 std::string terminal_table(const Comparison& comparison);
 
 }  // namespace osteon::report

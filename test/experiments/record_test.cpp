@@ -168,7 +168,7 @@ TEST_CASE("a bad summary names the file, the key, what was expected and what cam
   CHECK(error_of(R"({"name": "n", "method": "m", "items": [0, 2]})") ==
         "runs/a/summary.json: items[1]: expected 0 or 1, got 2");
   CHECK(error_of(R"({"name": "n", "method": "m", "purpose": "fun"})") ==
-        "runs/a/summary.json: purpose: expected \"final\" or \"sweep\", got \"fun\"");
+        "runs/a/summary.json: purpose: expected \"final\", \"sweep\" or \"base\", got \"fun\"");
   CHECK(error_of(R"({"method": "m"})") == "runs/a/summary.json: name: expected a value, got none");
   CHECK(error_of("[1]") == "runs/a/summary.json: the record: expected an object, got [1]");
   CHECK(error_of("{\"name\": ").find("runs/a/summary.json: expected JSON") == 0);
