@@ -1,0 +1,66 @@
+#include <cmath>
+#include <doctest/doctest.h>
+
+#include "autograd/gradcheck.hpp"
+#include "autograd/ops.hpp"
+#include "peft/methods.hpp"
+#include "peft/model.hpp"
+
+// The code of docs/adding-an-adapter.md and docs/adding-an-op.md, which the build takes out of the pages.
+
+namespace osteon {
+Tensor square(const Tensor& x);
+namespace peft {
+std::unique_ptr<Method> fixed_projection_method();
+}
+}  // namespace osteon
+
+using namespace osteon;
+
+TEST_CASE("the op of adding-an-op.md agrees with central differences") {
+  const Tensor x = from_values(std::vector<double>{0.5, -1.25, 2.0, 0.0, 3.5, -0.1}, {2, 3}, DType::f64);
+  CHECK(square(x).to_doubles()[1] == doctest::Approx(1.5625));
+  const GradReport report = gradcheck([](const std::vector<Tensor>& in) { return square(in[0]); }, {x});
+  CHECK_MESSAGE(report.max_error <= 1e-6, report.worst);
+}
+
+TEST_CASE("the adapter of adding-an-adapter.md trains, counts and merges as the built-in ones do") {
+  peft::register_method(peft::fixed_projection_method());
+  nn::LlamaConfig architecture;
+  architecture.vocab_size = 11;
+  architecture.hidden_size = 8;
+  architecture.intermediate_size = 12;
+  architecture.num_hidden_layers = 1;
+  architecture.num_attention_heads = 2;
+  architecture.num_key_value_heads = 1;
+  architecture.head_dim = 4;
+  architecture.max_position_embeddings = 16;
+  nn::Llama model(architecture, DType::f64);
+  model.initialize(1);
+  peft::PeftModel adapted(model);
+  const nn::TokenInput input = nn::token_input(std::vector<std::int32_t>{1, 2, 3, 4}, 1, 4);
+  const Tensor targets = from_ids(std::vector<std::int32_t>{2, 3, 4, -100}, {1, 4});
+  const double before = model.loss(input, targets, 3).item();
+
+  peft::AdapterConfig config;
+  config.method = "fixed_projection";
+  config.rank = 2;
+  config.target_modules = {"q_proj", "down_proj"};
+  adapted.add(config);
+  CHECK(adapted.trainable_count() == 2 * (8 + 8));
+  const Tensor loss = model.loss(input, targets, 3);
+  CHECK(loss.item() == before);  // B is zero
+  loss.backward();
+  for (const peft::TrainableParameter& parameter : adapted.trainable_parameters()) {
+    const std::vector<double> gradient = parameter.tensor.grad().to_doubles();
+    std::vector<double> moved = parameter.tensor.to_doubles();
+    for (std::size_t i = 0; i < moved.size(); ++i)
+      moved[i] -= 0.5 * gradient[i];
+    const Tensor values = from_values(moved, parameter.tensor.shape(), DType::f64);
+    std::copy_n(values.view().as<double>(), moved.size(), parameter.tensor.mut().as<double>());
+  }
+  const double trained = model.loss(input, targets, 3).item();
+  CHECK(trained < before);
+  adapted.merge();
+  CHECK(model.loss(input, targets, 3).item() == doctest::Approx(trained).epsilon(1e-12));
+}
