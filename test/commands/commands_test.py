@@ -1,0 +1,149 @@
+"""The osteon program as a user meets it: every subcommand, right and wrong. OSTEON names the program."""
+import json
+import os
+import struct
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+OSTEON = os.environ.get("OSTEON", "build/experiments/osteon")
+ROOT = Path(__file__).resolve().parents[2]
+SUBCOMMANDS = ["ablate", "finetune", "pretrain", "evaluate", "generate", "forward", "merge", "unload", "convert", "plan",
+               "report", "inspect", "tokenize"]
+
+
+def osteon(*arguments, status=0):
+    done = subprocess.run([OSTEON, *map(str, arguments)], capture_output=True, text=True, cwd=ROOT, timeout=300,
+                          env=dict(os.environ, OMP_WAIT_POLICY="passive"))
+    assert done.returncode == status, f"{arguments}: status {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def write_safetensors(path, tensors):
+    """{name: (dtype, shape, bytes)}"""
+    header, data = {}, b""
+    for name, (dtype, shape, raw) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    Path(path).write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+def read_safetensors(path):
+    raw = Path(path).read_bytes()
+    size = struct.unpack("<Q", raw[:8])[0]
+    header = json.loads(raw[8:8 + size])
+    return {name: (entry, raw[8 + size + entry["data_offsets"][0]:8 + size + entry["data_offsets"][1]])
+            for name, entry in header.items() if name != "__metadata__"}
+
+
+class Commands(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.temporary = tempfile.TemporaryDirectory()
+        cls.folder = Path(cls.temporary.name)
+        cls.data = cls.folder / "pairs.jsonl"
+        cls.data.write_text("".join(json.dumps({"query": f"{i}+{i}=", "response": str(2 * i)}) + "\n" for i in range(40)))
+        # A tiny model made by the program itself.
+        cls.base = cls.folder / "base"
+        osteon("pretrain", "--model", "synthetic:tiny", "--data", "add", "--steps", 4, "--batch-size", 4, "--accumulate", 1,
+               "--lr", "1e-3", "--out", cls.base, "--quiet")
+        cls.model = cls.base / "model"
+        cls.trained = cls.folder / "bone"
+        osteon("finetune", "--model", cls.model, "--tokenizer", "byte", "--data", cls.data, "--template", "none", "--method",
+               "bone", "--rank", 8, "--steps", 3, "--batch-size", 4, "--accumulate", 1, "--seq-len", 64, "--lr", "1e-2",
+               "--out", cls.trained, "--quiet")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.temporary.cleanup()
+
+    def test_every_subcommand_has_help_with_an_example(self):
+        for name in SUBCOMMANDS:
+            self.assertIn("Example:", osteon(name, "--help").stdout, name)
+        self.assertIn("osteon", osteon("--help").stdout)
+        self.assertRegex(osteon("--version").stdout, r"\d+\.\d+\.\d+")
+
+    def test_wrong_words_are_named_and_corrected(self):
+        self.assertIn("finetune", osteon("finetun", status=2).stderr)
+        self.assertIn("bone", osteon("finetune", "--model", self.model, "--tokenizer", "byte", "--data", self.data, "--method",
+                                     "bome", status=1).stderr)
+        self.assertIn("rank", osteon("finetune", "--set", "rnk=3", status=1).stderr)
+        self.assertIn("no/such/model", osteon("evaluate", "--model", "no/such/model", "--data", self.data, status=1).stderr)
+        bad = self.folder / "bad.jsonl"
+        bad.write_text('{"query": "a", "response": "b"}\n{"query": \n')
+        self.assertIn("bad.jsonl:2", osteon("finetune", "--model", self.model, "--tokenizer", "byte", "--data", bad, "--steps", 1,
+                                            status=1).stderr)
+
+    def test_the_run_folder_is_complete(self):
+        for name in ["config.toml", "environment.json", "metrics.jsonl", "summary.json", "adapter/adapter_config.json",
+                     "adapter/adapter_model.safetensors"]:
+            self.assertTrue((self.trained / name).exists(), name)
+        summary = json.loads((self.trained / "summary.json").read_text())
+        self.assertEqual(summary["method"], "bone")
+        self.assertEqual(summary["steps"], 3)
+
+    def test_evaluate_merge_and_unload_agree(self):
+        def loss(*arguments):
+            out = osteon("evaluate", "--tokenizer", "byte", "--data", self.data, "--template", "none", "--json", *arguments)
+            return json.loads(out.stdout)["results"][0]["loss"]
+        with_adapter = loss("--model", self.model, "--adapter", self.trained / "adapter")
+        merged, unloaded = self.folder / "merged", self.folder / "unloaded"
+        osteon("merge", "--model", self.model, "--adapter", self.trained / "adapter", "--out", merged)
+        self.assertAlmostEqual(loss("--model", merged), with_adapter, places=5)
+        osteon("unload", "--model", self.model, "--adapter", self.trained / "adapter", "--out", unloaded)
+        self.assertEqual(loss("--model", unloaded, "--adapter", unloaded), with_adapter)
+        self.assertEqual(loss("--model", unloaded), loss("--model", self.model))
+        lora = self.folder / "as-lora"
+        osteon("convert", "--model", self.model, "--adapter", self.trained / "adapter", "--to", "lora", "--out", lora)
+        self.assertAlmostEqual(loss("--model", self.model, "--adapter", lora), with_adapter, places=5)
+
+    def test_forward_writes_logits_loss_and_gradients(self):
+        source, out = self.folder / "in.safetensors", self.folder / "out.safetensors"
+        ids = struct.pack("<6q", 65, 66, 67, 68, 69, 70)
+        write_safetensors(source, {"input_ids": ("I64", [1, 6], ids), "labels": ("I64", [1, 6], ids)})
+        osteon("forward", "--model", self.model, "--adapter", self.trained / "adapter", "--input", source, "--output", out, "--grads")
+        tensors = read_safetensors(out)
+        self.assertEqual(tensors["logits"][0]["shape"], [1, 6, 256])
+        self.assertEqual(tensors["loss"][0]["shape"], [1])
+        gradients = [name for name in tensors if name.startswith("grad.")]
+        self.assertEqual(len(gradients), 28)
+        self.assertTrue(all(name.endswith("bone_block") for name in gradients))
+
+    def test_generate_repeats_with_a_seed(self):
+        words = ["generate", "--model", self.model, "--tokenizer", "byte", "--prompt", "1+1=", "--max-new-tokens", 12,
+                 "--temperature", 1, "--top-p", 0.9, "--seed", 4, "--json"]
+        first = json.loads(osteon(*words).stdout)
+        self.assertEqual(first, json.loads(osteon(*words).stdout))
+        self.assertEqual(len(first["ids"]), 12)
+
+    def test_plan_equals_what_the_allocator_counts(self):
+        out = json.loads(osteon("plan", "--model", "synthetic:tiny", "--method", "lora", "--rank", 4, "--batch-size", 2,
+                                "--seq-len", 32, "--compare", "--json").stdout)
+        for category in ["weights", "adapter", "gradient", "optimizer", "activation"]:
+            self.assertEqual(out["peak"][category], out["measured"]["peak"][category], category)
+        ranks = json.loads(osteon("plan", "--model", "synthetic:tiny", "--budget", 32768, "--json").stdout)
+        self.assertEqual(ranks["lora"], {"rank": 4, "parameters": 32768})
+        self.assertEqual(ranks["bone"], {"rank": 8, "parameters": 32768})
+
+    def test_tokenize_both_ways(self):
+        texts, ids = self.folder / "texts.jsonl", self.folder / "ids.jsonl"
+        texts.write_text('{"text": "abc"}\n{"text": ""}\n')
+        out = osteon("tokenize", "--tokenizer", "byte", "--input", texts).stdout
+        self.assertEqual([json.loads(line)["ids"] for line in out.splitlines()], [[97, 98, 99], []])
+        ids.write_text(out)
+        back = osteon("tokenize", "--tokenizer", "byte", "--input", ids, "--decode").stdout
+        self.assertEqual([json.loads(line)["text"] for line in back.splitlines()], ["abc", ""])
+
+    def test_inspect_knows_models_and_adapters(self):
+        model = json.loads(osteon("inspect", self.model, "--json").stdout)
+        self.assertEqual(model["model"]["parameters"], 623744)
+        adapter = json.loads(osteon("inspect", self.trained / "adapter", "--json").stdout)
+        self.assertEqual(adapter["adapter"]["method"], "bone")
+        self.assertIn("expected a file or folder", osteon("inspect", self.folder / "nothing", status=1).stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,174 @@
+#include "experiments/run.hpp"
+
+#include <doctest/doctest.h>
+
+#include "experiments/evaluation.hpp"
+#include "experiments/metrics.hpp"
+#include "experiments/model_loading.hpp"
+#include "nn/io/atomic_file.hpp"
+#include "nn/io/pretrained.hpp"
+#include "peft/hf_format.hpp"
+#include "test/nn/temporary_folder.hpp"
+
+using namespace osteon;
+using namespace osteon::experiments;
+namespace fs = std::filesystem;
+
+namespace {
+
+/// A folder with a random byte-level model, small enough to train in milliseconds.
+void make_model(const fs::path& folder) {
+  nn::LlamaConfig config;
+  config.vocab_size = 256;
+  config.hidden_size = 16;
+  config.intermediate_size = 24;
+  config.num_hidden_layers = 2;
+  config.num_attention_heads = 2;
+  config.num_key_value_heads = 1;
+  config.head_dim = 8;
+  config.max_position_embeddings = 64;
+  config.initializer_range = 0.2;
+  nn::Llama model(config, DType::f32);
+  model.initialize(5);
+  nn::save_llama(model, folder);
+}
+
+RunConfig small_run(const fs::path& model, const fs::path& out, const std::string& method) {
+  RunConfig config;
+  config.model = model.string();
+  config.tokenizer = "byte";
+  config.data = "down";
+  config.eval_size = 8;
+  config.method = method;
+  config.rank = 4;
+  config.steps = 6;
+  config.batch_size = 4;
+  config.accumulate = 1;
+  config.lr = 1e-2;
+  config.threads = 2;
+  config.seed = 3;
+  config.out = out.string();
+  return config;
+}
+
+RunOptions silent() {
+  RunOptions options;
+  options.quiet = true;
+  return options;
+}
+
+/// The bytes of the weights that a run made.
+std::string weights(const fs::path& run) {
+  const fs::path adapter = run / "adapter/adapter_model.safetensors";
+  return io::read_file(fs::exists(adapter) ? adapter : run / "model/model.safetensors");
+}
+
+}  // namespace
+
+TEST_CASE("run: a folder with config, environment, metrics, summary and adapter") {
+  const test::TemporaryFolder folder;
+  make_model(folder / "model");
+  RunConfig config = small_run(folder / "model", folder / "bone", "bone");
+  config.eval_every = 3;
+  const RunSummary summary = run(config, silent());
+  CHECK(summary.completed);
+  CHECK(summary.steps == 6);
+  CHECK(summary.trainable_parameters > 0);
+  CHECK(summary.peak_bytes->adapter == 4 * summary.trainable_parameters);
+  CHECK(summary.items.size() == 8);
+  CHECK(summary.evaluation.after->loss.value() < summary.evaluation.before->loss.value());
+  CHECK_FALSE(summary.saved_tensors.empty());
+  for (const char* name : {"config.toml", "environment.json", "metrics.jsonl", "summary.json", "adapter", "best"})
+    CHECK_MESSAGE(fs::exists(folder / "bone" / name), name);
+  const Metrics metrics = read_metrics(folder / "bone" / "metrics.jsonl");
+  CHECK(metrics.steps.size() == 6);
+  CHECK(metrics.evaluations.size() == 2);
+
+  // What was saved scores what the run scored.
+  RunConfig again = config;
+  LoadedModel loaded = load_model(again);
+  peft::load_adapter(*loaded.adapted, folder / "bone" / "adapter");
+  const auto sets = open_evaluation_data("down", Split::test, again, *loaded.tokenizer, 256);
+  CHECK(evaluate(*loaded.model, sets).scores.loss.value() == summary.evaluation.after->loss.value());
+}
+
+TEST_CASE("run: stopped and resumed ends bit-equal to never stopped") {
+  const test::TemporaryFolder folder;
+  make_model(folder / "model");
+  for (const std::string method : {"full", "lora", "dora", "pissa", "bone", "bat", "lora_fa", "lora_plus"}) {
+    CAPTURE(method);
+    RunConfig whole = small_run(folder / "model", folder / (method + "-whole"), method);
+    if (method == "lora" || method == "bone")
+      whole.dropout = 0.2;  // masks must be drawn again as they were
+    run(whole, silent());
+
+    RunConfig halves = whole;
+    halves.out = (folder / (method + "-halves")).string();
+    RunOptions stop = silent();
+    int steps = 0;
+    stop.should_stop = [&] { return ++steps == 3; };
+    CHECK_FALSE(run(halves, stop).completed);
+    halves.resume = true;
+    const RunSummary resumed = run(halves, silent());
+    CHECK(resumed.completed);
+    CHECK(resumed.steps == 6);
+    CHECK(weights(whole.out) == weights(halves.out));
+    CHECK(read_metrics(fs::path(halves.out) / "metrics.jsonl").steps.size() == 6);
+  }
+}
+
+TEST_CASE("run: the same bits for 1, 2 and 4 threads and for a batch cut in two") {
+  const test::TemporaryFolder folder;
+  make_model(folder / "model");
+  for (const std::string method : {"full", "lora", "bone", "bat"}) {
+    CAPTURE(method);
+    std::string first;
+    for (const std::int64_t threads : {1, 2, 4}) {
+      RunConfig config = small_run(folder / "model", folder / join(method, threads), method);
+      config.threads = threads;
+      run(config, silent());
+      if (first.empty())
+        first = weights(config.out);
+      CHECK(weights(config.out) == first);
+    }
+    RunConfig cut = small_run(folder / "model", folder / (method + "-cut"), method);
+    cut.batch_size = 2;
+    cut.accumulate = 2;
+    run(cut, silent());
+    CHECK(weights(cut.out) == first);
+  }
+}
+
+TEST_CASE("run: a loss that is not finite stops, names the op and keeps the last good checkpoint") {
+  const test::TemporaryFolder folder;
+  make_model(folder / "model");
+  RunConfig config = small_run(folder / "model", folder / "wild", "full");
+  config.lr = 1e30;
+  config.clip_norm = 0;
+  config.save_every = 1;
+  config.schedule = "constant";
+  std::string message;
+  try {
+    run(config, silent());
+  } catch (const NumericError& error) {
+    message = error.what();
+  }
+  CHECK(message.find("step ") != std::string::npos);
+  CHECK(message.find("(forward)") != std::string::npos);
+  CHECK(message.find("checkpoint") != std::string::npos);
+  CHECK(fs::exists(folder / "wild" / "checkpoint" / "state.json"));
+  const RunSummary summary = read_summary(folder / "wild");
+  CHECK_FALSE(summary.completed);
+  CHECK(summary.error == message);
+}
+
+TEST_CASE("run: resuming with another config is refused") {
+  const test::TemporaryFolder folder;
+  make_model(folder / "model");
+  RunConfig config = small_run(folder / "model", folder / "one", "bone");
+  config.save_every = 2;
+  run(config, silent());
+  config.lr = 5e-3;
+  config.resume = true;
+  CHECK_THROWS_WITH_AS(run(config, silent()), doctest::Contains("resume"), ConfigError);
+}
