@@ -1,5 +1,4 @@
 #include <CLI/CLI.hpp>
-#include <csignal>
 #include <fmt/format.h>
 #include <iostream>
 
@@ -11,10 +10,6 @@
 
 namespace osteon::experiments {
 namespace {
-
-volatile std::sig_atomic_t signalled = 0;
-
-void on_signal(int /*signal*/) { signalled = 1; }
 
 /// CLI11 says "The following argument was not expected: x"; a near subcommand is worth naming.
 std::string parse_error_text(const CLI::App& program, const CLI::ParseError& error, int argc, char** argv) {
@@ -56,22 +51,11 @@ int run_program(int argc, char** argv) {
 
 }  // namespace
 
-bool interrupted() { return signalled != 0; }
-
-CLI::App* new_command(CLI::App& program, CommandContext& context, const std::string& name, const std::string& summary,
-                      const std::string& example) {
-  CLI::App* command = program.add_subcommand(name, summary);
-  command->footer("Example:\n  " + example);
-  command->add_flag("--json", context.json, "Print one JSON object on stdout instead of text");
-  return command;
-}
-
 }  // namespace osteon::experiments
 
 int main(int argc, char** argv) {
   osteon::limit_spinning(argv);
-  std::signal(SIGINT, osteon::experiments::on_signal);
-  std::signal(SIGTERM, osteon::experiments::on_signal);
+  osteon::experiments::catch_signals();
   try {
     return osteon::experiments::run_program(argc, argv);
   } catch (const osteon::Error& error) {

@@ -31,7 +31,8 @@ void add_unload(CLI::App& program, CommandContext& context);
 CLI::App* new_command(CLI::App& program, CommandContext& context, const std::string& name, const std::string& summary,
                       const std::string& example);
 
-/// Set by SIGINT and SIGTERM: a run saves and ends.
+/// From here on SIGINT and SIGTERM only set what interrupted() tells: a run saves and ends.
+void catch_signals();
 bool interrupted();
 
 }  // namespace osteon::experiments
