@@ -157,8 +157,9 @@ void Grads::pass(std::size_t i, const Tensor& dy) {
 }
 
 void Grads::finish() {
-  for (const auto& [i, gradient] : apart_) {
-    const Sink sink = sink_of(*inputs_[i]);
+  for (const auto& part : apart_) {
+    const Tensor& gradient = part.second;  // clang captures no structured binding
+    const Sink sink = sink_of(*inputs_[part.first]);
     on_device(gradient.device(), [&](auto dev) { kernels::scale(dev, gradient.view(), 1.0, sink); });
   }
   apart_.clear();

@@ -1,9 +1,8 @@
 #include "backends/omp_threads.hpp"
 
+#include <cstdlib>
 #include <omp.h>
 #include <unistd.h>
-
-#include <cstdlib>
 
 #include "backends/error.hpp"
 
