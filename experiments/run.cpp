@@ -70,13 +70,13 @@ std::map<std::string, double> skill_scores(const LoadedModel& loaded, const RunC
   return keep;
 }
 
-void save_result(LoadedModel& loaded, const fs::path& folder) {
+void save_result(LoadedModel& loaded, const fs::path& folder, std::optional<DType> dtype) {
   const peft::ModelAdapter& adapter = loaded.adapted->adapter();
   if (adapter.method->adapts_linears()) {
     peft::save_adapter(*loaded.adapted, folder / "adapter");
     return;
   }
-  nn::save_llama(*loaded.model, folder / "model");
+  nn::save_llama(*loaded.model, folder / "model", dtype);
   loaded.tokenizer->save(folder / "model");
 }
 
@@ -133,7 +133,7 @@ RunSummary run_in(const RunConfig& config, const RunOptions& options, RunSummary
   if (!result.interrupted && options.score_forgetting)
     summary.evaluation.keep = skill_scores(loaded, config);
   if (!folder.empty() && options.keep_model)
-    save_result(loaded, folder);
+    save_result(loaded, folder, options.save_dtype);
   return summary;
 }
 

@@ -1,8 +1,10 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 
+#include "backends/dtype.hpp"
 #include "experiments/config.hpp"
 #include "experiments/data/open.hpp"
 #include "experiments/record.hpp"
@@ -14,10 +16,11 @@ struct RunOptions {
   bool quiet = false;
   std::string name;  ///< of the run; the out folder's by default
   std::string suite, purpose = "final";
-  Split split = Split::test;      ///< of a task's held-out items that the run is scored on
-  bool score_before = true;       ///< score the model before training too
-  bool score_forgetting = false;  ///< score the pretraining skills after training (tiny base only)
-  bool keep_model = true;         ///< write adapter/ or model/
+  Split split = Split::test;        ///< of a task's held-out items that the run is scored on
+  bool score_before = true;         ///< score the model before training too
+  bool score_forgetting = false;    ///< score the pretraining skills after training (tiny base only)
+  bool keep_model = true;           ///< write adapter/ or model/
+  std::optional<DType> save_dtype;  ///< of a model that is written; the run's own by default
   std::function<bool()> should_stop;
 };
 

@@ -54,6 +54,7 @@ void pretrain_base(const AblateArguments& arguments, const fs::path& folder) {
   options.score_before = false;
   options.quiet = arguments.quiet;
   options.name = "base";
+  options.save_dtype = DType::bf16;  // as the stored one
   options.should_stop = interrupted;
   if (!fs::exists(folder / "base/model/config.json"))
     run(config, options);

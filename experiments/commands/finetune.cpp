@@ -3,6 +3,7 @@
 #include <iostream>
 #include <memory>
 
+#include "experiments/adapter_options.hpp"
 #include "experiments/commands/command.hpp"
 #include "experiments/config_options.hpp"
 #include "experiments/run.hpp"
@@ -12,7 +13,7 @@ namespace {
 
 struct TrainArguments {
   ConfigArguments config;
-  std::string suite, purpose = "final", split = "test", name;
+  std::string suite, purpose = "final", split = "test", name, save_dtype;
   bool forgetting = false, quiet = false, discard = false;
 };
 
@@ -53,6 +54,8 @@ int train(const TrainArguments& arguments, const RunConfig& defaults, bool pretr
   options.score_forgetting = arguments.forgetting;
   options.score_before = !pretrain && arguments.purpose == "final";
   options.keep_model = !arguments.discard;
+  if (!arguments.save_dtype.empty())
+    options.save_dtype = dtype_named(arguments.save_dtype);
   options.should_stop = interrupted;
   const RunSummary summary = run(config, options);
   if (json)
@@ -70,6 +73,8 @@ void add_training(CLI::App& program, CommandContext& context, const std::string&
   auto arguments = std::make_shared<TrainArguments>();
   add_config_options(*command, arguments->config);
   command->add_flag("--quiet", arguments->quiet, "No progress and no summary");
+  command->add_option("--save-dtype", arguments->save_dtype,
+                      "Of the model that is written: f32 or bf16; the run's own by default");
   // How `ablate` runs its cells; not for people.
   const std::string hidden;
   command->add_option("--name", arguments->name)->group(hidden);

@@ -28,10 +28,15 @@ std::unique_ptr<Llama> load_llama(const std::filesystem::path& folder, DType dty
   return model;
 }
 
-void save_llama(const Llama& model, const std::filesystem::path& folder) {
-  save_tensors(folder, model.parameters());
+void save_llama(const Llama& model, const std::filesystem::path& folder, std::optional<DType> dtype) {
+  const DType written = dtype.value_or(model.dtype());
+  NamedTensors tensors = model.parameters();
+  for (auto& [name, tensor] : tensors)
+    if (tensor.dtype() != written)
+      tensor = converted(tensor, written, Category::workspace);
+  save_tensors(folder, tensors);
   LlamaConfig config = model.config();
-  config.torch_dtype = model.dtype() == DType::bf16 ? "bfloat16" : model.dtype() == DType::f64 ? "float64" : "float32";
+  config.torch_dtype = written == DType::bf16 ? "bfloat16" : written == DType::f64 ? "float64" : "float32";
   write_llama_config(folder, config);
 }
 

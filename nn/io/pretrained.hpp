@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,7 +16,8 @@ namespace osteon::nn {
 std::unique_ptr<Llama> load_llama(const std::filesystem::path& folder, DType dtype, Device device = Device::cpu,
                                   std::vector<std::string>* warnings = nullptr);
 
-/// Writes config.json and the weights in the model's dtype; files of the folder that are not a model's stay.
-void save_llama(const Llama& model, const std::filesystem::path& folder);
+/// Writes config.json and the weights in `dtype`, the model's own by default (one rounding); files of the folder that
+/// are not a model's stay.
+void save_llama(const Llama& model, const std::filesystem::path& folder, std::optional<DType> dtype = {});
 
 }  // namespace osteon::nn
