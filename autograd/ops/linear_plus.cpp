@@ -8,7 +8,7 @@ namespace osteon {
 Tensor linear_plus(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& left, const Tensor& right,
                    RightFactor layout, double scaling) {
   const BaseLinear base("linear_plus", x, weight, bias);
-  const std::int64_t rank = left.dim(-1), out = weight.dim(0);
+  const std::int64_t rank = left.shape().rank() == 0 ? 0 : left.dim(-1), out = weight.dim(0);
   const bool out_by_rank = layout == RightFactor::out_by_rank;
   const Shape expected = out_by_rank ? Shape{out, rank} : Shape{rank, out};
   check(left.shape() == x.shape().with_last(rank), "linear_plus: left: expected ", x.shape().with_last(rank), ", got ",
