@@ -60,27 +60,73 @@ void pack_block(const B* block, Index rank, C* to) {
         to[j] = col + j < rank ? cpu::load(block[i * rank + col + j]) : C{0};
 }
 
-/// One row of W': every element is w + B_a[o, j] and then one chain of fused multiply-adds over the piece.
-template <class B, class C, class R>
-void transform_row(const C* w, const C* packed, const B* addend, const Slab& slab, R* y) {
+/// Columns [col, col + kVectors vectors of kBytes) of kPieces pieces: w + B_a[row, :], then one chain over the piece.
+template <Index kBytes, int kVectors, int kPieces, class C>
+void transform_pieces(const C* w, Index rank, Index col, const C* panel, Index row, C* y) {
+  using V = typename cpu::VectorOf<C, kBytes>::type;
+  constexpr Index kLanes = kBytes / static_cast<Index>(sizeof(C));
+  const auto load = [](const C* from) { return *reinterpret_cast<const V*>(from); };
+  V sum[kPieces][kVectors];
+  for (int p = 0; p < kPieces; ++p)
+    for (int v = 0; v < kVectors; ++v)
+      sum[p][v] = load(w + p * rank + col + v * kLanes) + load(panel + row * kTileCols<C> + v * kLanes);
+  for (Index i = 0; i < rank; ++i) {
+    V factors[kVectors];
+    for (int v = 0; v < kVectors; ++v)
+      factors[v] = load(panel + i * kTileCols<C> + v * kLanes);
+    for (int p = 0; p < kPieces; ++p)
+      for (int v = 0; v < kVectors; ++v)
+        sum[p][v] += w[p * rank + i] * factors[v];
+  }
+  for (int p = 0; p < kPieces; ++p)
+    for (int v = 0; v < kVectors; ++v)
+      *reinterpret_cast<V*>(y + p * rank + col + v * kLanes) = sum[p][v];
+}
+
+template <Index kBytes, int kVectors, class C>
+void transform_columns(const C* w, Index rank, Index pieces, Index col, const C* panel, Index row, C* y) {
+  constexpr int kPieces = static_cast<int>(kTileRows);
+  Index piece = 0;
+  for (; piece + kPieces <= pieces; piece += kPieces)
+    transform_pieces<kBytes, kVectors, kPieces>(w + piece * rank, rank, col, panel, row, y + piece * rank);
+  for (; piece < pieces; ++piece)
+    transform_pieces<kBytes, kVectors, 1>(w + piece * rank, rank, col, panel, row, y + piece * rank);
+}
+
+/// The same for columns that fill no vectors, by way of a tile: the same chains.
+template <class C>
+void transform_ragged(const C* w, Index rank, Index pieces, Index col, const C* panel, Index row, C* y) {
   alignas(64) C tile[kTileRows * kTileCols<C>] = {};
+  const Index cols = std::min(kTileCols<C>, rank - col);
+  for (Index piece = 0; piece < pieces; piece += kTileRows) {
+    const Index count = std::min(kTileRows, pieces - piece);
+    const C* const from = w + piece * rank;
+    for (Index p = 0; p < count; ++p)
+      for (Index j = 0; j < cols; ++j)
+        tile[p * kTileCols<C> + j] = from[p * rank + col + j] + panel[row * kTileCols<C> + j];
+    cpu::fma_tile(count, cols, from, rank, Index{1}, panel, kTileCols<C>, rank, tile);
+    for (Index p = 0; p < count; ++p)
+      std::copy_n(tile + p * kTileCols<C>, cols, y + (piece + p) * rank + col);
+  }
+}
+
+/// One row of W'; `row` is its place in the block row.
+template <class C>
+void transform_row(const C* w, const C* packed, Index row, const Slab& slab, C* y) {
   const Index rank = slab.rank, pieces = slab.features / rank;
   for (Index col = 0; col < rank; col += kTileCols<C>) {
-    const Index cols = std::min(kTileCols<C>, rank - col);
-    for (Index piece = 0; piece < pieces; piece += kTileRows) {
-      const Index count = std::min(kTileRows, pieces - piece);
-      const C* const from = w + piece * rank;
-      for (Index p = 0; p < count; ++p)
-#pragma omp simd
-        for (Index j = 0; j < cols; ++j)
-          tile[p * kTileCols<C> + j] = from[p * rank + col + j] + cpu::load(addend[col + j]);
-      cpu::fma_tile(count, cols, from, rank, Index{1}, packed + col * rank, kTileCols<C>, rank, tile);
-      R* const to = y + piece * rank + col;
-      for (Index p = 0; p < count; ++p)
-#pragma omp simd
-        for (Index j = 0; j < cols; ++j)
-          cpu::store(to[p * rank + j], tile[p * kTileCols<C> + j]);
-    }
+    const C* const panel = packed + col * rank;
+    const Index bytes = std::min(kTileCols<C>, rank - col) * static_cast<Index>(sizeof(C));
+    if (bytes == 2 * cpu::kVectorBytes)
+      transform_columns<cpu::kVectorBytes, 2>(w, rank, pieces, col, panel, row, y);
+    else if (bytes == cpu::kVectorBytes)
+      transform_columns<cpu::kVectorBytes, 1>(w, rank, pieces, col, panel, row, y);
+    else if (bytes == 32 && cpu::kVectorBytes > 32)
+      transform_columns<32, 1>(w, rank, pieces, col, panel, row, y);
+    else if (bytes == 16)
+      transform_columns<16, 1>(w, rank, pieces, col, panel, row, y);
+    else
+      transform_ragged(w, rank, pieces, col, panel, row, y);
   }
 }
 
@@ -88,26 +134,30 @@ template <class T, class B, class R>
 void transform(const T* w, const B* blocks, const Slab& slab, R* y) {
   using C = compute_t<T>;
   const Index rank = slab.rank, rows = slab.blocks * rank, features = slab.features;
-  const Index packed_size = rank * ((rank + kTileCols<C> - 1) / kTileCols<C>)*kTileCols<C>;
-  const Index size = packed_size + (std::is_same_v<T, C> ? 0 : (features + 15) / 16 * 16);
+  const Index packed_size = (rank + kTileCols<C> - 1) / kTileCols<C> * kTileCols<C> * rank;
+  const Index row_size = (features + 15) / 16 * 16;
+  const Index size = packed_size + 2 * row_size;
   thread_local Scratch scratch;
   auto* const memory = reinterpret_cast<C*>(scratch.get(omp_get_max_threads() * size * static_cast<Index>(sizeof(C))));
   split(rows, rows * features * rank, [&](Index begin, Index end) {
     C* const packed = memory + omp_get_thread_num() * size;
-    C* const wide = packed + packed_size;
+    C* const wide_w = packed + packed_size;
+    C* const wide_y = wide_w + row_size;
     for (Index row = begin; row < end; ++row) {
-      const B* const block = blocks + row / rank * rank * rank;
       if (row == begin || row % rank == 0)
-        pack_block(block, rank, packed);
+        pack_block(blocks + row / rank * rank * rank, rank, packed);
       const T* const from = w + row * features;
-      const B* const addend = block + row % rank * rank;
+      R* const to = y + row * features;
       if constexpr (std::is_same_v<T, C>) {
-        transform_row(from, packed, addend, slab, y + row * features);
+        transform_row(from, packed, row % rank, slab, to);
       } else {
 #pragma omp simd
         for (Index i = 0; i < features; ++i)
-          wide[i] = cpu::load(from[i]);
-        transform_row(static_cast<const C*>(wide), packed, addend, slab, y + row * features);
+          wide_w[i] = cpu::load(from[i]);
+        transform_row(static_cast<const C*>(wide_w), packed, row % rank, slab, wide_y);
+#pragma omp simd
+        for (Index i = 0; i < features; ++i)
+          cpu::store(to[i], wide_y[i]);
       }
     }
   });

@@ -16,9 +16,9 @@ constexpr std::int64_t kVectorBytes = 16, kTileRows = 6;
 constexpr int kTileVectors = 2;
 
 /// A register's worth of C, loadable from any element.
-template <class C>
+template <class C, std::int64_t kBytes = kVectorBytes>
 struct VectorOf {
-  typedef C type __attribute__((vector_size(kVectorBytes), aligned(alignof(C)), may_alias));
+  typedef C type __attribute__((vector_size(kBytes), aligned(alignof(C)), may_alias));
 };
 
 template <class C>
