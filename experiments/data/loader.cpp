@@ -33,6 +33,7 @@ DataLoader::Rows DataLoader::rows_of(std::int64_t epoch) const {
   Rows rows;
   if (options_.packing) {
     std::vector<std::int64_t> lengths;
+    lengths.reserve(order.size());
     for (const std::int64_t i : order)
       lengths.push_back(static_cast<std::int64_t>(examples_[static_cast<std::size_t>(i)].ids.size()));
     rows = pack_rows(lengths, options_.seq_len);
@@ -87,6 +88,7 @@ StepData DataLoader::produce() {
       step.batches.push_back(pack_batch(rows, options_.pad_id, options_.seq_len));
     } else {
       std::vector<const Example*> single;
+      single.reserve(rows.size());
       for (const auto& row : rows)
         single.push_back(row.front());
       step.batches.push_back(pad_batch(single, options_.pad_id, options_.seq_len));
