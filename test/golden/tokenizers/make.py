@@ -1,10 +1,14 @@
-"""Ids and decoded texts of Hugging Face tokenizers for small pipelines of every supported part.
+"""Ids and decoded texts of Hugging Face tokenizers for small pipelines of every supported part, and of sentencepiece
+for two small models.
 
-usage: make.py OUT.json      (pip install tokenizers==0.23.3)
+usage: make.py OUT_FOLDER      (pip install tokenizers==0.23.3 sentencepiece==0.2.3)
 """
+import io
 import json
+import pathlib
 import sys
 
+import sentencepiece
 import tokenizers
 from tokenizers import AddedToken, Regex, Tokenizer, models, trainers
 from tokenizers import decoders as D
@@ -112,7 +116,24 @@ for name, normalizer, pre_tokenizer, decoder, with_added in CASES:
         ids.append(tokenizer.encode(text, add_special_tokens=False).ids)
         decoded.append(tokenizer.decode(ids[-1], skip_special_tokens=False))
     out["cases"].append({"model": name, "tokenizer": document, "ids": ids, "decoded": decoded})
-with open(sys.argv[1], "w") as file:
-    json.dump(out, file, ensure_ascii=True, separators=(",", ":"))
-    file.write("\n")
+folder = pathlib.Path(sys.argv[1])
+
+
+def write(name, document):
+    (folder / name).write_text(json.dumps(document, ensure_ascii=True, separators=(",", ":")) + "\n")
+
+
+write("pipelines.json", out)
 print(len(out["cases"]), "cases,", sum(len(c["ids"]) for c in out["cases"]), "texts")
+
+out = {"made_by": "make.py with sentencepiece " + sentencepiece.__version__, "texts": TEXTS + CORPUS[:5], "models": {}}
+for kind in ("bpe", "unigram"):
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(CORPUS), model_writer=model, model_type=kind, vocab_size=350, byte_fallback=True,
+        normalization_rule_name="identity", remove_extra_whitespaces=False, hard_vocab_limit=False, minloglevel=2)
+    (folder / (kind + ".model")).write_bytes(model.getvalue())
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    ids = [processor.encode(text) for text in out["texts"]]
+    out["models"][kind] = {"size": processor.get_piece_size(), "ids": ids, "decoded": [processor.decode(i) for i in ids]}
+write("sentencepiece.json", out)
