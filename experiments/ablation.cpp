@@ -166,7 +166,7 @@ std::map<std::string, std::string> choose(const Suite& suite, const std::vector<
 
 std::int64_t count_trainable(const RunConfig& config) {
   LoadedModel loaded =
-      load_model(config, config.model == kTinyModel ? Weights::random : Weights::pretrained, Device::meta);
+      load_weights(config, config.model == kTinyModel ? Weights::random : Weights::pretrained, Device::meta);
   add_run_adapter(loaded, config);
   return loaded.adapted->trainable_count();
 }

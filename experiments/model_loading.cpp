@@ -29,10 +29,10 @@ nn::LlamaConfig tiny_config() {
   return config;
 }
 
-std::unique_ptr<Tokenizer> tokenizer_of(const RunConfig& config, bool tiny) {
+fs::path tokenizer_of(const RunConfig& config) {
   if (!config.tokenizer.empty())
-    return load_tokenizer(config.tokenizer);
-  return load_tokenizer(tiny ? fs::path("byte") : fs::path(config.model));
+    return config.tokenizer;
+  return config.model == kTinyModel ? "byte" : config.model;
 }
 
 }  // namespace
@@ -49,12 +49,11 @@ fs::path tiny_model_folder() {
                   "directory; `osteon pretrain --set model=synthetic:tiny` makes it, OSTEON_BASE names another place");
 }
 
-LoadedModel load_model(const RunConfig& config, Weights weights, Device device) {
+LoadedModel load_weights(const RunConfig& config, Weights weights, Device device) {
   const bool tiny = config.model == kTinyModel;
   const DType dtype = dtype_named(config.dtype);
   LoadedModel loaded;
   loaded.name = config.model;
-  loaded.tokenizer = tokenizer_of(config, tiny);
   if (weights == Weights::random) {
     const nn::LlamaConfig architecture = tiny ? tiny_config() : nn::read_llama_config(config.model, &loaded.warnings);
     loaded.model = std::make_unique<nn::Llama>(architecture, dtype, device);
@@ -62,12 +61,19 @@ LoadedModel load_model(const RunConfig& config, Weights weights, Device device) 
   } else {
     loaded.model = nn::load_llama(tiny ? tiny_model_folder() : fs::path(config.model), dtype, device, &loaded.warnings);
   }
-  const std::int64_t known = loaded.model->config().vocab_size, needed = loaded.tokenizer->vocab_size();
-  if (needed > known)
-    loaded.warnings.push_back(join(config.model, ": the tokenizer has ", needed, " ids, the model ", known));
   loaded.model->set_requires_grad(false);
   loaded.model->set_checkpointing(config.checkpoint);
   loaded.adapted = std::make_unique<peft::PeftModel>(*loaded.model);
+  return loaded;
+}
+
+LoadedModel load_model(const RunConfig& config, Weights weights, Device device) {
+  std::unique_ptr<Tokenizer> tokenizer = load_tokenizer(tokenizer_of(config));
+  LoadedModel loaded = load_weights(config, weights, device);
+  const std::int64_t known = loaded.model->config().vocab_size, needed = tokenizer->vocab_size();
+  if (needed > known)
+    loaded.warnings.push_back(join(config.model, ": the tokenizer has ", needed, " ids, the model ", known));
+  loaded.tokenizer = std::move(tokenizer);
   return loaded;
 }
 

@@ -29,9 +29,11 @@ std::filesystem::path tiny_model_folder();
 
 enum class Weights { pretrained, random };
 
-/// Loads config.model (a Hugging Face folder or "synthetic:tiny") in config.dtype, with its tokenizer
-/// (config.tokenizer, else the folder's own, else bytes for the tiny model). `random` draws weights from config.seed
-/// instead of reading them. No adapter is added.
+/// Loads config.model (a Hugging Face folder or "synthetic:tiny") in config.dtype, frozen, without tokenizer or
+/// adapter. `random` draws weights from config.seed instead of reading them.
+LoadedModel load_weights(const RunConfig& config, Weights weights = Weights::pretrained, Device device = Device::cpu);
+
+/// The same with its tokenizer: config.tokenizer, else the folder's own, else bytes for the tiny model.
 LoadedModel load_model(const RunConfig& config, Weights weights = Weights::pretrained, Device device = Device::cpu);
 
 /// Adds what the run trains: config.adapter's folder if given, else a new adapter of config.method.

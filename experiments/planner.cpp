@@ -15,10 +15,7 @@ constexpr int kSteps = 2;
 
 LoadedModel prepared(const RunConfig& config, Device device) {
   const bool random = config.model == kTinyModel || device == Device::meta;
-  RunConfig named = config;
-  if (named.tokenizer.empty())
-    named.tokenizer = "byte";  // a plan needs config.json alone
-  LoadedModel loaded = load_model(named, random ? Weights::random : Weights::pretrained, device);
+  LoadedModel loaded = load_weights(config, random ? Weights::random : Weights::pretrained, device);
   add_run_adapter(loaded, config);
   return loaded;
 }

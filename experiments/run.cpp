@@ -14,6 +14,7 @@
 #include "experiments/trainer.hpp"
 #include "nn/io/atomic_file.hpp"
 #include "nn/io/pretrained.hpp"
+#include "peft/convert.hpp"
 #include "peft/hf_format.hpp"
 
 namespace osteon::experiments {
@@ -70,14 +71,26 @@ std::map<std::string, double> skill_scores(const LoadedModel& loaded, const RunC
   return keep;
 }
 
-void save_result(LoadedModel& loaded, const fs::path& folder, std::optional<DType> dtype) {
-  const peft::ModelAdapter& adapter = loaded.adapted->adapter();
-  if (adapter.method->adapts_linears()) {
+/// Copies of an adapter's factors as they are now, where its method took them out of the base (PiSSA, OLoRA).
+NamedTensors starting_factors(LoadedModel& loaded) {
+  NamedTensors start;
+  if (loaded.adapted->adapter().method->changes_base())
+    for (const auto& [name, tensor] : peft::adapter_tensors(*loaded.adapted))
+      start.emplace_back(name, converted(tensor, tensor.dtype(), Category::workspace));
+  return start;
+}
+
+/// adapter/, or model/ where the base itself was trained. An adapter whose base is a residual is written as the LoRA of
+/// twice the rank that is equal on the original base: with that base its own factors would mean something else.
+void save_result(LoadedModel& loaded, const NamedTensors& start, const fs::path& folder, std::optional<DType> dtype) {
+  if (!loaded.adapted->adapter().method->adapts_linears()) {
+    nn::save_llama(*loaded.model, folder / "model", dtype);
+    loaded.tokenizer->save(folder / "model");
+  } else if (!start.empty()) {
+    peft::save_residual_as_lora(*loaded.adapted, start, folder / "adapter");
+  } else {
     peft::save_adapter(*loaded.adapted, folder / "adapter");
-    return;
   }
-  nn::save_llama(*loaded.model, folder / "model", dtype);
-  loaded.tokenizer->save(folder / "model");
 }
 
 RunSummary run_in(const RunConfig& config, const RunOptions& options, RunSummary& summary) {
@@ -86,6 +99,7 @@ RunSummary run_in(const RunConfig& config, const RunOptions& options, RunSummary
     fmt::print(stderr, "warning: {}\n", warning);
   const std::int64_t vocab_size = loaded.model->config().vocab_size;
   add_run_adapter(loaded, config);
+  const NamedTensors start = options.keep_model ? starting_factors(loaded) : NamedTensors{};
   describe(summary, config, loaded);
   const std::unique_ptr<BatchStream> data = open_training_data(config, *loaded.tokenizer, vocab_size);
   std::vector<EvaluationData> evaluation;
@@ -106,6 +120,7 @@ RunSummary run_in(const RunConfig& config, const RunOptions& options, RunSummary
                    .quiet = options.quiet,
                    .title = summary.name,
                    .config_hash = summary.config_hash,
+                   .save = [&](const fs::path& best) { save_result(loaded, start, best, options.save_dtype); },
                    .should_stop = options.should_stop});
   const TrainingResult result = trainer.run(evaluation);
   summary.steps = result.steps;
@@ -133,7 +148,7 @@ RunSummary run_in(const RunConfig& config, const RunOptions& options, RunSummary
   if (!result.interrupted && options.score_forgetting)
     summary.evaluation.keep = skill_scores(loaded, config);
   if (!folder.empty() && options.keep_model)
-    save_result(loaded, folder, options.save_dtype);
+    save_result(loaded, start, folder, options.save_dtype);
   return summary;
 }
 

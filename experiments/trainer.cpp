@@ -11,7 +11,6 @@
 #include "experiments/metrics.hpp"
 #include "experiments/progress.hpp"
 #include "nn/optim/schedule.hpp"
-#include "peft/hf_format.hpp"
 
 namespace osteon::experiments {
 namespace {
@@ -191,8 +190,8 @@ TrainingResult Trainer::run(std::span<const EvaluationData> evaluation) {
       const EvaluationResult scores = evaluate(*loaded_.model, evaluation);
       if (metrics)
         metrics->write(EvaluationMetrics{state_.step, scores.scores.loss, scores.scores.accuracy});
-      if (improved(scores.scores.loss.value_or(0)) && writes)
-        peft::save_adapter(*loaded_.adapted, options_.folder / "best");
+      if (improved(scores.scores.loss.value_or(0)) && writes && options_.save)
+        options_.save(options_.folder / "best");
       result.stopped_early = config_.early_stop > 0 && state_.evaluations_without_gain >= config_.early_stop;
       if (before.peak.total() < memory_report(loaded_.model->device()).peak.total())
         reset_memory_peak(loaded_.model->device());  // an evaluation's peak is not the training's

@@ -21,6 +21,8 @@ struct TrainerOptions {
   bool quiet = false;            ///< no progress
   std::string title;             ///< before the progress bar
   std::string config_hash;
+  /// Writes what is trained so far into a folder: called for best/.
+  std::function<void(const std::filesystem::path&)> save;
   /// Asked after every step; true saves a checkpoint and ends the run early (SIGINT).
   std::function<bool()> should_stop;
 };
@@ -38,7 +40,7 @@ struct TrainingResult {
 
 /// Trains the active adapter of a model: gradient accumulation normalised by the tokens of the whole window, clipping
 /// by global norm, AdamW, a schedule, evaluation, checkpoints. With a run folder it writes metrics.jsonl, checkpoint/
-/// and best/ (the adapter with the lowest evaluation loss); config.resume goes on from checkpoint/ bit for bit.
+/// and best/ (what had the lowest evaluation loss); config.resume goes on from checkpoint/ bit for bit.
 /// NumericError naming step and first bad op when the loss or the gradient is no longer finite: the last checkpoint
 /// stays.
 class Trainer {

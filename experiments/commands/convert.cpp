@@ -28,9 +28,8 @@ NamedTensors read_all(const std::filesystem::path& folder) {
   return tensors;
 }
 
-int run_convert(ConvertArguments arguments, bool json) {
-  arguments.config.tokenizer = "byte";  // weights only
-  LoadedModel loaded = load_model(arguments.config);
+int run_convert(const ConvertArguments& arguments, bool json) {
+  LoadedModel loaded = load_weights(arguments.config);
   const peft::ModelAdapter& adapter =
       peft::load_adapter(*loaded.adapted, arguments.config.adapter, "default", &loaded.warnings);
   const std::string from = adapter.config.method;

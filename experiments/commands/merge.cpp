@@ -27,11 +27,21 @@ void add_options(CLI::App* command, MergeArguments& arguments) {
 }
 
 LoadedModel load(const MergeArguments& arguments) {
-  LoadedModel loaded = load_model(arguments.config);
+  LoadedModel loaded = load_weights(arguments.config);
   peft::load_adapter(*loaded.adapted, arguments.config.adapter, "default", &loaded.warnings);
   for (const std::string& warning : loaded.warnings)
     fmt::print(stderr, "warning: {}\n", warning);
   return loaded;
+}
+
+/// Beside the weights, where the model has one: golden and test models come without.
+void copy_tokenizer(const MergeArguments& arguments) {
+  const fs::path source = arguments.config.model == kTinyModel ? fs::path("byte") : fs::path(arguments.config.model);
+  try {
+    load_tokenizer(source)->save(arguments.out);
+  } catch (const FileError& error) {
+    fmt::print(stderr, "warning: no tokenizer was written: {}\n", error.what());
+  }
 }
 
 void say(bool json, const std::string& out, const std::string& text) {
@@ -45,8 +55,8 @@ int run_merge(const MergeArguments& arguments, bool json) {
   LoadedModel loaded = load(arguments);
   loaded.adapted->merge();
   nn::save_llama(*loaded.model, arguments.out);
-  loaded.tokenizer->save(arguments.out);
-  say(json, arguments.out, "model with the adapter merged, and its tokenizer");
+  copy_tokenizer(arguments);
+  say(json, arguments.out, "the model with its adapter merged");
   return 0;
 }
 
@@ -57,10 +67,10 @@ int run_unload(const MergeArguments& arguments, bool json) {
   peft::save_adapter(*loaded.adapted, arguments.out);
   loaded.adapted->unload();
   nn::save_llama(*loaded.model, arguments.out);
-  loaded.tokenizer->save(arguments.out);
+  copy_tokenizer(arguments);
   if (!json)
     fmt::print("{}\n", summary);
-  say(json, arguments.out, "adapter, base model without it, and tokenizer");
+  say(json, arguments.out, "the adapter and the base model without it");
   return 0;
 }
 

@@ -47,11 +47,7 @@ void print_plan(const Plan& plan, const std::optional<MemoryReport>& measured) {
 
 /// Each method's rank that comes nearest to a number of trainable parameters.
 void print_ranks(const RunConfig& config, std::int64_t budget, bool json) {
-  const LoadedModel loaded = [&] {
-    RunConfig named = config;
-    named.tokenizer = "byte";
-    return load_model(named, Weights::random, Device::meta);
-  }();
+  const LoadedModel loaded = load_weights(config, Weights::random, Device::meta);
   nlohmann::ordered_json all;
   for (const auto& method : peft::methods()) {
     if (!method->adapts_linears())

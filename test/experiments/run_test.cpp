@@ -92,6 +92,20 @@ TEST_CASE("run: a folder with config, environment, metrics, summary and adapter"
   CHECK(evaluate(*loaded.model, sets).scores.loss.value() == summary.evaluation.after->loss.value());
 }
 
+TEST_CASE("run: a PiSSA run leaves an adapter that is right on the original base") {
+  const test::TemporaryFolder folder;
+  make_model(folder / "model");
+  const RunConfig config = small_run(folder / "model", folder / "pissa", "pissa");
+  const RunSummary summary = run(config, silent());
+  LoadedModel loaded = load_model(config);
+  const peft::ModelAdapter& adapter = peft::load_adapter(*loaded.adapted, folder / "pissa" / "adapter");
+  CHECK(adapter.config.method == "lora");
+  CHECK(adapter.config.rank == 8);
+  const auto sets = open_evaluation_data("down", Split::test, config, *loaded.tokenizer, 256);
+  CHECK(evaluate(*loaded.model, sets).scores.loss.value() ==
+        doctest::Approx(summary.evaluation.after->loss.value()).epsilon(1e-5));
+}
+
 TEST_CASE("run: stopped and resumed ends bit-equal to never stopped") {
   const test::TemporaryFolder folder;
   make_model(folder / "model");
