@@ -53,10 +53,12 @@ bool gemm_onednn(const Product& product, bool stable_only);
 std::string onednn_version();
 /// The distinct implementations used so far by this process, in order of first use.
 std::vector<std::string> onednn_implementations();
-/// What it compiles for on this machine.
-const char* onednn_instruction_set();
+/// What it compiles for on this machine; the first call of all decides whether AMX is left out (stable_only).
+const char* onednn_instruction_set(bool stable_only);
+/// Whether its products of a dtype are known to be bit-stable on this machine.
+bool onednn_stable(DType dtype);
 /// Whether all implementations used so far are known to be bit-stable, and the machine gives reason to expect no other.
-bool onednn_stable();
+bool onednn_was_stable();
 #endif
 
 }  // namespace osteon::kernels

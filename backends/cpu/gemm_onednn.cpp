@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstddef>
+#include <cstdlib>
 #include <map>
 #include <mutex>
 #include <omp.h>
@@ -42,7 +43,8 @@ using Key = std::tuple<std::int64_t, std::int64_t, std::int64_t, bool, bool, boo
 
 /// A compiled product with its argument list; only the pointers change between calls.
 struct Compiled {
-  bool usable = false, stable = false;
+  bool usable = false, stable = false, recorded = false;
+  std::string implementation;
   std::int64_t scratch_bytes = 0;
   dnnl::matmul primitive;
   memory a, b, c, scratch;
@@ -61,8 +63,20 @@ struct Cache {
 };
 
 /// Known to give the same bits for any number of threads and rows, but for long sums with a transposed first operand,
-/// which the front cuts. Measured; test/backends/gemm_test.cpp holds the shapes.
-bool known_stable(std::string_view implementation) { return implementation.starts_with("brg:avx512"); }
+/// which the front cuts. Measured; test/backends/gemm_test.cpp holds the shapes. AMX is not known.
+bool known_stable(std::string_view implementation) {
+  return implementation.starts_with("brg:avx512") && implementation.find("amx") == std::string_view::npos;
+}
+
+/// Keeps a machine with AMX at AVX-512 if the first product has to be stable. oneDNN takes this once, before all else.
+dnnl::cpu_isa instruction_set(bool stable_only) {
+  static const dnnl::cpu_isa chosen = [&] {
+    if (stable_only && std::getenv("DNNL_MAX_CPU_ISA") == nullptr)
+      dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx512_core_bf16);
+    return dnnl::get_effective_cpu_isa();
+  }();
+  return chosen;
+}
 
 std::mutex implementations_mutex;
 std::vector<std::string> implementations;
@@ -104,7 +118,7 @@ Compiled compile(const Product& p, const dnnl::engine& engine) {
   out.stable = known_stable(name);
   if (!out.usable)
     return out;
-  record_implementation(name);
+  out.implementation = name;
   out.primitive = dnnl::matmul(description);
   out.a = memory(a, engine, nullptr);
   out.b = memory(b, engine, nullptr);
@@ -122,6 +136,7 @@ Compiled compile(const Product& p, const dnnl::engine& engine) {
 bool gemm_onednn(const Product& p, bool stable_only) {
   if (p.operands == DType::f64)
     return false;
+  instruction_set(stable_only);
   thread_local Cache cache;
   const bool serial = omp_in_parallel() != 0 || p.m * p.n * p.k < kSerialWork;
   const int threads = serial ? 1 : omp_get_max_threads();
@@ -136,6 +151,9 @@ bool gemm_onednn(const Product& p, bool stable_only) {
   Compiled& product = found->second;
   if (!product.usable || (stable_only && !product.stable))
     return false;
+  if (!product.recorded)
+    record_implementation(product.implementation);
+  product.recorded = true;
   // oneDNN's handles are not const, but it only reads the operands.
   product.a.set_data_handle(const_cast<void*>(p.a));
   product.b.set_data_handle(const_cast<void*>(p.b));
@@ -150,8 +168,8 @@ std::string onednn_version() {
   return join("oneDNN ", version->major, '.', version->minor, '.', version->patch);
 }
 
-const char* onednn_instruction_set() {
-  switch (dnnl::get_effective_cpu_isa()) {
+const char* onednn_instruction_set(bool stable_only) {
+  switch (instruction_set(stable_only)) {
     case dnnl::cpu_isa::avx512_core_amx:
       return "AVX-512 AMX";
     case dnnl::cpu_isa::avx512_core_bf16:
@@ -172,10 +190,15 @@ std::vector<std::string> onednn_implementations() {
   return implementations;
 }
 
-bool onednn_stable() {
+bool onednn_stable(DType dtype) {
+  const dnnl::cpu_isa isa = instruction_set(true);
+  return isa == dnnl::cpu_isa::avx512_core_bf16 ||
+         (dtype != DType::bf16 && (isa == dnnl::cpu_isa::avx512_core || isa == dnnl::cpu_isa::avx512_core_vnni));
+}
+
+bool onednn_was_stable() {
   const std::vector<std::string> used = onednn_implementations();
-  return std::string_view(onednn_instruction_set()).starts_with("AVX-512") &&
-         std::all_of(used.begin(), used.end(), known_stable);
+  return onednn_stable(DType::f32) && std::all_of(used.begin(), used.end(), known_stable);
 }
 
 }  // namespace osteon::kernels

@@ -39,7 +39,8 @@ GemmBackend gemm_backend();
 /// The distinct implementations that this process has used so far: oneDNN's own names, and "osteon:tiles" for ours.
 std::vector<std::string> gemm_implementations();
 
-/// Use only products known to be bit-stable for any number of threads (falls back to own tiles).
+/// Use only products known to be bit-stable for any number of threads (falls back to own tiles): on at the start. Off,
+/// a processor without AVX-512 runs oneDNN's kernels, and one with AMX uses it, if no product came before.
 void set_deterministic_gemm(bool on);
 
 }  // namespace osteon::kernels
