@@ -43,7 +43,8 @@ struct Fairness {
 ///   [[cases]]                    run keys of one cell each, with an optional `name`; combined with the axes
 ///   [for.KEY.VALUE]              run keys of the cells whose KEY is VALUE; a case's own keys go before them
 ///   [sweep]                      one run key with its values; seed; by
-///   [fairness], [report]         see the structs
+///   [fairness]                   see the struct
+///   [report]                     title, and tasks: the order of its parts
 ///   [quick]                      the same sections again: what they name replaces the value above
 struct Suite {
   std::string name;  // the file's, without folder and ending
@@ -54,7 +55,9 @@ struct Suite {
   std::vector<Cell> cells;
   std::optional<Sweep> sweep;
   Fairness fairness;
-  std::vector<std::string> plots;
+  std::string title;  ///< of the report; the name where the file has none
+  std::vector<std::string>
+      tasks;  ///< the report's order of tasks (`data` without folder and ending); the cells' by default
 };
 
 /// One run of a suite.

@@ -13,9 +13,6 @@
 namespace osteon::experiments {
 namespace {
 
-const std::vector<std::string> kPlots = {"loss_curve", "accuracy_vs_memory", "accuracy_vs_time", "accuracy_vs_lr",
-                                         "memory",     "step_time_vs_rank"};
-
 /// A run key of a suite; the seed is not one, since the suite gives it to each run.
 const Key& run_key(const SuiteSource& source, const std::string& name, const toml::node& node) {
   const Key& key = find_key(name, source.at(node));
@@ -182,6 +179,24 @@ std::string cell_id(const Draft& draft) {
   return id.empty() ? "run" : id;
 }
 
+/// After the cells are known.
+void read_report(const SuiteSource& source, Suite& suite) {
+  suite.title = suite.name;
+  for (const Cell& cell : suite.cells) {
+    const std::string task = std::filesystem::path(cell.config.data).stem().string();  // as summary.json names it
+    if (std::find(suite.tasks.begin(), suite.tasks.end(), task) == suite.tasks.end())
+      suite.tasks.push_back(task);
+  }
+  const TomlPairs report = source.section("report");
+  source.check_names(report, {"title", "tasks"});
+  for (const auto& [name, node] : report) {
+    if (name == "title")
+      suite.title = source.string(*node, "report.title");
+    else if (!suite.quick)  // quick mode may have fewer, in the order of the cells
+      suite.tasks = source.strings(*node, "report.tasks", suite.tasks);
+  }
+}
+
 Suite build(const toml::table& root, std::string_view name, bool quick) {
   const SuiteSource source(root, name, quick);
   Suite suite;
@@ -193,10 +208,6 @@ Suite build(const toml::table& root, std::string_view name, bool quick) {
   suite.seeds = read_seeds(source);
   suite.sweep = read_sweep(source, suite.seeds);
   suite.fairness = read_fairness(source);
-  const TomlPairs report = source.section("report");
-  source.check_names(report, {"plots"});
-  for (const auto& [key, node] : report)
-    suite.plots = source.strings(*node, "report.plots", kPlots);
 
   Draft base;
   for (const auto& [key, node] : source.section("base"))
@@ -214,6 +225,7 @@ Suite build(const toml::table& root, std::string_view name, bool quick) {
     check_config(cell.config);
     suite.cells.push_back(std::move(cell));
   }
+  read_report(source, suite);
   return suite;
 }
 

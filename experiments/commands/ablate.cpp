@@ -85,7 +85,8 @@ int run_ablate(const AblateArguments& arguments, bool json) {
   }
   report::ReportOptions options;
   options.question = suite.question;
-  options.title = suite.name;
+  options.title = suite.title;
+  options.tasks = suite.tasks;
   options.command = "osteon ablate " + arguments.suite + (arguments.quick ? " --quick" : "");
   const report::WrittenReport written = report::write_report({folder}, folder / "report", options);
   if (json)

@@ -193,8 +193,8 @@ TEST_CASE("errors of suites name file, line and what was meant") {
   CHECK(error_of("[sweep]\nseed = 7\nlr = [1]\nby = [\"acuracy\"]") ==
         "s.toml:7: sweep.by: unknown 'acuracy'; did you mean 'accuracy'?");
   CHECK(error_of("[axes]\nlr = [1]\n[sweep]\nseed = 7\nlr = [1]") == "s.toml: sweep.lr: it is an axis too");
-  CHECK(error_of("[report]\nplots = [\"los_curve\"]") ==
-        "s.toml:5: report.plots: unknown 'los_curve'; did you mean 'loss_curve'?");
+  CHECK(error_of("[report]\ntasks = [\"e\"]") == "s.toml:5: report.tasks: unknown 'e'");
+  CHECK(error_of("[report]\ntitel = \"x\"") == "s.toml:5: unknown key 'titel'; did you mean 'title'?");
   CHECK(error_of("[fairness]\nequal = \"time\"") == "s.toml:5: fairness.equal: expected \"parameters\"");
   CHECK(error_of("[fairness]\ntolerance = 2").find("expected a number in [0, 1)") != std::string::npos);
   CHECK(error_of("[fairness]\ntolerence = 0").find("did you mean 'tolerance'?") != std::string::npos);
@@ -208,6 +208,18 @@ TEST_CASE("errors of suites name file, line and what was meant") {
   CHECK_THROWS_WITH_AS(parse_suite("question = 1", "s.toml"), "s.toml:1: question: expected a string", ConfigError);
   CHECK_THROWS_WITH_AS(parse_suite("[axes]\nrank = [1]", "s.toml"), doctest::Contains("model: expected"), ConfigError);
   CHECK_THROWS_AS(load_suite("no/such.toml"), FileError);
+}
+
+TEST_CASE("the report's title and order of tasks") {
+  const std::string text =
+      "[base]\nmodel = \"m\"\n[axes]\ndata = [\"x/b.jsonl\", \"a\"]\nmethod = [\"lora\", \"bone\"]\n";
+  CHECK(parse_suite(text, "s.toml").title == "s");
+  CHECK(parse_suite(text, "s.toml").tasks == Strings{"b", "a"});
+  const Suite suite = parse_suite(
+      text + "[report]\ntitle = \"T\"\ntasks = [\"a\", \"b\"]\n[quick.axes]\ndata = [\"x/b.jsonl\"]", "s.toml");
+  CHECK(suite.title == "T");
+  CHECK(suite.tasks == Strings{"a", "b"});
+  CHECK(parse_suite(suite.text, "s.toml", true).tasks == Strings{"b"});
 }
 
 TEST_CASE("a suite is read from a file") {
