@@ -100,7 +100,22 @@ StepSeconds StepSeconds::of(std::vector<double> seconds) {
   return {.median = quantile(0.5), .p10 = quantile(0.1), .p90 = quantile(0.9), .min = seconds.front()};
 }
 
-std::string to_json(const RunSummary& summary) { return JsonWriter::write(summary).dump(2) + "\n"; }
+std::string to_json(const RunSummary& summary) {
+  // a line a key, and a line a saved tensor: dump()'s own layout would give every test item a line
+  const nlohmann::ordered_json json = JsonWriter::write(summary);
+  std::string text = "{";
+  for (const auto& [key, value] : json.items()) {
+    text += (text.size() > 1 ? ",\n \"" : "\n \"") + key + "\": ";
+    if (!value.is_array() || value.empty() || !value.front().is_object()) {
+      text += value.dump();
+      continue;
+    }
+    for (std::size_t i = 0; i < value.size(); ++i)
+      text += (i == 0 ? "[\n  " : ",\n  ") + value[i].dump();
+    text += "]";
+  }
+  return text + "\n}\n";
+}
 
 RunSummary summary_from_json(std::string_view text, const std::string& source) {
   nlohmann::json json;

@@ -73,6 +73,7 @@ class Writer {
   std::string headline() const {
     std::map<std::size_t, std::map<std::size_t, Names>> wins;  // contestant -> loser -> tasks
     std::size_t pairs = 0, tested = 0, apart = 0;
+    bool on_one_seed = false;
     for (const Task& task : comparison_.tasks)
       for (const Pair& pair : task.pairs) {
         ++pairs;
@@ -80,6 +81,7 @@ class Writer {
         if (!pair.told_apart)
           continue;
         ++apart;
+        on_one_seed |= task.seeds.size() == 1;
         const auto [winner, loser] = order(task, pair);
         wins[task.entries[winner].contestant][task.entries[loser].contestant].push_back(task.name);
       }
@@ -106,7 +108,9 @@ class Writer {
     if (sentences.size() > kMostSentences)
       text += "More pairs are told apart, see the tests. ";
     if (apart < pairs)
-      text += join("The other ", pairs - apart, " of ", pairs, " comparisons are within noise.");
+      text += join("The other ", pairs - apart, " of ", pairs, " comparisons are within noise. ");
+    if (on_one_seed)
+      text += "With one seed a method this speaks of the test items only: training again may undo it.";
     while (text.back() == ' ')
       text.pop_back();
     return text;

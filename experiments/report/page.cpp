@@ -196,10 +196,21 @@ class Page {
         "<p>Filled markers and the dashed line are the Pareto front: no other method is at least as good for at most "
         "the cost. Whiskers are 95% intervals over seeds (over items where there is one seed), so a place on the "
         "front is only as firm as they are short. Points of equal cost are set side by side.</p>";
-    if (!figures_.memory_tradeoff.empty())
-      html += "<h3>Against peak memory</h3>" + key(figures_.memory_tradeoff) + panels(figures_.memory_tradeoff);
-    if (!figures_.time_tradeoff.empty())
-      html += "<h3>Against step time</h3>" + key(figures_.time_tradeoff) + panels(figures_.time_tradeoff);
+    const std::pair<const char*, const std::vector<Figure>*> rows[] = {{"peak memory", &figures_.memory_tradeoff},
+                                                                       {"step time", &figures_.time_tradeoff}};
+    if (comparison_.tasks.size() == 1) {  // both side by side
+      std::vector<Figure> both;
+      for (const auto& [cost, row] : rows)
+        for (Figure figure : *row) {
+          figure.task = std::string("Against ") + cost;
+          both.push_back(std::move(figure));
+        }
+      html += key(rows[0].second->empty() ? *rows[1].second : *rows[0].second) + panels(both);
+    } else {
+      for (const auto& [cost, row] : rows)
+        if (!row->empty())
+          html += std::string("<h3>Against ") + cost + "</h3>" + key(*row) + panels(*row);
+    }
     return section("tradeoffs", "Score against cost", html);
   }
 

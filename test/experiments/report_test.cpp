@@ -242,6 +242,7 @@ TEST_CASE("one seed: no interval over seeds, and the report says so; McNemar's t
   CHECK(clear.mcnemar->only_a - clear.mcnemar->only_b == 44);
   CHECK(clear.told_apart);
   CHECK_FALSE(pair_of(comparison, task, "full", "pissa").told_apart);
+  CHECK(contains(findings_of(comparison).headline, "training again may undo it"));
   const WrittenReport written = write_report({folder.path()}, folder / "out", {.gnuplot = kNoGnuplot});
   CHECK(contains(io::read_file(written.html), "one seed"));
   CHECK_FALSE(contains(io::read_file(written.html), "nan"));
