@@ -205,7 +205,7 @@ void attention(Cpu, ConstView q, ConstView k, ConstView v, ConstView key_range, 
     const std::int64_t tiles = (p.rows() + step - 1) / step, sequences = p.batch * p.kv_heads;
     // A thread takes all tiles of a sequence, whose keys then stay in its cache, or one by one where there are few
     // sequences. Later tiles of a causal sequence see more keys and come first.
-    const std::int64_t chunk = sequences >= 4 * omp_get_max_threads() ? tiles : 1;
+    const std::int64_t chunk = sequences >= std::int64_t{4} * omp_get_max_threads() ? tiles : 1;
 #pragma omp parallel for schedule(dynamic, chunk) if (tiles * sequences > 1 && p.work() >= kSerialWork)
     for (std::int64_t item = 0; item < tiles * sequences; ++item) {
       const std::int64_t tile = tiles - 1 - item % tiles, row = tile * step;

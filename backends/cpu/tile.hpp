@@ -104,6 +104,19 @@ inline void tile_product(const C* a, std::int64_t a_row, std::int64_t a_column, 
     panel_product<1>(a, a_row, a_column, b + n, b_row, rows, depth, c + n, c_row, add);
 }
 
+/// Lanes of a (first) and b by number.
+template <class C>
+inline Vector<C> shuffled(Vector<C> a, Vector<C> b, IntVector<C> lanes) {
+#ifdef __clang__  // has no shuffle by variable numbers
+  Vector<C> y{};
+  for (int i = 0; i < static_cast<int>(kLanes<C>); ++i)
+    y[i] = lanes[i] < static_cast<int>(kLanes<C>) ? a[lanes[i]] : b[lanes[i] - static_cast<int>(kLanes<C>)];
+  return y;
+#else
+  return __builtin_shuffle(a, b, lanes);
+#endif
+}
+
 /// Transposes a square of vectors in registers: at each step lanes and rows exchange one bit of their index.
 template <class C>
 inline void transpose_square(Vector<C>* rows) {
@@ -119,8 +132,8 @@ inline void transpose_square(Vector<C>* rows) {
     for (int i = 0; i < kWidth; ++i)
       if ((i & step) == 0) {
         const Vector<C> a = rows[i], b = rows[i + step];
-        rows[i] = __builtin_shuffle(a, b, low);
-        rows[i + step] = __builtin_shuffle(a, b, high);
+        rows[i] = shuffled<C>(a, b, low);
+        rows[i + step] = shuffled<C>(a, b, high);
       }
   }
 }
