@@ -21,6 +21,19 @@ std::string with_commas(std::int64_t number) {
   return digits;
 }
 
+/// Throws where the method refuses a linear: tried on its shape alone, without memory.
+void check_site(const Method& method, const AdapterConfig& config, const nn::Linear& linear) {
+  const AdapterConfig own = config.for_module(linear.name());
+  nn::Linear shape(linear.name(), linear.in_features(), linear.out_features(), false, linear.weight.dtype(),
+                   Device::meta);
+  try {
+    method.check(own);
+    method.make({own, shape, {}, true});
+  } catch (const ConfigError& error) {
+    fail<ConfigError>(error.what(), " (", linear.name(), ")");
+  }
+}
+
 }  // namespace
 
 PeftModel::~PeftModel() {
@@ -49,6 +62,10 @@ ModelAdapter& PeftModel::add(const AdapterConfig& config, const std::string& nam
   // A method without adapters (full, bitfit) has no targets to select.
   if (method.adapts_linears()) {
     const std::vector<std::string> targets = select_targets(config, names);
+    if (method.changes_base())  // refused for one linear, it must not have changed another
+      for (const nn::Linear* linear : linears)
+        if (std::find(targets.begin(), targets.end(), linear->name()) != targets.end())
+          check_site(method, config, *linear);
     std::uint64_t index = 0;
     for (nn::Linear* linear : linears) {
       const std::uint64_t stream = index++;

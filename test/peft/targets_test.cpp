@@ -1,0 +1,140 @@
+#include "peft/targets.hpp"
+
+#include <doctest/doctest.h>
+
+#include "test/nn/io_messages.hpp"
+#include "test/peft/tiny_model.hpp"
+
+namespace osteon::test {
+namespace {
+
+std::vector<std::string> linear_names() {
+  const auto model = tiny_model();
+  std::vector<std::string> names;
+  for (const nn::Linear* linear : model->linears())
+    names.push_back(linear->name());
+  return names;
+}
+
+peft::AdapterConfig targeting(const std::vector<std::string>& modules, bool pattern = false) {
+  peft::AdapterConfig config = tiny_adapter("lora");
+  config.target_modules = modules;
+  config.target_is_pattern = pattern;
+  return config;
+}
+
+using Names = std::vector<std::string>;
+
+TEST_CASE("targets: lists of names and suffixes, patterns, all-linear, exclusions, layers") {
+  const Names linears = linear_names();
+  const auto chosen = [&](const peft::AdapterConfig& config) { return peft::select_targets(config, linears); };
+  const std::string q0 = "model.layers.0.self_attn.q_proj", q1 = "model.layers.1.self_attn.q_proj";
+  CHECK(chosen(targeting({"q_proj"})) == Names{q0, q1});
+  CHECK(chosen(targeting({"self_attn.q_proj"})) == Names{q0, q1});
+  CHECK(chosen(targeting({q1})) == Names{q1});
+  CHECK(chosen(targeting({"q_proj", "lm_head"})) == Names{q0, q1, "lm_head"});
+  CHECK(chosen(targeting({R"(.*\.1\..*q_proj)"}, true)) == Names{q1});
+  CHECK(chosen(targeting({"all-linear"}, true)).size() == 14);  // not the head
+  CHECK(chosen(targeting({"ALL-LINEAR"}, true)).size() == 14);
+  peft::AdapterConfig config = targeting({"q_proj", "v_proj"});
+  config.exclude_modules = {"v_proj"};
+  CHECK(chosen(config) == Names{q0, q1});
+  config.exclude_modules = {R"(.*layers\.0.*)"};
+  config.exclude_is_pattern = true;
+  CHECK(chosen(config) == Names{q1, "model.layers.1.self_attn.v_proj"});
+  config = targeting({"q_proj"});
+  config.layers_to_transform = {1};
+  CHECK(chosen(config) == Names{q1});
+  config.layers_pattern = "layers";
+  CHECK(chosen(config) == Names{q1});
+  config.layers_to_transform = {0, 1};
+  CHECK(chosen(config) == Names{q0, q1});
+  config = targeting({"q_proj", "lm_head"});
+  config.modules_to_save = {"lm_head"};
+  CHECK(chosen(config) == Names{q0, q1});
+}
+
+TEST_CASE("a suffix is a whole part of the name") {
+  const Names linears = linear_names();
+  CHECK(
+      contains(message_of([&] { peft::select_targets(targeting({"proj"}), linears); }), "no linear matches \"proj\""));
+  CHECK(contains(message_of([&] { peft::select_targets(targeting({"q_proj"}, true), linears); }),
+                 "no linear matches \"q_proj\""));  // a pattern must match the whole name
+}
+
+TEST_CASE("targets: errors say which case it is") {
+  const Names linears = linear_names();
+  const auto error = [&](const peft::AdapterConfig& config) {
+    return message_of([&] { peft::select_targets(config, linears); });
+  };
+  CHECK(contains(error(targeting({})), "target_modules: expected names, a regular expression or \"all-linear\""));
+  CHECK(contains(error(targeting({"q_porj"})), "no linear matches \"q_porj\""));
+  CHECK(contains(error(targeting({"q_porj"})), "q_proj"));
+  CHECK(
+      contains(error(targeting({"(q_proj"}, true)), "target_modules: expected a regular expression, got \"(q_proj\""));
+  peft::AdapterConfig config = targeting({"q_proj"});
+  config.exclude_modules = {"q_proj"};
+  CHECK(contains(error(config), "all matching modules are excluded by exclude_modules"));
+  config.exclude_modules = {"[a"};
+  config.exclude_is_pattern = true;
+  CHECK(contains(error(config), "exclude_modules: expected a regular expression, got \"[a\""));
+  config = targeting({".*q_proj"}, true);
+  config.layers_to_transform = {0};
+  CHECK(contains(error(config), "cannot be used with layers_to_transform"));
+  config = targeting({"q_proj"});
+  config.layers_to_transform = {5};
+  CHECK(contains(error(config), "no linear matches"));
+}
+
+TEST_CASE("rank and alpha patterns: the first match decides, on whole parts of the name") {
+  peft::AdapterConfig config = tiny_adapter("lora");
+  config.rank_pattern = {{"layers.1.self_attn.q_proj", 2}, {"q_proj", 3}};
+  config.alpha_pattern = {{"v_proj", 12}};
+  CHECK(config.for_module("model.layers.1.self_attn.q_proj").rank == 2);
+  CHECK(config.for_module("model.layers.0.self_attn.q_proj").rank == 3);
+  CHECK(config.for_module("model.layers.0.self_attn.v_proj").rank == 4);
+  CHECK(config.for_module("model.layers.0.self_attn.v_proj").alpha == 12);
+  CHECK(config.for_module("model.layers.0.self_attn.q_proj").alpha == 6);
+  CHECK(config.for_module("model.layers.0.self_attn.eq_proj").rank == 4);
+  const auto model = tiny_model();
+  peft::PeftModel adapted(*model);
+  peft::ModelAdapter& adapter = adapted.add(config);
+  CHECK(adapter.modules.at("model.layers.1.self_attn.q_proj")->parameters()[0].second.dim(0) == 2);
+  CHECK(adapter.modules.at("model.layers.0.self_attn.k_proj")->parameters()[0].second.dim(0) == 4);
+}
+
+TEST_CASE("configs that cannot be are refused before the model changes") {
+  const auto error = [](const peft::AdapterConfig& config) {
+    const auto model = tiny_model();
+    const auto base = state_of(*model);
+    peft::PeftModel adapted(*model);
+    const std::string message = message_of([&] { adapted.add(config); });
+    CHECK(adapted.adapter_names().empty());
+    CHECK(state_of(*model) == base);
+    return message;
+  };
+  for (const std::string& method : adapting_methods()) {
+    peft::AdapterConfig config = tiny_adapter(method);
+    config.rank = 0;
+    CHECK(error(config) == method + ": rank: expected at least 1, got 0");
+    config.rank = 4;
+    config.rank_pattern = {{"down_proj", 0}};
+    CHECK(contains(error(config), "rank: expected at least 1, got 0 (model.layers.0.mlp.down_proj)"));
+    config = tiny_adapter(method);
+    config.dropout = 1.0;
+    CHECK(contains(error(config), method + ": dropout: expected "));
+  }
+  peft::AdapterConfig bat = tiny_adapter("bat");
+  bat.rank = 8;  // divides 16 and 8, not 28
+  CHECK(contains(error(bat), "expected multiples of rank, got rank 8 (model.layers.0.mlp.gate_proj)"));
+  peft::AdapterConfig mini = tiny_adapter("miss_mini");
+  mini.mini_rank = 5;
+  CHECK(
+      contains(error(mini), "mini_r: expected a divisor of out_features 16, got 5 (model.layers.0.self_attn.q_proj)"));
+  peft::AdapterConfig unknown = tiny_adapter("bonne");
+  CHECK(contains(error(unknown), "method: unknown method \"bonne\""));
+  CHECK(contains(error(unknown), "bone"));
+}
+
+}  // namespace
+}  // namespace osteon::test
