@@ -172,8 +172,8 @@ constexpr std::array kEntries = {
     Entry{"sort", "sort 3142:  ->  1234", sort, 20, 0, 1},
     Entry{"pick", "pick 2 abcd:  ->  b", pick, 17, 0, 1},
     Entry{"story", "tom has 12 pens and gets 30:  ->  12+30=42", story, 39, 0, 1},
-    Entry{"op", "37@58@20:  ->  37+58=95-20=75", op, 27, 150, 0},
-    Entry{"story2", "Max had 37 keys, won 58, sold 20:  ->  37+58=95-20=75", story2, 51, 120, 0},
+    Entry{"op", "37@58@20:  ->  37+58=95-20=75", op, 27, 240, 0},
+    Entry{"story2", "Max had 37 keys, won 58, sold 20:  ->  37+58=95-20=75", story2, 51, 240, 0},
     Entry{"flip", "flip abcdef>  ->  FEDCBA", flip, 24, 150, 0},
     Entry{"down", "down 31428>  ->  84321", down, 24, 120, 0},
 };
