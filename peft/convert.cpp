@@ -108,7 +108,9 @@ void save_residual_as_lora(PeftModel& model, const NamedTensors& start, const st
     alpha *= 2;
   std::vector<Tensor> joined;
   std::vector<io::TensorToWrite> tensors;
-  for (const auto& [name, now] : adapter_tensors(model, model.active())) {
+  for (const NamedTensor& factor : adapter_tensors(model, model.active())) {
+    const std::string& name = factor.first;  // clang captures no structured binding
+    const Tensor& now = factor.second;
     const auto before = std::find_if(start.begin(), start.end(), [&](const auto& one) { return one.first == name; });
     check<FileError>(before != start.end(), "convert: expected the starting factor \"", name, "\", which is missing");
     check<FileError>(before->second.shape() == now.shape(), "convert: ", name, ": expected ", now.shape(), ", got ",

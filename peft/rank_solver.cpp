@@ -62,7 +62,8 @@ class Counter {
 
 }  // namespace
 
-std::optional<std::int64_t> adapter_parameters(const nn::LlamaConfig& model, AdapterConfig config, std::int64_t rank) {
+std::optional<std::int64_t> adapter_parameters(const nn::LlamaConfig& model, const AdapterConfig& config,
+                                               std::int64_t rank) {
   return Counter(model, config).at(rank);
 }
 

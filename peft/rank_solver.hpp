@@ -15,7 +15,8 @@ struct SolvedRank {
 
 /// Trainable parameters that a config's adapters would have on a model, counted by making them on the device without
 /// memory; nothing where the method refuses the rank (Bat, where it does not divide).
-std::optional<std::int64_t> adapter_parameters(const nn::LlamaConfig& model, AdapterConfig config, std::int64_t rank);
+std::optional<std::int64_t> adapter_parameters(const nn::LlamaConfig& model, const AdapterConfig& config,
+                                               std::int64_t rank);
 
 /// The rank whose parameter count is nearest to `budget` (the smaller of two equally near). ConfigError if the method
 /// has no rank for this model.
