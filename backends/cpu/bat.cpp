@@ -113,6 +113,7 @@ void transform_ragged(const C* w, Index rank, Index pieces, Index col, const C* 
 /// One row of W'; `row` is its place in the block row.
 template <class C>
 void transform_row(const C* w, const C* packed, Index row, const Slab& slab, C* y) {
+  constexpr Index kHalf = std::max<Index>(cpu::kVectorBytes / 2, 16);
   const Index rank = slab.rank, pieces = slab.features / rank;
   for (Index col = 0; col < rank; col += kTileCols<C>) {
     const C* const panel = packed + col * rank;
@@ -121,8 +122,8 @@ void transform_row(const C* w, const C* packed, Index row, const Slab& slab, C* 
       transform_columns<cpu::kVectorBytes, 2>(w, rank, pieces, col, panel, row, y);
     else if (bytes == cpu::kVectorBytes)
       transform_columns<cpu::kVectorBytes, 1>(w, rank, pieces, col, panel, row, y);
-    else if (bytes == 32 && cpu::kVectorBytes > 32)
-      transform_columns<32, 1>(w, rank, pieces, col, panel, row, y);
+    else if (bytes == kHalf)
+      transform_columns<kHalf, 1>(w, rank, pieces, col, panel, row, y);
     else if (bytes == 16)
       transform_columns<16, 1>(w, rank, pieces, col, panel, row, y);
     else
