@@ -1,4 +1,5 @@
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <fmt/format.h>
 #include <iostream>
 
@@ -11,7 +12,7 @@
 namespace osteon::experiments {
 namespace {
 
-/// CLI11 says "The following argument was not expected: x"; a near subcommand is worth naming.
+/// CLI11 says "The following argument was not expected: x"; a near subcommand or option is worth naming.
 std::string parse_error_text(const CLI::App& program, const CLI::ParseError& error, int argc, char** argv) {
   std::string text = error.what();
   std::vector<std::string> names;
@@ -19,6 +20,17 @@ std::string parse_error_text(const CLI::App& program, const CLI::ParseError& err
     names.push_back(command->get_name());
   if (program.get_subcommands().empty() && argc > 1)
     text += suggestion(argv[1], names);
+  for (const CLI::App* command : program.get_subcommands()) {
+    std::vector<std::string> options;
+    for (const CLI::Option* option : command->get_options())
+      for (const std::string& name : option->get_lnames())
+        options.push_back("--" + name);
+    for (int i = 2; i < argc; ++i) {
+      const std::string word = argv[i], name = word.substr(0, word.find('='));
+      if (name.starts_with("--") && std::find(options.begin(), options.end(), name) == options.end())
+        return text + suggestion(name, options);
+    }
+  }
   return text;
 }
 

@@ -60,6 +60,10 @@ class Commands(unittest.TestCase):
     def tearDownClass(cls):
         cls.temporary.cleanup()
 
+    def test_wrong_options_suggest_the_nearest(self):
+        self.assertIn("did you mean '--rank'?", osteon("finetune", "--rnak", "3", status=2).stderr)
+        self.assertIn("did you mean 'rank'?", osteon("finetune", "--set", "rnak=3", status=1).stderr)
+
     def test_every_subcommand_has_help_with_an_example(self):
         for name in SUBCOMMANDS:
             self.assertIn("Example:", osteon(name, "--help").stdout, name)
