@@ -60,13 +60,14 @@ Outcome step(DType dtype, Plan plan) {
   reset_memory_peak(Device::cpu);
   Outcome outcome;
   Tensor loss;
+  // Out here, since the regions run again in the backward.
+  const auto pair = [&](const Tensor& at, std::size_t i) {
+    return checkpoint([&, i](const Tensor& inner) { return blocks[i + 1](inner); },
+                      checkpoint([&, i](const Tensor& inner) { return blocks[i](inner); }, at));
+  };
   {
     const SavedAudit audit;
     Tensor x = scale(leaf, 1.0);
-    const auto pair = [&](const Tensor& at, std::size_t i) {
-      return checkpoint([&, i](const Tensor& inner) { return blocks[i + 1](inner); },
-                        checkpoint([&, i](const Tensor& inner) { return blocks[i](inner); }, at));
-    };
     for (std::size_t i = 0; i < blocks.size(); i += plan == Plan::nested ? 2 : 1)
       x = plan == Plan::plain  ? blocks[i](x)
           : plan == Plan::each ? checkpoint([&, i](const Tensor& at) { return blocks[i](at); }, x)
