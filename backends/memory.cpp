@@ -16,6 +16,7 @@ namespace osteon {
 namespace {
 
 constexpr std::int64_t kAlignment = 64;
+constexpr std::int64_t kReadPadding = 64;
 constexpr std::int64_t kHugePage = 2 << 20;
 
 /// Size classes: 16 to a power of two, so that a block is at most 1/16 larger than asked for.
@@ -25,6 +26,9 @@ std::int64_t size_class(std::int64_t bytes) {
     step *= 2;
   return std::max(kAlignment, (bytes + step - 1) / step * step);
 }
+
+/// What a request takes from the system: vector kernels may read a whole vector that begins inside it.
+std::int64_t block_bytes(std::int64_t bytes) { return size_class(bytes + kReadPadding); }
 
 void* system_allocate(std::int64_t bytes) {
   const bool huge = bytes >= kHugePage;
@@ -51,7 +55,7 @@ class Allocator {
     const std::lock_guard lock(mutex_);
     void* memory = nullptr;
     if (has_memory_) {
-      const std::int64_t rounded = size_class(bytes);
+      const std::int64_t rounded = block_bytes(bytes);
       auto& blocks = idle_[rounded];
       if (!blocks.empty()) {
         memory = blocks.back();
@@ -78,7 +82,7 @@ class Allocator {
     count(category, -bytes);
     if (!has_memory_)
       return;
-    const std::int64_t rounded = size_class(bytes);
+    const std::int64_t rounded = block_bytes(bytes);
     idle_[rounded].push_back(memory);
     idle_bytes_ += rounded;
     rounding_bytes_ -= rounded - bytes;
