@@ -47,7 +47,7 @@ int compare_with_resident_set() {
   std::printf("resident set grew by %lld bytes, the allocator counts %lld, allowed difference %lld\n",
               static_cast<long long>(grown), static_cast<long long>(counted), static_cast<long long>(allowed));
   std::fflush(stdout);
-  return std::abs(grown - counted) <= allowed && counted > (200 << 20) ? 0 : 1;
+  return std::abs(grown - counted) <= allowed && counted > (100 << 20) ? 0 : 1;
 }
 
 }  // namespace
