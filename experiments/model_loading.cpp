@@ -29,10 +29,10 @@ nn::LlamaConfig tiny_config() {
   return config;
 }
 
-fs::path tokenizer_of(const RunConfig& config) {
+std::unique_ptr<Tokenizer> tokenizer_of(const RunConfig& config) {
   if (!config.tokenizer.empty())
-    return config.tokenizer;
-  return config.model == kTinyModel ? "byte" : config.model;
+    return load_tokenizer(config.tokenizer);
+  return config.model == kTinyModel ? load_tokenizer("byte") : load_model_tokenizer(config.model);
 }
 
 }  // namespace
@@ -68,7 +68,7 @@ LoadedModel load_weights(const RunConfig& config, Weights weights, Device device
 }
 
 LoadedModel load_model(const RunConfig& config, Weights weights, Device device) {
-  std::unique_ptr<Tokenizer> tokenizer = load_tokenizer(tokenizer_of(config));
+  std::unique_ptr<Tokenizer> tokenizer = tokenizer_of(config);
   LoadedModel loaded = load_weights(config, weights, device);
   const std::int64_t known = loaded.model->config().vocab_size, needed = tokenizer->vocab_size();
   if (needed > known)

@@ -36,12 +36,11 @@ LoadedModel load(const MergeArguments& arguments) {
 
 /// Beside the weights, where the model has one: golden and test models come without.
 void copy_tokenizer(const MergeArguments& arguments) {
-  const fs::path source = arguments.config.model == kTinyModel ? fs::path("byte") : fs::path(arguments.config.model);
-  try {
-    load_tokenizer(source)->save(arguments.out);
-  } catch (const FileError& error) {
-    fmt::print(stderr, "warning: no tokenizer was written: {}\n", error.what());
-  }
+  const bool tiny = arguments.config.model == kTinyModel;
+  const auto tokenizer = tiny ? load_tokenizer("byte") : load_model_tokenizer(arguments.config.model);
+  tokenizer->save(arguments.out);
+  if (tokenizer->kind() == "none")
+    fmt::print(stderr, "warning: {} holds no tokenizer, so none was written\n", arguments.config.model);
 }
 
 void say(bool json, const std::string& out, const std::string& text) {

@@ -1,5 +1,6 @@
 #include "experiments/data/tokenizer.hpp"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "backends/error.hpp"
@@ -70,6 +71,33 @@ class ByteTokenizer final : public Tokenizer {
   std::string_view kind() const override { return "byte"; }
 };
 
+constexpr const char* kStandardNames[] = {"tokenizer.json", "tokenizer.model", "vocab.json"};
+
+bool holds_tokenizer(const fs::path& folder) {
+  return std::any_of(std::begin(kStandardNames), std::end(kStandardNames),
+                     [&](const char* name) { return fs::is_regular_file(folder / name); });
+}
+
+[[noreturn]] void fail_without_tokenizer(const fs::path& folder) {
+  fail<FileError>(folder.string(), ": a folder without tokenizer: expected tokenizer.json, tokenizer.model, or ",
+                  "vocab.json with merges.txt in it");
+}
+
+/// Of a folder that holds none: it knows no token, and says so when text is to be read or written.
+class AbsentTokenizer final : public Tokenizer {
+ public:
+  explicit AbsentTokenizer(fs::path folder) : Tokenizer({}, {}), folder_(std::move(folder)) {}
+
+  std::vector<std::int32_t> encode(std::string_view) const override { fail_without_tokenizer(folder_); }
+  std::string decode(std::span<const std::int32_t>) const override { fail_without_tokenizer(folder_); }
+  std::int64_t vocab_size() const override { return 0; }
+  std::optional<std::int32_t> token_to_id(std::string_view) const override { return std::nullopt; }
+  std::string_view kind() const override { return "none"; }
+
+ private:
+  fs::path folder_;
+};
+
 std::unique_ptr<Tokenizer> load_pair(const fs::path& vocab, const fs::path& merges, const SideFiles& side) {
   return tokenizers::read_vocab_and_merges(io::read_file(vocab), vocab.string(), io::read_file(merges), merges.string(),
                                            side);
@@ -105,17 +133,23 @@ std::unique_ptr<Tokenizer> load_tokenizer(const fs::path& path) {
   if (path == "byte")
     return std::make_unique<ByteTokenizer>();
   if (fs::is_directory(path)) {
-    for (const char* name : {"tokenizer.json", "tokenizer.model", "vocab.json"})
+    for (const char* name : kStandardNames)
       if (fs::is_regular_file(path / name))
         return load_file(path / name, SideFiles(path));
-    fail<FileError>(path.string(), ": a folder without tokenizer: expected tokenizer.json, tokenizer.model, or ",
-                    "vocab.json with merges.txt in it");
+    fail_without_tokenizer(path);
   }
   check<FileError>(fs::is_regular_file(path), path.string(),
                    ": no such file or folder, and the only built-in tokenizer is \"byte\"");
-  const fs::path name = path.filename();
-  const bool standard = name == "tokenizer.json" || name == "tokenizer.model" || name == "vocab.json";
+  const std::string name = path.filename().string();
+  const bool standard =
+      std::find(std::begin(kStandardNames), std::end(kStandardNames), name) != std::end(kStandardNames);
   return load_file(path, standard ? SideFiles(path.parent_path()) : SideFiles());
+}
+
+std::unique_ptr<Tokenizer> load_model_tokenizer(const fs::path& folder) {
+  if (holds_tokenizer(folder))
+    return load_tokenizer(folder);
+  return std::make_unique<AbsentTokenizer>(folder);
 }
 
 }  // namespace osteon::experiments

@@ -39,7 +39,7 @@ class Tokenizer {
   /// One more than the largest id.
   virtual std::int64_t vocab_size() const = 0;
   virtual std::optional<std::int32_t> token_to_id(std::string_view token) const = 0;
-  /// "byte", "bpe" or "sentencepiece".
+  /// "byte", "bpe", "sentencepiece", or "none".
   virtual std::string_view kind() const = 0;
 
   std::optional<std::int32_t> bos() const { return special_.bos; }
@@ -71,5 +71,9 @@ class Tokenizer {
 /// A file that bears its standard name (tokenizer.json, ...) brings the other files of its folder along.
 /// FileError (file, place, expected, found) for what is missing, malformed or not supported: never a different meaning.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path);
+
+/// The tokenizer in a model's folder. A folder without one gives the kind "none", which is enough for data of ready token
+/// ids: vocab_size() is 0, and encode() and decode() are FileErrors that name the folder.
+std::unique_ptr<Tokenizer> load_model_tokenizer(const std::filesystem::path& folder);
 
 }  // namespace osteon::experiments

@@ -141,3 +141,18 @@ TEST_CASE("the byte tokenizer as tokenizer.json still gives any bytes back") {
   CHECK(ids == load_tokenizer("byte")->encode(all));
   CHECK(again->decode(ids) == all);
 }
+
+TEST_CASE("a model's folder without a tokenizer is enough until text is read or written") {
+  const test::TemporaryFolder folder;
+  const auto none = load_model_tokenizer(folder.path());
+  CHECK(none->kind() == "none");
+  CHECK(none->vocab_size() == 0);
+  CHECK(!none->token_to_id("a"));
+  CHECK_THROWS_WITH_AS(none->encode("a"), doctest::Contains("a folder without tokenizer: expected tokenizer.json"),
+                       FileError);
+  CHECK_THROWS_WITH_AS(none->decode(Ids{1}), doctest::Contains(folder.path().string().c_str()), FileError);
+  none->save(folder / "copy");
+  CHECK(fs::is_empty(folder / "copy"));
+  write_pair(folder.path());
+  CHECK(load_model_tokenizer(folder.path())->encode("hello") == Ids{258, 'o'});
+}
