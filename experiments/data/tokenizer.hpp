@@ -72,8 +72,8 @@ class Tokenizer {
 /// FileError (file, place, expected, found) for what is missing, malformed or not supported: never a different meaning.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path);
 
-/// The tokenizer in a model's folder. A folder without one gives the kind "none", which is enough for data of ready token
-/// ids: vocab_size() is 0, and encode() and decode() are FileErrors that name the folder.
+/// The tokenizer in a model's folder. A folder without one gives the kind "none", which is enough for data of ready
+/// token ids: vocab_size() is 0, and encode() and decode() are FileErrors that name the folder.
 std::unique_ptr<Tokenizer> load_model_tokenizer(const std::filesystem::path& folder);
 
 }  // namespace osteon::experiments
