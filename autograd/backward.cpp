@@ -4,6 +4,7 @@
 #include "autograd/node.hpp"
 #include "autograd/tensor.hpp"
 #include "autograd/watchdog.hpp"
+#include "backends/flops.hpp"
 #include "backends/kernels/elementwise.hpp"
 
 namespace osteon {
@@ -45,6 +46,7 @@ void Tensor::backward(const Tensor& dy) const {
   check(dy.shape() == shape() && dy.dtype() == dtype(), "backward: expected a gradient ", shape(), " ", dtype(),
         ", got ", dy.shape(), " ", dy.dtype());
   const NoGrad no_grad;
+  const CountAs pass(Pass::backward);
   Frontier frontier;
   watch(state_->producer->op, "gradient given to backward", dy);
   state_->gradient = dy;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "backends/error.hpp"
+#include "backends/scratch.hpp"
 #include "backends/storage.hpp"
 
 namespace osteon {
@@ -41,7 +42,7 @@ void* system_allocate(std::int64_t bytes) {
   return memory;
 }
 
-/// Counts one device's bytes and keeps freed blocks for reuse.
+/// Counts one device's bytes and keeps freed blocks for reuse; without memory the blocks are null, and counted alike.
 class Allocator {
  public:
   static Allocator& of(Device device) {
@@ -54,25 +55,20 @@ class Allocator {
   std::byte* allocate(std::int64_t bytes, Category category) {
     const std::lock_guard lock(mutex_);
     void* memory = nullptr;
-    if (has_memory_) {
-      const std::int64_t rounded = block_bytes(bytes);
-      auto& blocks = idle_[rounded];
-      if (!blocks.empty()) {
-        memory = blocks.back();
-        blocks.pop_back();
-        idle_bytes_ -= rounded;
-      } else {
-        memory = system_allocate(rounded);
-        if (memory == nullptr) {
-          release_idle_locked();
-          memory = system_allocate(rounded);
-        }
-        check<Error>(memory != nullptr, "memory: expected ", bytes, " bytes for ", name_of(category),
-                     ", but the system has no more");
-        ++system_allocations_;
-      }
-      rounding_bytes_ += rounded - bytes;
+    const std::int64_t rounded = block_bytes(bytes);
+    auto& blocks = idle_[rounded];
+    if (!blocks.empty()) {
+      memory = blocks.back();
+      blocks.pop_back();
+      idle_bytes_ -= rounded;
+    } else {
+      if (has_memory_)
+        memory = from_system(rounded);
+      check<Error>(memory != nullptr || !has_memory_, "memory: expected ", bytes, " bytes for ", name_of(category),
+                   ", but the system has no more");
+      ++system_allocations_;
     }
+    rounding_bytes_ += rounded - bytes;
     count(category, bytes);
     return static_cast<std::byte*>(memory);
   }
@@ -80,8 +76,6 @@ class Allocator {
   void release(std::byte* memory, std::int64_t bytes, Category category) {
     const std::lock_guard lock(mutex_);
     count(category, -bytes);
-    if (!has_memory_)
-      return;
     const std::int64_t rounded = block_bytes(bytes);
     idle_[rounded].push_back(memory);
     idle_bytes_ += rounded;
@@ -113,6 +107,13 @@ class Allocator {
 
  private:
   explicit Allocator(bool has_memory) : has_memory_(has_memory) {}
+
+  void* from_system(std::int64_t bytes) {
+    if (void* const memory = system_allocate(bytes); memory != nullptr)
+      return memory;
+    release_idle_locked();
+    return system_allocate(bytes);
+  }
 
   void count(Category category, std::int64_t bytes) {
     live_.bytes[static_cast<std::size_t>(category)] += bytes;
@@ -153,7 +154,10 @@ std::int64_t MemoryUse::total() const { return std::accumulate(bytes.begin(), by
 
 MemoryReport memory_report(Device device) { return Allocator::of(device).report(); }
 void reset_memory_peak(Device device) { Allocator::of(device).reset_peak(); }
-void release_idle_memory(Device device) { Allocator::of(device).release_idle(); }
+void release_idle_memory(Device device) {
+  release_scratch(device);
+  Allocator::of(device).release_idle();
+}
 
 namespace {
 std::uint64_t next_version() {

@@ -39,7 +39,7 @@ MemoryReport memory_report(Device device);
 /// Starts a new measurement: the peaks become what is live now.
 void reset_memory_peak(Device device);
 
-/// Returns the pool's idle blocks to the system.
+/// Returns the pool's idle blocks to the system, and what kernels keep for this thread (scratch.hpp).
 void release_idle_memory(Device device);
 
 }  // namespace osteon

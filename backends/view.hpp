@@ -38,7 +38,8 @@ struct ConstView {
   /// Rows [begin, end) of the matrix.
   ConstView slice_rows(std::int64_t begin, std::int64_t end) const {
     check(0 <= begin && begin <= end && end <= rows(), "view: rows ", begin, " to ", end, " of ", shape);
-    return {static_cast<const std::byte*>(data) + begin * cols() * size_of(dtype), dtype, {end - begin, cols()}, given};
+    const auto* const first = static_cast<const std::byte*>(data);
+    return {first == nullptr ? first : first + begin * cols() * size_of(dtype), dtype, {end - begin, cols()}, given};
   }
 };
 
@@ -69,7 +70,8 @@ struct View {
   View matrix() const { return reshape({rows(), cols()}); }
   View slice_rows(std::int64_t begin, std::int64_t end) const {
     check(0 <= begin && begin <= end && end <= rows(), "view: rows ", begin, " to ", end, " of ", shape);
-    return {static_cast<std::byte*>(data) + begin * cols() * size_of(dtype), dtype, {end - begin, cols()}, given};
+    auto* const first = static_cast<std::byte*>(data);
+    return {first == nullptr ? first : first + begin * cols() * size_of(dtype), dtype, {end - begin, cols()}, given};
   }
 };
 

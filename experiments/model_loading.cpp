@@ -82,6 +82,7 @@ void add_run_adapter(LoadedModel& loaded, const RunConfig& config) {
     peft::load_adapter(*loaded.adapted, config.adapter, "default", &loaded.warnings);
   else
     loaded.adapted->add(adapter_config(config));
+  release_idle_memory(loaded.model->device());  // a factorisation's workspace fits nothing that training asks for
 }
 
 }  // namespace osteon::experiments

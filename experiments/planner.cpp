@@ -1,6 +1,7 @@
 #include "experiments/planner.hpp"
 
 #include "autograd/random_state.hpp"
+#include "backends/kernels/gemm.hpp"
 #include "backends/omp_threads.hpp"
 #include "experiments/adapter_options.hpp"
 #include "experiments/model_loading.hpp"
@@ -33,6 +34,7 @@ void train_steps(LoadedModel& loaded, const RunConfig& config) {
   reset_memory_peak(model.device());
   random_state() = {};
   for (int step = 0; step < kSteps; ++step) {
+    reset_flop_count(model.device());
     for (std::int64_t i = 0; i < config.accumulate; ++i) {
       const nn::TokenInput input = nn::token_input(ids, config.batch_size, config.seq_len, model.device());
       const Tensor targets =
@@ -40,53 +42,46 @@ void train_steps(LoadedModel& loaded, const RunConfig& config) {
       model.loss(input, targets, static_cast<double>(count)).backward();
     }
     model.finish_gradients();
-    nn::global_gradient_norm(parameters);
+    const double norm = nn::global_gradient_norm(parameters);
     loaded.adapted->before_optimizer_step();
-    optimizer.step(config.lr);
+    optimizer.step(config.lr, nn::clip_factor(norm, config.clip_norm));
     optimizer.clear_gradients();
   }
 }
 
-/// Weights that a token is multiplied with: every linear and the head.
-double product_parameters(nn::Llama& model) {
-  double total = 0;
-  for (const nn::Linear* linear : model.linears())
-    total += static_cast<double>(linear->weight.numel());
-  if (model.config().tie_word_embeddings)
-    total += static_cast<double>(model.config().vocab_size * model.config().hidden_size);
-  return total;
+StepCost cost_on(Device device) {
+  const MemoryReport report = memory_report(device);
+  // The pool gives nothing back, so what it holds now is the most it held.
+  const std::int64_t held = report.live.total() + report.pool_idle_bytes;
+  return {report.peak, report.peak_each, held - report.peak.total(), flop_count(device)};
+}
+
+/// The model after its steps; what they used is in the device's reports.
+LoadedModel after_training(const RunConfig& given, Device device) {
+  RunConfig config = given;
+  fill_adapter_defaults(config);
+  set_threads(config.threads);
+  kernels::set_deterministic_gemm(config.deterministic);
+  release_idle_memory(device);  // what earlier products kept is not this run's
+  LoadedModel loaded = prepared(config, device);
+  train_steps(loaded, config);
+  return loaded;
 }
 
 }  // namespace
 
-Plan plan(const RunConfig& given) {
-  RunConfig config = given;
-  fill_adapter_defaults(config);
-  set_threads(config.threads);
-  LoadedModel loaded = prepared(config, Device::meta);
-  train_steps(loaded, config);
-  const MemoryReport report = memory_report(Device::meta);
-  Plan result;
-  result.peak = report.peak;
-  result.peak_each = report.peak_each;
+Plan plan(const RunConfig& config) {
+  const LoadedModel loaded = after_training(config, Device::meta);
+  Plan result{cost_on(Device::meta)};
   result.trainable_parameters = loaded.adapted->trainable_count();
   result.total_parameters = loaded.model->parameter_count();
   result.tokens_per_step = config.batch_size * config.seq_len * config.accumulate;
-  const double products = 2.0 * product_parameters(*loaded.model) * static_cast<double>(result.tokens_per_step);
-  const bool full =
-      !loaded.adapted->adapter().method->adapts_linears() && result.trainable_parameters == result.total_parameters;
-  result.base_forward_flops = products;
-  result.base_backward_flops = products * (full ? 2.0 : 1.0) + (config.checkpoint ? products : 0.0);
   return result;
 }
 
-MemoryReport measure(const RunConfig& given) {
-  RunConfig config = given;
-  fill_adapter_defaults(config);
-  set_threads(config.threads);
-  LoadedModel loaded = prepared(config, Device::cpu);
-  train_steps(loaded, config);
-  return memory_report(Device::cpu);
+StepCost measure(const RunConfig& config) {
+  const LoadedModel loaded = after_training(config, Device::cpu);
+  return cost_on(Device::cpu);
 }
 
 }  // namespace osteon::experiments

@@ -4,6 +4,7 @@
 #include <tuple>
 
 #include "autograd/checkpoint.hpp"
+#include "backends/flops.hpp"
 #include "backends/kernels/elementwise.hpp"
 #include "backends/kernels/random.hpp"
 
@@ -117,6 +118,7 @@ Tensor Llama::head_weight() const {
 
 Tensor Llama::logits(const TokenInput& input, KvCache* cache) const {
   const Tensor x = hidden(input, cache);
+  const CountAs work(Work::head);
   return lm_head_ != nullptr ? (*lm_head_)(x) : linear(x, head_weight());
 }
 
@@ -128,11 +130,13 @@ Tensor Llama::last_logits(const TokenInput& input, KvCache* cache) const {
     const Tensor from = x.slice(row, row + 1).alias({x.dim(1), x.dim(2)}).slice(x.dim(1) - 1, x.dim(1));
     on_device(device_, [&](auto dev) { kernels::copy(dev, from.view(), last.slice(row, row + 1).mut()); });
   }
+  const CountAs work(Work::head);
   return lm_head_ != nullptr ? (*lm_head_)(last) : linear(last, head_weight());
 }
 
 Tensor Llama::loss(const TokenInput& input, const Tensor& targets, double normalizer) const {
   const Tensor x = hidden(input);
+  const CountAs work(Work::head);
   // An adapted head has no weight that a chunk could be multiplied with.
   if (lm_head_ != nullptr && lm_head_->override() != nullptr)
     return cross_entropy((*lm_head_)(x), targets, normalizer);

@@ -1,5 +1,6 @@
 #include <nlohmann/json.hpp>
 
+#include "backends/flops.hpp"
 #include "backends/kernels/decompose.hpp"
 #include "backends/kernels/elementwise.hpp"
 #include "backends/kernels/gemm.hpp"
@@ -35,8 +36,11 @@ class LoraFa final : public Lora {
     for (std::int64_t i = 0; i < rank; ++i)
       identity[static_cast<std::size_t>(i * rank + i)] = 1e-8;
     const Tensor regulariser = from_values(identity, {rank, rank}, wide, gradient.device(), Category::workspace);
+    const CountAs work(Work::adapter);
+    const CountAs pass(Pass::backward);
+    on_any_device(gradient.device(),
+                  [&](auto dev) { kernels::gemm(dev, a.view(), a.view(), gram.mut(), {.transpose_b = true}); });
     on_device(gradient.device(), [&](auto dev) {
-      kernels::gemm(dev, a.view(), a.view(), gram.mut(), {.transpose_b = true});
       kernels::add(dev, gram.view(), regulariser.view(), ridge.mut());
       kernels::transpose(dev, gradient.view(), {by_rank.mut(), false});
       kernels::solve_spd(dev, ridge.view(), by_rank.view(), solved.mut());

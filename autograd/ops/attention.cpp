@@ -2,6 +2,7 @@
 
 #include "autograd/node.hpp"
 #include "autograd/ops.hpp"
+#include "backends/flops.hpp"
 
 namespace osteon {
 
@@ -20,7 +21,8 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor
         k.dim(1));
 
   const Tensor o = empty_like(q), lse = empty({q.dim(0), q.dim(1), q.dim(2)}, accumulator(q.dtype()), q.device());
-  on_device(q.device(), [&](auto dev) {
+  const CountAs work(Work::attention);
+  on_any_device(q.device(), [&](auto dev) {
     kernels::attention(dev, q.view(), k.view(), v.view(), key_range.view(), scale, o.mut(), lse.mut());
   });
   return record("attention", o, {q, k, v},
@@ -30,7 +32,8 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor
                       kernels::attention_backward_workspace(sq.view().shape, sk.view().shape, dy.dtype());
                   const Sink dq = grad.narrow(0), dk = grad.narrow(1), dv = grad.narrow(2);
                   const Tensor workspace = empty({bytes}, DType::u8, dy.device(), Category::workspace);
-                  on_device(dy.device(), [&](auto dev) {
+                  const CountAs work_back(Work::attention);
+                  on_any_device(dy.device(), [&](auto dev) {
                     kernels::attention_backward(dev, dy.view(), sq.view(), sk.view(), sv.view(), so.view(), slse.view(),
                                                 range.view(), scale, dq, dk, dv, workspace.mut());
                   });

@@ -3,6 +3,7 @@
 #include "autograd/compute_copy.hpp"
 #include "autograd/ops.hpp"
 #include "autograd/ops/linear.hpp"
+#include "backends/flops.hpp"
 #include "backends/kernels/bat.hpp"
 #include "backends/kernels/elementwise.hpp"
 #include "backends/kernels/gemm.hpp"
@@ -41,6 +42,13 @@ Tensor columns(const Tensor& dy, Slab slab) {
   return part;
 }
 
+/// W' of a slab; the product with it is the base's, turned into another.
+template <class Dev>
+void adapt(Dev dev, ConstView w, ConstView b, View adapted) {
+  const CountAs work(Work::adapter);
+  kernels::bat_weight(dev, w, b, adapted);
+}
+
 }  // namespace
 
 Tensor bat_linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& blocks) {
@@ -66,18 +74,14 @@ Tensor bat_linear(const Tensor& x, const Tensor& weight, const Tensor& bias, con
     const Tensor part = one_slab ? y : workspace(x.shape().with_last(rows), x.dtype(), x.device());
     for (const Slab slab : all) {
       const std::int64_t count = slab.end - slab.begin;
-      on_device(x.device(), [&](auto dev) {
-        const View p = adapted.mut().slice_rows(0, count);
-        kernels::bat_weight(dev, w.view().slice_rows(slab.begin, slab.end),
-                            b.slice(slab.begin / rank, slab.end / rank).view(), p);
-        if (one_slab) {
-          kernels::gemm(dev, x.view(), p, y.mut(), {.transpose_b = true});
-        } else {
-          const View z = {part.mut().data, part.dtype(), x.shape().with_last(count), true};
-          kernels::gemm(dev, x.view(), p, z, {.transpose_b = true});
-          kernels::copy_columns(dev, z, 0, {y.mut(), false}, slab.begin, count);
-        }
+      const View p = adapted.mut().slice_rows(0, count);
+      const View z = {part.mut().data, part.dtype(), x.shape().with_last(count), true};
+      on_any_device(x.device(), [&](auto dev) {
+        adapt(dev, w.view().slice_rows(slab.begin, slab.end), b.slice(slab.begin / rank, slab.end / rank).view(), p);
+        kernels::gemm(dev, x.view(), p, z, {.transpose_b = true});
       });
+      if (!one_slab)
+        on_device(x.device(), [&](auto dev) { kernels::copy_columns(dev, z, 0, {y.mut(), false}, slab.begin, count); });
     }
   }
   if (bias.defined())
@@ -101,16 +105,17 @@ Tensor bat_linear(const Tensor& x, const Tensor& weight, const Tensor& bias, con
                   for (const Slab slab : parts) {
                     const std::int64_t count = slab.end - slab.begin;
                     const Tensor g = columns(dy, slab);
-                    on_device(dy.device(), [&](auto dev) {
+                    on_any_device(dy.device(), [&](auto dev) {
                       const ConstView w_slab = w.view().slice_rows(slab.begin, slab.end);
                       const ConstView b_slab = b.slice(slab.begin / rank, slab.end / rank).view();
                       if (dx) {
                         const View p = adapted.mut().slice_rows(0, count);
-                        kernels::bat_weight(dev, w_slab, b_slab, p);
+                        adapt(dev, w_slab, b_slab, p);
                         kernels::gemm(dev, g.view(), p, direct ? dx.view : dx_wide.mut(), {.add = dx_add});
                         dx_add = true;
                       }
                       if (db) {
+                        const CountAs work(Work::adapter);
                         const View q = dadapted.mut().slice_rows(0, count);
                         const std::int64_t first = slab.begin / rank, last = slab.end / rank;
                         const View db_slab = db.view.reshape({d / rank, rank * rank}).slice_rows(first, last);

@@ -5,6 +5,7 @@
 #include "autograd/compute_copy.hpp"
 #include "autograd/node.hpp"
 #include "autograd/ops.hpp"
+#include "backends/flops.hpp"
 #include "backends/kernels/elementwise.hpp"
 #include "backends/kernels/gemm.hpp"
 #include "backends/kernels/reduce.hpp"
@@ -48,16 +49,21 @@ class Chunks {
       const std::int64_t limit = whole ? x_.rows() : (begin / seq_len_ + 1) * seq_len_;
       const std::int64_t end = std::min(begin + step, limit);
       const Shape grouped = {whole ? (end - begin) / seq_len_ : 1, whole ? seq_len_ : end - begin, weight_.dim(0)};
-      on_device(device_, [&](auto dev) {
-        const View logits = logits_.mut().slice_rows(0, end - begin);
-        const View dlogits = dlogits_.defined() ? dlogits_.mut().slice_rows(0, end - begin) : logits;
+      const View logits = logits_.mut().slice_rows(0, end - begin);
+      const View dlogits = dlogits_.defined() ? dlogits_.mut().slice_rows(0, end - begin) : logits;
+      const View rows = losses.mut().reshape({x_.rows(), 1}).slice_rows(begin, end).reshape({end - begin});
+      const ConstView targets = targets_.slice_rows(begin, end).reshape({end - begin});
+      const CountAs work(Work::head);
+      on_any_device(device_, [&](auto dev) {
         kernels::gemm(dev, x_.slice_rows(begin, end), weight_, logits, {.transpose_b = true});
-        const View rows = losses.mut().reshape({x_.rows(), 1}).slice_rows(begin, end).reshape({end - begin});
-        const ConstView targets = targets_.slice_rows(begin, end).reshape({end - begin});
-        kernels::cross_entropy(dev, logits, targets, factor, rows, gradient ? dlogits : View{});
-        if (gradient)
-          with_gradient(dev, ConstView(dlogits.reshape(grouped)), begin, end);
       });
+      on_device(device_, [&](auto dev) {
+        kernels::cross_entropy(dev, logits, targets, factor, rows, gradient ? dlogits : View{});
+      });
+      if (gradient) {
+        const CountAs pass(Pass::backward);  // also where it is made ahead of the backward
+        on_any_device(device_, [&](auto dev) { with_gradient(dev, ConstView(dlogits.reshape(grouped)), begin, end); });
+      }
       begin = end;
     }
   }

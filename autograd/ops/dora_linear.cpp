@@ -31,10 +31,13 @@ Tensor dora_row_norm(const Tensor& weight, const Tensor& lora_a, const Tensor& l
     const Tensor narrow_a = in_dtype(lora_a, weight.dtype()), a = in_dtype(lora_a, wide), b = in_dtype(lora_b, wide);
     const Tensor wa = temporary({out, rank}), aa = temporary({rank, rank}), baa = temporary({out, rank});
     const Tensor norm = empty({out}, wide, device, Category::adapter);
-    on_device(device, [&](auto dev) {
+    const CountAs adapter(Work::adapter);
+    on_any_device(device, [&](auto dev) {
       kernels::gemm(dev, weight.view(), narrow_a.view(), wa.mut(), {.transpose_b = true});
       kernels::gemm(dev, a.view(), a.view(), aa.mut(), {.transpose_b = true});
       kernels::gemm(dev, b.view(), aa.view(), baa.mut());
+    });
+    on_device(device, [&](auto dev) {
       kernels::dora_row_norm(dev, base_norm_squared.view(), wa.view(), b.view(), baa.view(), scaling, norm.mut());
     });
     return norm;
@@ -80,9 +83,12 @@ Tensor dora_linear(const Tensor& x, const Tensor& weight, const Tensor& bias, co
   const Tensor h = empty(x.shape().with_last(rank), x.dtype(), x.device());
   const Tensor u = base.forward(x), y = empty_like(u);
   const Tensor ratio = empty({out}, norm.dtype(), x.device(), Category::workspace);
-  on_device(x.device(), [&](auto dev) {
+  const CountAs adapter(Work::adapter);
+  on_any_device(x.device(), [&](auto dev) {
     kernels::gemm(dev, x.view(), a.view(), h.mut(), {.transpose_b = true});
     kernels::gemm(dev, h.view(), b.view(), u.mut(), {.transpose_b = true, .alpha = scaling, .add = true});
+  });
+  on_device(x.device(), [&](auto dev) {
     kernels::dora_ratio(dev, m.view(), norm.view(), ratio.mut());
     kernels::scale_columns(dev, u.view(), ratio.view(), wide_bias.view(), {y.mut(), false});
   });
@@ -100,19 +106,22 @@ Tensor dora_linear(const Tensor& x, const Tensor& weight, const Tensor& bias, co
         on_device(dy.device(), [&](auto dev) {
           kernels::dora_ratio(dev, m.view(), norm.view(), factors.mut());
           kernels::scale_columns(dev, dy.view(), factors.view(), {}, {g.mut(), false});
-          kernels::gemm(dev, g.view(), b.view(), dh.mut(), {.alpha = scaling});
-          if (dx) {
-            base.backward(g, dx, {}, {});
-            kernels::gemm(dev, dh.view(), a.view(), dx.view, {.add = true});
-          }
           if (dbias)
             kernels::column_sum(dev, dy.view(), dbias);
+          if (dm)
+            kernels::dora_magnitude_gradient(dev, dy.view(), su.view(), norm.view(), dm);
+        });
+        if (dx)
+          base.backward(g, dx, {}, {});
+        const CountAs adapter_back(Work::adapter);
+        on_any_device(dy.device(), [&](auto dev) {
+          kernels::gemm(dev, g.view(), b.view(), dh.mut(), {.alpha = scaling});
+          if (dx)
+            kernels::gemm(dev, dh.view(), a.view(), dx.view, {.add = true});
           if (da)
             kernels::gemm_tokens(dev, dh.view(), sx.view(), da);
           if (db)
             kernels::gemm_tokens(dev, g.view(), sh.view(), db, scaling);
-          if (dm)
-            kernels::dora_magnitude_gradient(dev, dy.view(), su.view(), norm.view(), dm);
         });
       });
 }

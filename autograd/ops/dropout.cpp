@@ -1,6 +1,7 @@
 #include "autograd/compute_copy.hpp"
 #include "autograd/node.hpp"
 #include "autograd/ops.hpp"
+#include "autograd/ops/linear.hpp"
 #include "backends/kernels/gemm.hpp"
 #include "backends/kernels/random.hpp"
 
@@ -35,26 +36,27 @@ Tensor dropout_linear(const Tensor& x, const Tensor& weight, double p, RandomKey
         "], got ", weight.shape());
   const Tensor w = compute_copy(weight, x.dtype());
   const Tensor y = empty(x.shape().with_last(weight.dim(0)), x.dtype(), x.device());
+  const CountAs counted(work_of(weight));
   {
     const Tensor xd = dropped(x.view(), x.device(), p, key, Category::workspace);
-    on_device(x.device(), [&](auto dev) { kernels::gemm(dev, xd.view(), w.view(), y.mut(), {.transpose_b = true}); });
+    on_any_device(x.device(),
+                  [&](auto dev) { kernels::gemm(dev, xd.view(), w.view(), y.mut(), {.transpose_b = true}); });
   }
-  return record("dropout_linear", y, {x, weight},
-                [sx = save_if(wants_grad(weight), "x", x), w, p, key](const Tensor& dy, Grads& grad) {
-                  // dw = dy^T xd with the mask drawn again;  dx = mask * (dy w) / (1 - p)
-                  if (const Sink dw = grad[1]) {
-                    const Tensor xd = dropped(sx.view(), dy.device(), p, key, Category::workspace);
-                    on_device(dy.device(), [&](auto dev) { kernels::gemm_tokens(dev, dy.view(), xd.view(), dw); });
-                  }
-                  if (const Sink dx = grad.narrow(0)) {
-                    const Tensor dxd =
-                        empty(dy.shape().with_last(w.dim(1)), dy.dtype(), dy.device(), Category::workspace);
-                    on_device(dy.device(), [&](auto dev) {
-                      kernels::gemm(dev, dy.view(), w.view(), dxd.mut());
-                      kernels::dropout(dev, dxd.view(), p, key, dx);
-                    });
-                  }
-                });
+  return record(
+      "dropout_linear", y, {x, weight},
+      [sx = save_if(wants_grad(weight), "x", x), w, p, key, work = CountAs::work()](const Tensor& dy, Grads& grad) {
+        const CountAs counted_back(work);
+        // dw = dy^T xd with the mask drawn again;  dx = mask * (dy w) / (1 - p)
+        if (const Sink dw = grad[1]) {
+          const Tensor xd = dropped(sx.view(), dy.device(), p, key, Category::workspace);
+          on_any_device(dy.device(), [&](auto dev) { kernels::gemm_tokens(dev, dy.view(), xd.view(), dw); });
+        }
+        if (const Sink dx = grad.narrow(0)) {
+          const Tensor dxd = empty(dy.shape().with_last(w.dim(1)), dy.dtype(), dy.device(), Category::workspace);
+          on_any_device(dy.device(), [&](auto dev) { kernels::gemm(dev, dy.view(), w.view(), dxd.mut()); });
+          on_device(dy.device(), [&](auto dev) { kernels::dropout(dev, dxd.view(), p, key, dx); });
+        }
+      });
 }
 
 }  // namespace osteon

@@ -1,9 +1,15 @@
 #pragma once
 
 #include "autograd/node.hpp"
+#include "backends/flops.hpp"
 #include "backends/kernels/gemm.hpp"
 
 namespace osteon {
+
+/// What products with `weight` count as: an adapter's, else what the caller says.
+inline Work work_of(const Tensor& weight) {
+  return weight.storage().category() == Category::adapter ? Work::adapter : CountAs::work();
+}
 
 /// What linear and every adapted linear share: y = x weight^T + bias, and its three gradients.
 class BaseLinear {
@@ -21,6 +27,7 @@ class BaseLinear {
  private:
   Saved x_;
   Tensor weight_, bias_;  ///< in x's dtype, without history
+  Work work_;
 };
 
 /// gemm into a sink.

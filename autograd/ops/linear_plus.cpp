@@ -18,7 +18,8 @@ Tensor linear_plus(const Tensor& x, const Tensor& weight, const Tensor& bias, co
 
   const Tensor factor = compute_copy(right, x.dtype());
   const Tensor y = base.forward(x);
-  on_device(x.device(), [&](auto dev) {
+  const CountAs adapter(Work::adapter);
+  on_any_device(x.device(), [&](auto dev) {
     kernels::gemm(dev, left.view(), factor.view(), y.mut(),
                   {.transpose_b = out_by_rank, .alpha = scaling, .add = true});
   });
@@ -27,7 +28,8 @@ Tensor linear_plus(const Tensor& x, const Tensor& weight, const Tensor& bias, co
                                                                                                     Grads& grad) {
                   base.backward(dy, grad[0], grad[1], grad[2]);
                   const Sink dleft = grad[3], dright = grad[4];
-                  on_device(dy.device(), [&](auto dev) {
+                  const CountAs adapter_back(Work::adapter);
+                  on_any_device(dy.device(), [&](auto dev) {
                     // dleft = scaling dy right^T,  dright = scaling left^T dy
                     if (dleft)
                       gemm_into(dev, dy.view(), factor.view(), dleft, {.transpose_b = !out_by_rank, .alpha = scaling});

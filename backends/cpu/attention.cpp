@@ -2,6 +2,7 @@
 
 #include "backends/cpu/attention_tiles.hpp"
 #include "backends/cpu/parallel.hpp"
+#include "backends/flops.hpp"
 
 namespace osteon::cpu {
 
@@ -30,6 +31,13 @@ AttentionProblem checked_attention(const char* op, const ConstView& q, const Con
     }
   }
   return p;
+}
+
+void count_attention(Device device, const Shape& q, const Shape& k, double flops) {
+  const auto queries = static_cast<double>(q[1]), keys = static_cast<double>(k[1]);
+  // The last query sees all keys, each one before it one fewer.
+  const double pairs = keys >= queries ? queries * (2 * keys - queries + 1) / 2 : keys * (keys + 1) / 2;
+  count_flops(device, flops * pairs * static_cast<double>(q[0] * q[2] * q[3]));
 }
 
 }  // namespace osteon::cpu
@@ -194,8 +202,14 @@ void attend_row(const AttentionProblem& p, const Operands<T>& x, std::int64_t b,
 
 }  // namespace
 
+void attention(Meta, ConstView q, ConstView k, ConstView /*v*/, ConstView /*key_range*/, double /*scale*/, View /*o*/,
+               View /*lse*/) {
+  count_attention(Device::meta, q.shape, k.shape, 4);
+}
+
 void attention(Cpu, ConstView q, ConstView k, ConstView v, ConstView key_range, double scale, View o, View lse) {
   const AttentionProblem p = checked_attention("attention", q, k, v, key_range, o, lse);
+  count_attention(Device::cpu, q.shape, k.shape, 4);
   dispatch_floating(q.dtype, "attention", [&](auto element) {
     using T = decltype(element);
     using C = compute_t<T>;

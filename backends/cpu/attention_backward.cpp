@@ -184,9 +184,16 @@ std::int64_t attention_backward_workspace(const Shape& q, const Shape& k, DType 
   return bytes;
 }
 
+void attention_backward(Meta, ConstView /*dout*/, ConstView q, ConstView k, ConstView /*v*/, ConstView /*o*/,
+                        ConstView /*lse*/, ConstView /*key_range*/, double /*scale*/, Sink /*dq*/, Sink /*dk*/,
+                        Sink /*dv*/, View /*workspace*/) {
+  count_attention(Device::meta, q.shape, k.shape, 10);
+}
+
 void attention_backward(Cpu, ConstView dout, ConstView q, ConstView k, ConstView v, ConstView o, ConstView lse,
                         ConstView key_range, double scale, Sink dq, Sink dk, Sink dv, View workspace) {
   const AttentionProblem p = checked_attention("attention_backward", q, k, v, key_range, o, lse);
+  count_attention(Device::cpu, q.shape, k.shape, 10);
   expect_like("attention_backward", "dout", dout, q);
   if (dq)
     expect_like("attention_backward", "dq", dq.view, q);

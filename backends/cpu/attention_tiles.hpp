@@ -9,6 +9,7 @@
 #include "backends/cpu/check.hpp"
 #include "backends/cpu/simd.hpp"
 #include "backends/cpu/tile.hpp"
+#include "backends/device.hpp"
 
 namespace osteon::cpu {
 
@@ -51,6 +52,9 @@ struct AttentionProblem {
 /// Checks what both directions read; `op` is for the messages.
 AttentionProblem checked_attention(const char* op, const ConstView& q, const ConstView& k, const ConstView& v,
                                    const ConstView& key_range, const ConstView& o, const ConstView& lse);
+
+/// Counts `flops` per element of a head for each pair of a query and a key that causal order lets it see.
+void count_attention(Device device, const Shape& q, const Shape& k, double flops);
 
 /// The key ranges of the rows of a tile, in the lanes of N vectors; rows beyond the last see nothing.
 template <class C, int N>

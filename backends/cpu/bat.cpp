@@ -7,9 +7,10 @@
 #include "backends/cpu/fma_tile.hpp"
 #include "backends/cpu/gemm_engines.hpp"
 #include "backends/cpu/parallel.hpp"
-#include "backends/cpu/scratch.hpp"
 #include "backends/cpu/simd.hpp"
+#include "backends/flops.hpp"
 #include "backends/kernels/block_sum.hpp"
+#include "backends/scratch.hpp"
 
 namespace osteon::kernels {
 namespace {
@@ -132,14 +133,16 @@ void transform_row(const C* w, const C* packed, Index row, const Slab& slab, C* 
 }
 
 template <class T, class B, class R>
-void transform(const T* w, const B* blocks, const Slab& slab, R* y) {
+void transform(const T* w, const B* blocks, const Slab& slab, R* y, Device device) {
   using C = compute_t<T>;
   const Index rank = slab.rank, rows = slab.blocks * rank, features = slab.features;
   const Index packed_size = (rank + kTileCols<C> - 1) / kTileCols<C> * kTileCols<C> * rank;
   const Index row_size = (features + 15) / 16 * 16;
   const Index size = packed_size + 2 * row_size;
-  thread_local Scratch scratch;
-  auto* const memory = reinterpret_cast<C*>(scratch.get(omp_get_max_threads() * size * static_cast<Index>(sizeof(C))));
+  auto* const memory =
+      reinterpret_cast<C*>(scratch(omp_get_max_threads() * size * static_cast<Index>(sizeof(C)), device));
+  if (device == Device::meta)
+    return;
   split(rows, rows * features * rank, [&](Index begin, Index end) {
     C* const packed = memory + omp_get_thread_num() * size;
     C* const wide_w = packed + packed_size;
@@ -164,31 +167,45 @@ void transform(const T* w, const B* blocks, const Slab& slab, R* y) {
   });
 }
 
-}  // namespace
+/// Each element of W takes part in `rank` multiply-adds with its block.
+void count_slab(Device device, const Slab& slab) {
+  const double rows = static_cast<double>(slab.blocks * slab.rank);
+  count_flops(device, 2.0 * rows * static_cast<double>(slab.features) * static_cast<double>(slab.rank));
+}
 
-void bat_weight(Cpu, ConstView w, ConstView b, View y) {
+void weight_of(Device device, const ConstView& w, const ConstView& b, const View& y) {
   const Slab slab = check_slab("bat_weight", w, "y", y, b);
+  count_slab(device, slab);
   dispatch_floating(w.dtype, "bat_weight", [&]<class T>(T) {
     using C = compute_t<T>;
     const DType wide = accumulator(w.dtype);
     check(y.dtype == w.dtype || y.dtype == wide, "bat_weight: y: expected ", w.dtype, " or ", wide, ", got ", y.dtype);
-    check(b.dtype == w.dtype || b.dtype == wide, "bat_weight: blocks: expected ", w.dtype, " or ", wide, ", got ",
-          b.dtype);
+    check(b.dtype == wide || b.dtype == DType::bf16, "bat_weight: blocks: expected ", wide, " or bf16, got ", b.dtype);
     const auto with_blocks = [&]<class B>(B) {
       if (y.dtype == w.dtype)
-        transform(w.as<T>(), b.as<B>(), slab, y.as<T>());
+        transform(w.as<T>(), b.as<B>(), slab, y.as<T>(), device);
       else
-        transform(w.as<T>(), b.as<B>(), slab, y.as<C>());
+        transform(w.as<T>(), b.as<B>(), slab, y.as<C>(), device);
     };
-    if (b.dtype == w.dtype)
-      with_blocks(T{});
+    if (b.dtype == DType::bf16)
+      with_blocks(bf16{});
     else
       with_blocks(C{});
   });
 }
 
+}  // namespace
+
+void bat_weight(Cpu, ConstView w, ConstView b, View y) { weight_of(Device::cpu, w, b, y); }
+void bat_weight(Meta, ConstView w, ConstView b, View y) { weight_of(Device::meta, w, b, y); }
+
+void bat_block_gradient(Meta, ConstView w, ConstView dw, Sink db) {
+  count_slab(Device::meta, check_slab("bat_block_gradient", w, "dw", dw, db.view));
+}
+
 void bat_block_gradient(Cpu, ConstView w, ConstView dw, Sink db) {
   const Slab slab = check_slab("bat_block_gradient", w, "dw", dw, db.view);
+  count_slab(Device::cpu, slab);
   cpu::expect_dtype("bat_block_gradient", "dw", dw, accumulator(w.dtype));
   cpu::expect_dtype("bat_block_gradient", "db", db.view, accumulator(w.dtype));
   if (w.numel() == 0)

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "backends/cpu/gemm_engines.hpp"
-#include "backends/cpu/scratch.hpp"
+#include "backends/flops.hpp"
 
 namespace osteon::kernels {
 namespace {
@@ -32,19 +32,19 @@ void fill_zero(const View& c) {
   std::fill_n(static_cast<std::byte*>(c.data), c.numel() * size_of(c.dtype), std::byte{0});
 }
 
-void note_tiles() {
-  if (!tiles_used.load(std::memory_order_relaxed))
+void note_tiles(const Product& product) {
+  if (product.device == Device::cpu && !tiles_used.load(std::memory_order_relaxed))
     tiles_used = true;
 }
 
 void run_own_tiles(const Product& product) {
   gemm_fused(product);
-  note_tiles();
+  note_tiles(product);
 }
 
 void run(const Product& product) {
   if (gemm_thin(product))
-    return note_tiles();
+    return note_tiles(product);
 #ifdef OSTEON_GEMM_ONEDNN
   if (gemm_onednn(product, deterministic.load(std::memory_order_relaxed)))
     return;
@@ -74,16 +74,16 @@ void run_blocks(Product product, Index block) {
   const auto* const b = static_cast<const std::byte*>(product.b);
   for (Index t = 0; t < tokens; t += block) {
     product.k = std::min(block, tokens - t);
-    product.a = a + t * product.m * size;
-    product.b = b + t * product.n * size;
+    if (product.device != Device::meta) {
+      product.a = a + t * product.m * size;
+      product.b = b + t * product.n * size;
+    }
     run(product);
     product.add = true;
   }
 }
 
-}  // namespace
-
-void gemm(Cpu, ConstView a, ConstView b, View c, GemmOptions options) {
+void multiply(Device device, const ConstView& a, const ConstView& b, const View& c, const GemmOptions& options) {
   check_dtypes("gemm", a, b, c);
   const Index m = options.transpose_a ? a.cols() : a.rows(), k = options.transpose_a ? a.rows() : a.cols();
   const Index n = options.transpose_b ? b.rows() : b.cols(), b_k = options.transpose_b ? b.cols() : b.rows();
@@ -93,13 +93,24 @@ void gemm(Cpu, ConstView a, ConstView b, View c, GemmOptions options) {
   if (m == 0 || n == 0)
     return;
   if (k == 0) {
-    if (!options.add)
+    if (!options.add && device != Device::meta)
       fill_zero(c);
     return;
   }
-  const Product product{
-      m,      n,      k,     options.transpose_a, options.transpose_b, options.alpha, options.add, a.dtype, c.dtype,
-      a.data, b.data, c.data};
+  count_flops(device, 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k));
+  const Product product{m,
+                        n,
+                        k,
+                        options.transpose_a,
+                        options.transpose_b,
+                        options.alpha,
+                        options.add,
+                        a.dtype,
+                        c.dtype,
+                        a.data,
+                        b.data,
+                        c.data,
+                        device};
   if (!options.transpose_a || k < kSplitDepth)
     run(product);
   else if (!options.transpose_b && c.dtype != DType::bf16)
@@ -108,7 +119,7 @@ void gemm(Cpu, ConstView a, ConstView b, View c, GemmOptions options) {
     run_own_tiles(product);  // rare: blocks would need a strided b, or round to bf16 after each
 }
 
-void gemm_tokens(Cpu, ConstView g, ConstView x, Sink out, double alpha) {
+void sum_tokens(Device device, const ConstView& g, const ConstView& x, const Sink& out, double alpha) {
   check_dtypes("gemm_tokens", g, x, out.view);
   const auto tokens_of = [](const ConstView& view) { return view.shape.rank() >= 2 ? view.dim(-2) : Index{1}; };
   const Index d = g.cols(), k = x.cols(), seq_len = tokens_of(g);
@@ -120,23 +131,35 @@ void gemm_tokens(Cpu, ConstView g, ConstView x, Sink out, double alpha) {
     return;
   const Index tokens = g.rows();
   if (tokens == 0) {
-    if (!out.add)
+    if (!out.add && device != Device::meta)
       fill_zero(out.view);
     return;
   }
+  count_flops(device, 2.0 * static_cast<double>(tokens) * static_cast<double>(d) * static_cast<double>(k));
   if (!library_sums_tokens(seq_len, d, k, g.dtype)) {
+    if (device == Device::meta)  // it asks for no scratch
+      return;
     gemm_tokens_fma(
         {tokens, seq_len, d, k, alpha, out.add, g.dtype, x.dtype, out.view.dtype, g.data, x.data, out.view.data});
-    note_tiles();
+    tiles_used = true;
     return;
   }
   bool add = out.add;
   for (Index t = 0; t < tokens; t += seq_len, add = true) {
     const ConstView gs = g.slice_rows(t, t + seq_len), xs = x.slice_rows(t, t + seq_len);
-    run_blocks({d, k, seq_len, true, false, alpha, add, g.dtype, out.view.dtype, gs.data, xs.data, out.view.data},
-               kBlockTokens);
+    run_blocks(
+        {d, k, seq_len, true, false, alpha, add, g.dtype, out.view.dtype, gs.data, xs.data, out.view.data, device},
+        kBlockTokens);
   }
 }
+
+}  // namespace
+
+void gemm(Cpu, ConstView a, ConstView b, View c, GemmOptions options) { multiply(Device::cpu, a, b, c, options); }
+void gemm(Meta, ConstView a, ConstView b, View c, GemmOptions options) { multiply(Device::meta, a, b, c, options); }
+
+void gemm_tokens(Cpu, ConstView g, ConstView x, Sink out, double alpha) { sum_tokens(Device::cpu, g, x, out, alpha); }
+void gemm_tokens(Meta, ConstView g, ConstView x, Sink out, double alpha) { sum_tokens(Device::meta, g, x, out, alpha); }
 
 GemmBackend gemm_backend() {
 #ifdef OSTEON_GEMM_ONEDNN

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "backends/device.hpp"
 #include "backends/dtype.hpp"
 
 namespace osteon::kernels {
@@ -19,6 +20,7 @@ struct Product {
   const void* a;
   const void* b;
   void* c;
+  Device device = Device::cpu;  ///< on meta an engine asks for its scratch and is done
 };
 
 /// f32 products of few columns (n at most 8 with AVX-512, 4 with AVX2), where one term of all columns does not fill a

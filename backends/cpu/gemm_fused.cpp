@@ -3,8 +3,8 @@
 
 #include "backends/cpu/fma_tile.hpp"
 #include "backends/cpu/gemm_engines.hpp"
-#include "backends/cpu/scratch.hpp"
 #include "backends/cpu/simd.hpp"
+#include "backends/scratch.hpp"
 
 namespace osteon::kernels {
 namespace {
@@ -99,15 +99,17 @@ void run_tiles(const Factor<T>& a, const Factor<T>& b, Index depth, const cpu::T
 }
 
 template <class T, class R>
-void run_oriented(const Factor<T>& a, const Factor<T>& b, Index depth, const cpu::TileTarget<R>& out, bool add) {
+void run_oriented(const Factor<T>& a, const Factor<T>& b, Index depth, const cpu::TileTarget<R>& out, bool add,
+                  Device device) {
   using C = compute_t<T>;
   const Index tiles = ((a.count + kTileRows - 1) / kTileRows) * ((b.count + kTileCols<C> - 1) / kTileCols<C>);
   const Index wide_rows = std::is_same_v<T, C> ? 0 : kTileRows * (depth + kPadding);
   const Index size = (depth * kTileCols<C> + wide_rows + 15) / 16 * 16;
   const bool serial = tiles == 1 || a.count * b.count * depth < kSerialWork || omp_in_parallel() != 0;
-  thread_local Scratch scratch;
-  auto* const memory =
-      reinterpret_cast<C*>(scratch.get((serial ? 1 : omp_get_max_threads()) * size * static_cast<Index>(sizeof(C))));
+  auto* const memory = reinterpret_cast<C*>(
+      scratch((serial ? 1 : omp_get_max_threads()) * size * static_cast<Index>(sizeof(C)), device));
+  if (device == Device::meta)
+    return;
   if (serial) {
     run_tiles(a, b, depth, out, add, Index{0}, tiles, memory);
     return;
@@ -129,9 +131,9 @@ void run(const Product& p) {
   // A product of two numbers is the same in either order, so it changes no bit who is packed: of few rows by a large
   // matrix that lies row by row, the rows. The factor alpha goes with b either way, but only packing applies it.
   if (p.m <= kTileCols<C> && p.n > p.m && p.transpose_b && p.alpha == 1.0)
-    run_oriented(b, a, p.k, cpu::TileTarget<R>{c, 1, p.n}, p.add);
+    run_oriented(b, a, p.k, cpu::TileTarget<R>{c, 1, p.n}, p.add, p.device);
   else
-    run_oriented(a, b, p.k, cpu::TileTarget<R>{c, p.n, 1}, p.add);
+    run_oriented(a, b, p.k, cpu::TileTarget<R>{c, p.n, 1}, p.add, p.device);
 }
 
 }  // namespace

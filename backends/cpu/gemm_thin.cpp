@@ -9,7 +9,7 @@
 #include "backends/cpu/fma_tile.hpp"
 #include "backends/cpu/gemm_engines.hpp"
 #include "backends/cpu/parallel.hpp"
-#include "backends/cpu/scratch.hpp"
+#include "backends/scratch.hpp"
 
 namespace osteon::kernels {
 namespace {
@@ -56,8 +56,9 @@ void run_rows(const Product& p, const float* packed, Index row) {
 
 template <Index kGroup>
 void run(const Product& p) {
-  thread_local Scratch scratch;
-  auto* const packed = reinterpret_cast<float*>(scratch.get(p.k / kGroup * kLanes * 4));
+  auto* const packed = reinterpret_cast<float*>(scratch(p.k / kGroup * kLanes * 4, p.device));
+  if (p.device == Device::meta)
+    return;
   const auto* const b = static_cast<const float*>(p.b);
   for (Index k = 0; k < p.k; ++k)
     for (Index j = 0; j < kLanes / kGroup; ++j)

@@ -20,6 +20,7 @@ struct GemmOptions {
 /// Each element's sum over k has one fixed order, whatever m and the number of threads, where gemm_backend() says
 /// deterministic. k = 0 is a sum of nothing: c = 0, or unchanged with add. c must not overlap a or b.
 void gemm(Cpu, ConstView a, ConstView b, View c, GemmOptions options = {});
+void gemm(Meta, ConstView a, ConstView b, View c, GemmOptions options = {});
 
 /// The sum over tokens that weight gradients are: out [d, k] (+)= alpha sum_t g[t]^T x[t], for g [..., seq_len, d] and
 /// x [..., seq_len, k]; vectors are one token. Summed token by token, or sequence by sequence in fixed blocks of at
@@ -27,6 +28,7 @@ void gemm(Cpu, ConstView a, ConstView b, View c, GemmOptions options = {});
 /// of threads and any split of a batch along sequences. Dtypes as in gemm; the sink may be f32 (f64) whatever g and x
 /// are.
 void gemm_tokens(Cpu, ConstView g, ConstView x, Sink out, double alpha = 1.0);
+void gemm_tokens(Meta, ConstView g, ConstView x, Sink out, double alpha = 1.0);
 
 /// What gemm runs on this machine, for the record of an experiment.
 struct GemmBackend {

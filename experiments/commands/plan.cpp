@@ -30,11 +30,25 @@ nlohmann::ordered_json categories(const MemoryUse& use) {
   return table;
 }
 
-void print_plan(const Plan& plan, const std::optional<MemoryReport>& measured) {
+nlohmann::ordered_json flops(const FlopCount& count) {
+  nlohmann::ordered_json table;
+  for (const auto& [pass, name] : {std::pair(Pass::forward, "forward"), std::pair(Pass::backward, "backward")}) {
+    for (const Work work : kWorks)
+      table[name][std::string(name_of(work))] = count.of(pass, work);
+    table[name]["total"] = count.total(pass);
+  }
+  return table;
+}
+
+void print_plan(const Plan& plan, const std::optional<StepCost>& measured) {
   fmt::print("{} of {} parameters train; {} tokens a step\n", plan.trainable_parameters, plan.total_parameters,
              plan.tokens_per_step);
-  fmt::print("products with base weights: {:.3g} GFLOP forward, {:.3g} GFLOP backward\n",
-             plan.base_forward_flops * 1e-9, plan.base_backward_flops * 1e-9);
+  fmt::print("{:<12} {:>16} {:>12}\n", "products", "forward GFLOP", "backward");
+  const auto giga = [&](Pass pass, Work work) { return plan.flops.of(pass, work) * 1e-9; };
+  for (const Work work : kWorks)
+    fmt::print("{:<12} {:>16.4g} {:>12.4g}\n", name_of(work), giga(Pass::forward, work), giga(Pass::backward, work));
+  fmt::print("{:<12} {:>16.4g} {:>12.4g}\n\n", "total", plan.flops.total(Pass::forward) * 1e-9,
+             plan.flops.total(Pass::backward) * 1e-9);
   fmt::print("{:<12} {:>16} {:>12}{}\n", "at the peak", "planned bytes", "MiB", measured ? "    measured bytes" : "");
   const auto line = [&](std::string_view name, std::int64_t planned, std::int64_t found) {
     fmt::print("{:<12} {:>16} {:>12.2f}{}\n", name, planned, mib(planned),
@@ -43,6 +57,7 @@ void print_plan(const Plan& plan, const std::optional<MemoryReport>& measured) {
   for (const Category category : kCategories)
     line(name_of(category), plan.peak[category], measured ? measured->peak[category] : 0);
   line("total", plan.peak.total(), measured ? measured->peak.total() : 0);
+  line("pool beyond", plan.pool_bytes, measured ? measured->pool_bytes : 0);
 }
 
 /// Each method's rank that comes nearest to a number of trainable parameters.
@@ -72,7 +87,7 @@ int run_plan(const PlanArguments& arguments, bool json) {
     return 0;
   }
   const Plan planned = plan(config);
-  std::optional<MemoryReport> measured;
+  std::optional<StepCost> measured;
   if (arguments.compare)
     measured = measure(config);
   if (!json) {
@@ -82,14 +97,15 @@ int run_plan(const PlanArguments& arguments, bool json) {
   nlohmann::ordered_json out = {{"trainable_parameters", planned.trainable_parameters},
                                 {"total_parameters", planned.total_parameters},
                                 {"tokens_per_step", planned.tokens_per_step},
-                                {"base_forward_flops", planned.base_forward_flops},
-                                {"base_backward_flops", planned.base_backward_flops},
+                                {"flops", flops(planned.flops)},
                                 {"peak", categories(planned.peak)},
-                                {"peak_each", categories(planned.peak_each)}};
+                                {"peak_each", categories(planned.peak_each)},
+                                {"pool_bytes", planned.pool_bytes}};
   if (measured)
-    out["measured"] = {{"peak", categories(measured->peak)},
+    out["measured"] = {{"flops", flops(measured->flops)},
+                       {"peak", categories(measured->peak)},
                        {"peak_each", categories(measured->peak_each)},
-                       {"pool_idle_bytes", measured->pool_idle_bytes}};
+                       {"pool_bytes", measured->pool_bytes}};
   std::cout << out.dump() << '\n';
   return 0;
 }

@@ -34,9 +34,10 @@ void AdamW::step(double learning_rate, double gradient_scale) {
                                            .weight_decay = slot.weight_decay,
                                            .step = steps_,
                                            .gradient_scale = gradient_scale};
+    // Announced on every device: what was derived from the old values is made anew on meta, too.
+    const View parameter = slot.parameter.mut(), master = slot.master.defined() ? slot.master.mut() : View{};
     on_device(slot.parameter.device(), [&](auto dev) {
-      kernels::adamw(dev, slot.parameter.mut(), slot.master.defined() ? slot.master.mut() : View{}, gradient.view(),
-                     slot.m.mut(), slot.v.mut(), options);
+      kernels::adamw(dev, parameter, master, gradient.view(), slot.m.mut(), slot.v.mut(), options);
     });
   }
 }

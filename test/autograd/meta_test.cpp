@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include "backends/flops.hpp"
 #include "test/backends/threads.hpp"
 #include "test/op_cases.hpp"
 
@@ -43,7 +44,16 @@ void compare(const MemoryReport& meta, const MemoryReport& cpu, const MemoryRepo
   }
 }
 
-TEST_CASE("every op has on the meta device the shapes, and live and peak bytes by category, that it has on the CPU") {
+/// From where products kept nothing: the scratch that they ask for is part of the account.
+Account run_afresh(const OpCase& op_case, CaseDTypes dtypes, Device device) {
+  release_idle_memory(device);
+  reset_flop_count(device);
+  return run(op_case, dtypes, device);
+}
+
+TEST_CASE(
+    "every op has on the meta device the shapes, FLOPs, and live and peak bytes by category that it has on the CPU") {
+  release_idle_memory(Device::meta);
   const MemoryReport empty_meta = memory_report(Device::meta);
   REQUIRE(empty_meta.live.total() == 0);
   with_threads(1, [] {
@@ -51,15 +61,18 @@ TEST_CASE("every op has on the meta device the shapes, and live and peak bytes b
       for (const CaseDTypes dtypes : {CaseDTypes{DType::f32, DType::f32}, CaseDTypes{DType::bf16, DType::f32}})
         for (const OpCase& op_case : *list) {
           CAPTURE(op_case.variant);
-          run(op_case, dtypes, Device::cpu);  // the GEMM's own scratch grows to what it needs, and stays
+          release_idle_memory(Device::cpu);
           const MemoryReport base = memory_report(Device::cpu);
-          const Account cpu = run(op_case, dtypes, Device::cpu), meta = run(op_case, dtypes, Device::meta);
+          const Account cpu = run_afresh(op_case, dtypes, Device::cpu),
+                        meta = run_afresh(op_case, dtypes, Device::meta);
+          CHECK(flop_count(Device::meta) == flop_count(Device::cpu));
           CHECK(meta.shapes == cpu.shapes);
           compare(meta.forward, cpu.forward, base);
           compare(meta.backward, cpu.backward, base);
           compare(meta.after, cpu.after, base);
         }
   });
+  release_idle_memory(Device::meta);
   CHECK(memory_report(Device::meta).live.total() == 0);
 }
 

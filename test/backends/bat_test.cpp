@@ -119,7 +119,7 @@ TEST_CASE("Bat's kernels are bit-equal for any number of threads and any groupin
 }
 
 TEST_CASE("Bat's kernels refuse what does not fit") {
-  const Array w(DType::f32, {8, 12}), b(DType::f32, {2, 4, 4}), flat(DType::f32, {8, 4}), half(DType::bf16, {2, 4, 4});
+  const Array w(DType::f32, {8, 12}), b(DType::f32, {2, 4, 4}), flat(DType::f32, {8, 4});
   const Array narrow(DType::bf16, {8, 12}), ragged(DType::f32, {8, 10}), double_blocks(DType::f64, {2, 4, 4});
   Array y(DType::f32, {8, 12}), wrong(DType::f32, {8, 8}), wide(DType::f64, {8, 12}), ragged_y(DType::f32, {8, 10});
   CHECK_THROWS_WITH_AS(kernels::bat_weight(Cpu{}, w.view(), flat.view(), y.view()),
@@ -129,7 +129,8 @@ TEST_CASE("Bat's kernels refuse what does not fit") {
   CHECK_THROWS_WITH_AS(kernels::bat_weight(Cpu{}, w.view(), b.view(), wrong.view()),
                        "bat_weight: y: expected shape [8, 12], got [8, 8]", ShapeError);
   CHECK_THROWS_AS(kernels::bat_weight(Cpu{}, w.view(), b.view(), wide.view()), ShapeError);
-  CHECK_THROWS_AS(kernels::bat_weight(Cpu{}, w.view(), half.view(), y.view()), ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::bat_weight(Cpu{}, w.view(), double_blocks.view(), y.view()),
+                       "bat_weight: blocks: expected f32 or bf16, got f64", ShapeError);
   CHECK_THROWS_AS(kernels::bat_weight(Cpu{}, narrow.view(), double_blocks.view(), y.view()), ShapeError);
   Array db(DType::f32, {2, 4, 4}), db_half(DType::bf16, {2, 4, 4});
   CHECK_THROWS_WITH_AS(kernels::bat_block_gradient(Cpu{}, w.view(), wrong.view(), db.sink(false)),

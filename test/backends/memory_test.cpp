@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "backends/error.hpp"
+#include "backends/scratch.hpp"
 #include "backends/storage.hpp"
 
 using namespace osteon;
@@ -143,9 +144,41 @@ TEST_CASE("the meta device counts and holds no bytes") {
   const MemoryReport now = memory_report(Device::meta);
   CHECK(now.live[Category::weights] == before[Category::weights] + (std::int64_t{1} << 50));
   CHECK(now.peak.total() >= std::int64_t{1} << 50);
-  CHECK(now.pool_idle_bytes == 0);
-  CHECK(now.system_allocations == 0);
   CHECK(report().live.total() == cpu.total());
+}
+
+TEST_CASE("the meta device's pool counts what the CPU's does") {
+  const auto growth = [](Device device) {
+    release_idle_memory(device);
+    reset_memory_peak(device);
+    const std::int64_t before = memory_report(device).pool_idle_bytes;
+    { const Storage a(100'000, device, Category::weights), b(5'000'000, device, Category::activation); }
+    const Storage reused(99'900, device, Category::weights), other(333, device, Category::weights);
+    const MemoryReport now = memory_report(device);
+    return std::pair(now.pool_idle_bytes - before, now.system_allocations);
+  };
+  const auto expected = growth(Device::cpu);
+  CHECK(expected.second == 3);
+  CHECK(growth(Device::meta) == expected);
+}
+
+TEST_CASE("scratch grows to the largest request, is counted on both devices, and is given back on request") {
+  for (const Device device : {Device::cpu, Device::meta}) {
+    CAPTURE(name_of(device));
+    release_idle_memory(device);
+    const auto workspace = [&] { return memory_report(device).live[Category::workspace]; };
+    const std::int64_t before = workspace();
+    std::byte* const first = scratch(1000, device);
+    CHECK((first == nullptr) == (device == Device::meta));
+    CHECK(reinterpret_cast<std::uintptr_t>(first) % 64 == 0);
+    CHECK(scratch(10, device) == first);
+    CHECK(workspace() == before + 1000);
+    scratch(5000, device);
+    CHECK(workspace() == before + 5000);  // never both blocks
+    CHECK(memory_report(device).peak_each[Category::workspace] >= before + 5000);
+    release_idle_memory(device);
+    CHECK(workspace() == before);
+  }
 }
 
 TEST_CASE("a request that the machine cannot serve is an error that names it, and counts nothing") {

@@ -125,6 +125,7 @@ void compare_with_f64(DType dtype, DType of_adapter, double tolerance, double fl
 
 // Tolerances as for single ops; DoRA with dropout adds three rounded parts, whose sum may cancel.
 TEST_CASE("adapters in f32 agree with f64") { compare_with_f64(DType::f32, DType::f32, 1e-5, 0.01); }
+TEST_CASE("bf16 adapters on an f32 base agree with f64") { compare_with_f64(DType::f32, DType::bf16, 0.04, 0.25); }
 TEST_CASE("f32 adapters on a bf16 base agree with f64") { compare_with_f64(DType::bf16, DType::f32, 0.04, 0.25); }
 TEST_CASE("bf16 adapters on a bf16 base agree with f64") { compare_with_f64(DType::bf16, DType::bf16, 0.04, 0.25); }
 

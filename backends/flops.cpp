@@ -1,0 +1,50 @@
+#include "backends/flops.hpp"
+
+#include <numeric>
+
+namespace osteon {
+namespace {
+
+struct Counter {
+  Work work = Work::base;
+  Pass pass = Pass::forward;
+  FlopCount cpu, meta;
+
+  FlopCount& of(Device device) { return device == Device::cpu ? cpu : meta; }
+};
+
+Counter& counter() {
+  thread_local Counter one;
+  return one;
+}
+
+}  // namespace
+
+std::string_view name_of(Work work) {
+  constexpr std::array<std::string_view, kWorks.size()> names = {"base", "adapter", "attention", "head"};
+  return names[static_cast<std::size_t>(work)];
+}
+
+double FlopCount::total(Pass pass) const {
+  const auto& all = flops[static_cast<std::size_t>(pass)];
+  return std::accumulate(all.begin(), all.end(), 0.0);
+}
+
+FlopCount flop_count(Device device) { return counter().of(device); }
+void reset_flop_count(Device device) { counter().of(device) = {}; }
+
+void count_flops(Device device, double flops) {
+  Counter& now = counter();
+  now.of(device).flops[static_cast<std::size_t>(now.pass)][static_cast<std::size_t>(now.work)] += flops;
+}
+
+CountAs::CountAs(Work work) : work_before_(counter().work), pass_before_(counter().pass) { counter().work = work; }
+CountAs::CountAs(Pass pass) : work_before_(counter().work), pass_before_(counter().pass) { counter().pass = pass; }
+CountAs::~CountAs() {
+  counter().work = work_before_;
+  counter().pass = pass_before_;
+}
+
+Work CountAs::work() { return counter().work; }
+
+}  // namespace osteon

@@ -1,0 +1,28 @@
+#include "backends/scratch.hpp"
+
+#include <algorithm>
+
+#include "backends/storage.hpp"
+
+namespace osteon {
+namespace {
+
+Storage& block_of(Device device) {
+  thread_local Storage cpu, meta;
+  return device == Device::cpu ? cpu : meta;
+}
+
+}  // namespace
+
+std::byte* scratch(std::int64_t bytes, Device device) {
+  Storage& block = block_of(device);
+  if (!block || block.bytes() < bytes) {
+    block = Storage();  // give back before asking for more
+    block = Storage(std::max<std::int64_t>(bytes, 64), device, Category::workspace);
+  }
+  return block.data();
+}
+
+void release_scratch(Device device) { block_of(device) = Storage(); }
+
+}  // namespace osteon
