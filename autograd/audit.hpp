@@ -13,12 +13,13 @@ struct SavedRecord {
   std::string op, name;
   Shape shape;
   DType dtype;
-  std::int64_t bytes;  ///< of the tensor
-  bool first;          ///< false if another op already keeps the same storage: then it costs nothing more
-  const void* storage;
+  std::int64_t bytes;     ///< of the tensor
+  bool first;             ///< false if another op already keeps the same storage: then it costs nothing more
+  std::uint64_t storage;  ///< Storage::id()
 };
 
-/// While one lives, lists what ops on this thread save. Parameters are not in it: they are there anyway.
+/// While one lives, lists what ops on this thread save. Parameters are not in it: they are there anyway. It keeps no
+/// tensor alive, so the memory of what it watches is what it is without it.
 class SavedAudit {
  public:
   SavedAudit();
@@ -33,7 +34,6 @@ class SavedAudit {
  private:
   friend void audit_recorded(std::string_view op);
   std::vector<SavedRecord> records_;
-  std::vector<Storage> held_;  ///< keeps identities from being reused while the audit runs
   SavedAudit* outer_;
 };
 

@@ -51,11 +51,10 @@ void audit_recorded(std::string_view op) {
     const Category category = x.storage().category();
     if (category == Category::weights || category == Category::adapter)
       continue;
-    const void* id = x.storage().id();
+    const std::uint64_t id = x.storage().id();
     auto& records = active_audit->records_;
     const bool first = std::none_of(records.begin(), records.end(), [&](const auto& r) { return r.storage == id; });
     records.push_back({std::string(op), name, x.shape(), x.dtype(), x.bytes(), first, id});
-    active_audit->held_.push_back(x.storage());
   }
   saved_since_last_record.clear();
 }

@@ -160,9 +160,9 @@ void release_idle_memory(Device device) {
 }
 
 namespace {
-std::uint64_t next_version() {
-  static std::atomic<std::uint64_t> version = 0;
-  return version.fetch_add(1, std::memory_order_relaxed);
+std::uint64_t next_number() {
+  static std::atomic<std::uint64_t> number = 0;
+  return number.fetch_add(1, std::memory_order_relaxed);
 }
 }  // namespace
 
@@ -171,7 +171,8 @@ struct Storage::Block {
   std::int64_t bytes;
   Device device;
   Category category;
-  std::uint64_t version = next_version();
+  const std::uint64_t id = next_number();
+  std::uint64_t version = id;
 
   Block(std::int64_t size, Device where, Category what)
       : data(Allocator::of(where).allocate(size, what)), bytes(size), device(where), category(what) {}
@@ -187,8 +188,9 @@ std::byte* Storage::data() const { return block_->data; }
 std::int64_t Storage::bytes() const { return block_->bytes; }
 Device Storage::device() const { return block_->device; }
 Category Storage::category() const { return block_->category; }
+std::uint64_t Storage::id() const { return block_->id; }
 std::uint64_t Storage::version() const { return block_->version; }
-void Storage::touch() { block_->version = next_version(); }
+void Storage::touch() { block_->version = next_number(); }
 
 void Storage::set_category(Category category) {
   if (category == block_->category)

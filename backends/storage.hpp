@@ -29,8 +29,8 @@ class Storage {
   std::uint64_t version() const;
   /// Announces a write: a new version.
   void touch();
-  /// Same block: the identity by which the audit counts a storage once.
-  const void* id() const { return block_.get(); }
+  /// Names the block: the same for all its handles, and never given to another block, even after this one is freed.
+  std::uint64_t id() const;
 
  private:
   struct Block;

@@ -4,6 +4,7 @@
 #include "backends/kernels/gemm.hpp"
 #include "backends/omp_threads.hpp"
 #include "experiments/adapter_options.hpp"
+#include "experiments/evaluation.hpp"
 #include "experiments/model_loading.hpp"
 #include "nn/io/hf_config.hpp"
 #include "nn/optim/adamw.hpp"
@@ -28,18 +29,21 @@ void train_steps(LoadedModel& loaded, const RunConfig& config) {
   nn::AdamW optimizer({{parameters, 1.0, config.weight_decay}});
   const nn::Llama& model = *loaded.model;
   const auto count = static_cast<std::size_t>(config.batch_size * config.seq_len);
-  std::vector<std::int32_t> ids(count);
+  TokenBatch batch;
+  batch.batch_size = config.batch_size;
+  batch.seq_len = config.seq_len;
   for (std::size_t i = 0; i < count; ++i)
-    ids[i] = static_cast<std::int32_t>(i * 7919 % static_cast<std::size_t>(model.config().vocab_size));
+    batch.input_ids.push_back(
+        static_cast<std::int32_t>(i * 7919 % static_cast<std::size_t>(model.config().vocab_size)));
+  batch.labels = batch.input_ids;
   reset_memory_peak(model.device());
   random_state() = {};
   for (int step = 0; step < kSteps; ++step) {
     reset_flop_count(model.device());
     for (std::int64_t i = 0; i < config.accumulate; ++i) {
-      const nn::TokenInput input = nn::token_input(ids, config.batch_size, config.seq_len, model.device());
-      const Tensor targets =
-          from_ids(nn::shifted_labels(ids, config.seq_len), {config.batch_size, config.seq_len}, model.device());
-      model.loss(input, targets, static_cast<double>(count)).backward();
+      const Tensor loss = model.loss(model_input(batch, model.device()), model_targets(batch, model.device()),
+                                     static_cast<double>(count));
+      loss.backward();
     }
     model.finish_gradients();
     const double norm = nn::global_gradient_norm(parameters);

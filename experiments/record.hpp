@@ -41,6 +41,7 @@ struct SavedTensor {
   std::vector<std::int64_t> shape;
   std::int64_t bytes = 0;  ///< of one tensor; the line stands for bytes * count
   std::int64_t count = 1;
+  bool operator==(const SavedTensor&) const = default;
 };
 
 /// summary.json. Optional members that were not measured are left out of the file.

@@ -7,6 +7,7 @@
 
 #include "autograd/random_state.hpp"
 #include "autograd/watchdog.hpp"
+#include "backends/scratch.hpp"
 #include "experiments/evaluation.hpp"
 #include "experiments/metrics.hpp"
 #include "experiments/progress.hpp"
@@ -51,8 +52,33 @@ NamedTensors flat(const std::vector<peft::TrainableParameter>& parameters) {
   return all;
 }
 
-std::string status_text(double loss, double tokens_per_second) {
-  const double mib = static_cast<double>(memory_report(Device::cpu).peak.total()) / (1 << 20);
+/// The allocator's report of training alone: what evaluations in between need is not in its peaks.
+class TrainingMemory {
+ public:
+  explicit TrainingMemory(Device device) : device_(device) { resume(); }
+
+  void pause() { total_ = report(); }
+  void resume() {
+    release_scratch(device_);  // as large as an evaluation's longest rows asked for
+    reset_memory_peak(device_);
+  }
+
+  MemoryReport report() const {
+    MemoryReport now = memory_report(device_);
+    if (total_.peak.total() > now.peak.total())
+      now.peak = total_.peak;
+    for (std::size_t i = 0; i < kCategories.size(); ++i)
+      now.peak_each.bytes[i] = std::max(now.peak_each.bytes[i], total_.peak_each.bytes[i]);
+    return now;
+  }
+
+ private:
+  Device device_;
+  MemoryReport total_;
+};
+
+std::string status_text(double loss, double tokens_per_second, const MemoryReport& memory) {
+  const double mib = static_cast<double>(memory.peak.total()) / (1 << 20);
   return fmt::format("loss {:.4f}  {:.0f} tok/s  {:.0f} MiB", loss, tokens_per_second, mib);
 }
 
@@ -91,6 +117,19 @@ Trainer::Trainer(const RunConfig& config, LoadedModel& loaded, BatchStream& data
   state_.config_hash = options_.config_hash;
 }
 
+Tensor Trainer::audited_loss(const TokenBatch& batch, double normalizer) {
+  const nn::Llama& model = *loaded_.model;
+  const auto loss = [&] {
+    return model.loss(model_input(batch, model.device()), model_targets(batch, model.device()), normalizer);
+  };
+  if (!saved_tensors_.empty())
+    return loss();
+  const SavedAudit audit;
+  const Tensor result = loss();
+  saved_tensors_ = saved_tensor_lines(audit.records());
+  return result;
+}
+
 Trainer::StepResult Trainer::accumulate(const StepData& step) {
   const nn::Llama& model = *loaded_.model;
   StepResult result;
@@ -100,8 +139,7 @@ Trainer::StepResult Trainer::accumulate(const StepData& step) {
   random_state() = {
       RandomKey{static_cast<std::uint64_t>(config_.seed), 3}.split(static_cast<std::uint64_t>(state_.step)), 0};
   for (const TokenBatch& batch : step.batches) {
-    const Tensor loss = model.loss(model_input(batch, model.device()), model_targets(batch, model.device()),
-                                   static_cast<double>(result.tokens));
+    const Tensor loss = audited_loss(batch, static_cast<double>(result.tokens));
     result.loss += loss.item();
     loss.backward();
   }
@@ -156,18 +194,11 @@ TrainingResult Trainer::run(std::span<const EvaluationData> evaluation) {
 
   TrainingResult result;
   Progress progress(options_.title, total_steps_, options_.quiet);
-  reset_memory_peak(loaded_.model->device());
+  TrainingMemory memory(loaded_.model->device());
   while (state_.step < total_steps_) {
     const auto start = Clock::now();
     const StepData step = data_.next();
-    StepResult done;
-    if (result.saved_tensors.empty()) {
-      const SavedAudit audit;
-      done = accumulate(step);
-      result.saved_tensors = saved_tensor_lines(audit.records());
-    } else {
-      done = accumulate(step);
-    }
+    const StepResult done = accumulate(step);
     if (!std::isfinite(done.loss) || !std::isfinite(done.norm))
       name_bad_op(step, done);
     loaded_.adapted->before_optimizer_step();
@@ -183,18 +214,17 @@ TrainingResult Trainer::run(std::span<const EvaluationData> evaluation) {
     result.step_seconds.push_back(seconds);
     if (metrics && (state_.step % config_.log_every == 0 || state_.step == total_steps_))
       metrics->write(StepMetrics{state_.step, done.loss, lr, done.norm, done.tokens, seconds});
-    progress.show(state_.step, status_text(done.loss, static_cast<double>(done.tokens) / seconds));
+    progress.show(state_.step, status_text(done.loss, static_cast<double>(done.tokens) / seconds, memory.report()));
 
     if (config_.eval_every > 0 && !evaluation.empty() && state_.step % config_.eval_every == 0) {
-      const MemoryReport before = memory_report(loaded_.model->device());
+      memory.pause();
       const EvaluationResult scores = evaluate(*loaded_.model, evaluation);
+      memory.resume();
       if (metrics)
         metrics->write(EvaluationMetrics{state_.step, scores.scores.loss, scores.scores.accuracy});
       if (improved(scores.scores.loss.value_or(0)) && writes && options_.save)
         options_.save(options_.folder / "best");
       result.stopped_early = config_.early_stop > 0 && state_.evaluations_without_gain >= config_.early_stop;
-      if (before.peak.total() < memory_report(loaded_.model->device()).peak.total())
-        reset_memory_peak(loaded_.model->device());  // an evaluation's peak is not the training's
     }
     result.interrupted = options_.should_stop && options_.should_stop();
     const bool ends = result.interrupted || result.stopped_early;
@@ -207,7 +237,8 @@ TrainingResult Trainer::run(std::span<const EvaluationData> evaluation) {
   result.tokens = state_.tokens;
   result.train_seconds = state_.train_seconds;
   result.batch_hash = data_.hash().text();
-  result.memory = memory_report(loaded_.model->device());
+  result.saved_tensors = saved_tensors_;
+  result.memory = memory.report();
   return result;
 }
 

@@ -57,6 +57,8 @@ class Trainer {
     double loss = 0, norm = 0;
     std::int64_t tokens = 0;
   };
+  /// The loss of one batch; the first one's forward pass leaves its audit in saved_tensors_.
+  Tensor audited_loss(const TokenBatch& batch, double normalizer);
   /// Forward and backward of a window; the gradients are left in the parameters.
   StepResult accumulate(const StepData& step);
   /// Runs the window again with the watchdog and throws what it finds.
@@ -72,6 +74,7 @@ class Trainer {
   NamedTensors parameters_;
   nn::AdamW optimizer_;
   RunState state_;
+  std::vector<SavedTensor> saved_tensors_;
 };
 
 /// The tensors of an audit, alike ones joined into one line with a count; storages that are held already are left out.

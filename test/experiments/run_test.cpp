@@ -1,12 +1,15 @@
 #include "experiments/run.hpp"
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include "experiments/evaluation.hpp"
 #include "experiments/metrics.hpp"
 #include "experiments/model_loading.hpp"
+#include "experiments/planner.hpp"
 #include "nn/io/atomic_file.hpp"
 #include "nn/io/pretrained.hpp"
+#include "nn/io/safetensors.hpp"
 #include "peft/hf_format.hpp"
 #include "test/nn/temporary_folder.hpp"
 
@@ -104,6 +107,45 @@ TEST_CASE("run: a PiSSA run leaves an adapter that is right on the original base
   const auto sets = open_evaluation_data("down", Split::test, config, *loaded.tokenizer, 256);
   CHECK(evaluate(*loaded.model, sets).scores.loss.value() ==
         doctest::Approx(summary.evaluation.after->loss.value()).epsilon(1e-5));
+}
+
+TEST_CASE("run: its peak is the plan's to the byte, and its audit one forward pass") {
+  const test::TemporaryFolder folder;
+  make_model(folder / "model");
+  // All batches alike, as in a plan; evaluated in between on larger ones, which are not the training's memory.
+  const std::int64_t rows = 2, length = 12;
+  std::vector<io::TensorToWrite> batches;
+  const std::vector<std::int32_t> ids(static_cast<std::size_t>(rows * length), 7);
+  for (int i = 0; i < 3; ++i)
+    batches.push_back(io::tensor_to_write(fmt::format("input_ids.{}", i), DType::i32, {rows, length}, ids.data()));
+  io::write_safetensors(folder / "train.safetensors", batches);
+  const std::vector<std::int32_t> more(static_cast<std::size_t>(40 * length), 9);
+  io::write_safetensors(folder / "eval.safetensors",
+                        std::vector{io::tensor_to_write("input_ids", DType::i32, {40, length}, more.data())});
+  for (const std::string method : {"full", "lora", "dora", "bone", "bat"}) {
+    CAPTURE(method);
+    RunConfig config = small_run(folder / "model", folder / method, method);
+    config.data = (folder / "train.safetensors").string();
+    config.eval_data = (folder / "eval.safetensors").string();
+    config.eval_every = 3;
+    config.accumulate = 1;
+    const RunSummary once = run(config, silent());
+    config.out = (folder / (method + "-3")).string();
+    config.accumulate = 3;
+    const RunSummary window = run(config, silent());
+    CHECK(window.saved_tensors == once.saved_tensors);
+
+    config.batch_size = rows;
+    config.seq_len = length;
+    const MemoryUse planned = plan(config).peak;
+    const PeakBytes& peak = *window.peak_bytes;
+    CHECK(peak.weights == planned[Category::weights]);
+    CHECK(peak.adapter == planned[Category::adapter]);
+    CHECK(peak.gradient == planned[Category::gradient]);
+    CHECK(peak.optimizer == planned[Category::optimizer]);
+    CHECK(peak.activation == planned[Category::activation]);
+    CHECK(peak.workspace == planned[Category::workspace]);
+  }
 }
 
 TEST_CASE("run: stopped and resumed ends bit-equal to never stopped") {
