@@ -10,25 +10,56 @@
 #include <vector>
 
 #include "nn/io/model_files.hpp"
-#include "nn/llama.hpp"
+#include "nn/io/pretrained.hpp"
 #include "test/paths.hpp"
 
 namespace osteon::test {
-
-/// The folders with golden cases: the part in the repository, and the whole set where it is found.
-inline std::vector<std::filesystem::path> golden_roots() {
-  std::vector<std::filesystem::path> roots;
-  if (std::filesystem::exists(golden("models/index.json")))
-    roots.push_back(golden("models"));
-  if (const auto beside = shared(); beside && std::filesystem::exists(*beside / "golden/index.json"))
-    roots.push_back(*beside / "golden");
-  return roots;
-}
 
 inline nlohmann::json read_json(const std::filesystem::path& path) {
   std::ifstream file(path);
   REQUIRE_MESSAGE(file.good(), path.string());
   return nlohmann::json::parse(file);
+}
+
+/// A method on a model; "full" is the model itself. test/golden/models/README.md says what the files hold.
+struct GoldenCase {
+  std::filesystem::path model, folder;
+  std::string method;
+  bool whole;  ///< of a full set; the part in the repository lacks some files
+
+  bool is_full() const { return method == "full"; }
+  std::string title() const { return model.filename().string() + "/" + method + (whole ? "" : " (part)"); }
+  std::filesystem::path base() const { return model / "full.safetensors"; }
+  std::filesystem::path expected() const { return is_full() ? base() : folder / "expected.safetensors"; }
+  /// Whether the file holds the gradient of a parameter: in the part, full fine-tuning has those of vectors only.
+  bool has_gradient(const Tensor& parameter) const { return whole || !is_full() || parameter.shape().rank() == 1; }
+  std::filesystem::path training() const { return is_full() ? model / "full.train.json" : folder / "train.json"; }
+};
+
+/// The cases of the part in the repository, and those of the whole set where it is found.
+inline std::vector<GoldenCase> golden_cases() {
+  std::vector<GoldenCase> all;
+  const auto add = [&](const std::filesystem::path& root, bool whole) {
+    const nlohmann::json index = read_json(root / "index.json");
+    for (const auto& [model, methods] : index.items())
+      for (const auto& method : methods)
+        all.push_back({root / model, root / model / method, method, whole});
+  };
+  add(golden("models"), false);
+  if (const auto beside = shared())
+    add(*beside / "golden", true);
+  return all;
+}
+
+/// The models among them, as the cases of full fine-tuning.
+inline std::vector<GoldenCase> golden_models() {
+  std::vector<GoldenCase> models = golden_cases();
+  std::erase_if(models, [](const GoldenCase& golden) { return !golden.is_full(); });
+  return models;
+}
+
+inline std::unique_ptr<nn::Llama> load_golden(const GoldenCase& golden, DType dtype = DType::f32) {
+  return nn::load_llama(golden.model / "model", dtype);
 }
 
 /// A tensor of a safetensors file in `dtype` (whole numbers as i32).

@@ -21,11 +21,11 @@ inline std::filesystem::path golden(const std::filesystem::path& name) {
   return find_upward("test/golden").value_or("test/golden") / name;
 }
 
-/// The folder with the full set of golden cases and real data, which lies beside some checkouts: OSTEON_SHARED, or
-/// `shared` beside a folder above. Tests that need it say so and pass when it is absent.
+/// The folder with the full set of golden cases and real data, which lies beside some checkouts: OSTEON_SHARED (empty
+/// for none), or `shared` beside a folder above. Tests that need it say so and pass when it is absent.
 inline std::optional<std::filesystem::path> shared() {
   if (const char* set = std::getenv("OSTEON_SHARED"))
-    return std::filesystem::path(set);
+    return *set == '\0' ? std::nullopt : std::optional<std::filesystem::path>(set);
   const auto found = find_upward("shared/golden");
   return found ? std::optional(found->parent_path()) : std::nullopt;
 }

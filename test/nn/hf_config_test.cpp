@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "nn/io/atomic_file.hpp"
+#include "test/golden_case.hpp"
 #include "test/nn/io_messages.hpp"
 #include "test/nn/temporary_folder.hpp"
-#include "test/paths.hpp"
 
 using namespace osteon;
 using nlohmann::json;
@@ -333,15 +333,10 @@ TEST_CASE("config: end of generation is generation_config.json's, then the confi
 }
 
 TEST_CASE("config: the golden models' files are read and written back byte by byte") {
-  const auto shared = osteon::test::shared();
-  if (!shared) {
-    MESSAGE("skipped: no shared folder");
-    return;
-  }
   const TemporaryFolder folder;
-  for (const char* name : {"llama-gqa", "llama-bias-headdim", "llama-linear-rope", "llama3-rope-tied"}) {
-    CAPTURE(name);
-    const fs::path model = *shared / "golden" / name / "model";
+  for (const auto& golden : osteon::test::golden_models()) {
+    CAPTURE(golden.title());
+    const fs::path model = golden.model / "model";
     std::vector<std::string> warnings;
     const LlamaConfig config = nn::read_llama_config(model, &warnings);
     CHECK(warnings.empty());

@@ -9,9 +9,9 @@
 #include "backends/error.hpp"
 #include "nn/io/atomic_file.hpp"
 #include "nn/io/checkpoint.hpp"
+#include "test/golden_case.hpp"
 #include "test/nn/io_messages.hpp"
 #include "test/nn/temporary_folder.hpp"
-#include "test/paths.hpp"
 
 using namespace osteon;
 using nlohmann::json;
@@ -120,16 +120,14 @@ TEST_CASE("pretrained: a model that is saved over another keeps its other files 
 }
 
 TEST_CASE("pretrained: the golden models and a real one load without a warning and save to the same bytes") {
-  const auto shared = osteon::test::shared();
-  if (!shared) {
-    MESSAGE("skipped: no shared folder");
-    return;
-  }
-  for (const char* name : {"golden/llama-gqa/model", "golden/llama-bias-headdim/model",
-                           "golden/llama-linear-rope/model", "golden/llama3-rope-tied/model", "data/stories260k/hf"}) {
-    CAPTURE(name);
+  std::vector<fs::path> originals;
+  for (const auto& golden : osteon::test::golden_models())
+    originals.push_back(golden.model / "model");
+  if (const auto shared = osteon::test::shared())
+    originals.push_back(*shared / "data/stories260k/hf");
+  for (const fs::path& original : originals) {
+    CAPTURE(original.string());
     const TemporaryFolder folder;
-    const fs::path original = *shared / name;
     std::vector<std::string> warnings;
     nn::save_llama(*nn::load_llama(original, DType::f32, Device::cpu, &warnings), folder.path());
     CHECK(warnings.empty());

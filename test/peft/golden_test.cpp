@@ -1,95 +1,17 @@
 #include <algorithm>
 #include <doctest/doctest.h>
 
-#include "nn/io/pretrained.hpp"
 #include "nn/optim/adamw.hpp"
 #include "nn/optim/schedule.hpp"
-#include "peft/hf_config.hpp"
-#include "peft/hf_format.hpp"
-#include "test/golden_case.hpp"
+#include "test/peft/golden_adapter.hpp"
 
 using namespace osteon;
+using osteon::test::GoldenCase;
 namespace fs = std::filesystem;
 
-// What PyTorch, transformers and peft compute, for every model and method (test/golden/README.md).
+// What PyTorch, transformers and peft compute, for every model and method (test/golden/models/README.md).
 
 namespace {
-
-struct Case {
-  fs::path model, folder;
-  std::string method;
-  bool is_full() const { return method == "full"; }
-  bool is_residual() const { return method == "pissa" || method == "olora"; }
-  std::string title() const { return model.filename().string() + "/" + method; }
-  fs::path expected() const { return is_full() ? model / "full.safetensors" : folder / "expected.safetensors"; }
-  fs::path training() const { return is_full() ? model / "full.train.json" : folder / "train.json"; }
-};
-
-std::vector<Case> cases() {
-  std::vector<Case> all;
-  for (const fs::path& root : test::golden_roots()) {
-    const nlohmann::json index = test::read_json(root / "index.json");
-    for (const auto& [model, methods] : index.items())
-      for (const auto& method : methods)
-        all.push_back({root / model, root / model / method, method});
-  }
-  return all;
-}
-
-std::unique_ptr<nn::Llama> base_model(const Case& golden) { return nn::load_llama(golden.model / "model", DType::f32); }
-
-/// peft's name of a parameter in PyTorch, without the adapter's name: "base_model.model.<...>.lora_A.weight".
-std::string without_adapter_name(std::string name) {
-  if (const auto at = name.find(".default"); at != std::string::npos)
-    name.erase(at, 8);
-  // A module of its own inside PyTorch, a bare parameter in the file.
-  if (const auto at = name.find("_magnitude_vector.weight"); at != std::string::npos)
-    name.erase(name.rfind(".weight"));
-  return name;
-}
-
-/// Sets the adapter's factors from `trainable_before` and the base's weights to the residual ones.
-void set_residual_start(const Case& golden, nn::Llama& model, peft::PeftModel& adapted, const std::string& which) {
-  const fs::path residual = golden.folder / "residual_base.safetensors";
-  if (fs::exists(residual)) {
-    const io::ModelFiles files(residual);
-    model.visit([&](const std::string& name, Tensor& parameter) {
-      std::string key = name;
-      if (const auto at = key.rfind(".weight"); at != std::string::npos)
-        key.insert(at, ".base_layer");
-      if (files.contains(key))
-        files.read_into(key, parameter.mut().data, parameter.dtype());
-    });
-  }
-  const io::ModelFiles files(golden.folder / which);
-  for (const std::string& name : files.names())
-    for (const auto& [own, tensor] : peft::adapter_tensors(adapted))
-      if (own == without_adapter_name(name))
-        files.read_into(name, tensor.mut().data, tensor.dtype());
-}
-
-peft::AdapterConfig residual_config(const std::string& method) {
-  peft::AdapterConfig config;
-  config.method = method;
-  config.rank = 4;
-  config.alpha = 4;
-  config.target_modules = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"};
-  return config;
-}
-
-void add_adapter(const Case& golden, nn::Llama& model, peft::PeftModel& adapted) {
-  if (golden.is_full()) {
-    peft::AdapterConfig config;
-    config.method = "full";
-    adapted.add(config);
-  } else if (golden.is_residual()) {
-    // OLoRA's residual base is not stored: it follows from the factors, whose signs are LAPACK's.
-    adapted.add(residual_config(golden.method), "default", golden.method == "olora");
-    set_residual_start(golden, model, adapted, "trainable_before.safetensors");
-  } else {
-    peft::load_adapter(adapted, golden.folder / "adapter_before");
-  }
-}
 
 double gradient_tolerance(const std::string& method) {
   return method == "dora" || method == "pissa" || method == "olora" ? 1e-4 : 1e-5;
@@ -105,15 +27,12 @@ NamedTensors named(const std::vector<peft::TrainableParameter>& parameters) {
 }  // namespace
 
 TEST_CASE("golden: logits, loss and every gradient are those of PyTorch and peft") {
-  const auto all = cases();
-  if (all.empty())
-    MESSAGE("skipped: no golden cases found");
-  for (const Case& golden : all) {
+  for (const GoldenCase& golden : test::golden_cases()) {
     CAPTURE(golden.title());
-    const auto model = base_model(golden);
+    const auto model = test::load_golden(golden);
     peft::PeftModel adapted(*model);
-    add_adapter(golden, *model, adapted);
-    const io::ModelFiles base(golden.model / "full.safetensors"), expected(golden.expected());
+    test::add_peft_adapter(golden, adapted, "before");
+    const io::ModelFiles base(golden.base()), expected(golden.expected());
     const test::GoldenBatch batch = test::read_batch(base);
     {
       const NoGrad no_grad;
@@ -125,12 +44,12 @@ TEST_CASE("golden: logits, loss and every gradient are those of PyTorch and peft
     loss.backward();
     model->finish_gradients();
 
-    std::size_t compared = 0;
+    std::ptrdiff_t compared = 0;
     const auto parameters = adapted.trainable_parameters();
     for (const std::string& name : expected.names()) {
       if (!name.starts_with("grad."))
         continue;
-      const std::string plain = without_adapter_name(name.substr(5));
+      const std::string plain = test::name_in_file(name.substr(5));
       const auto same = std::find_if(parameters.begin(), parameters.end(), [&](const auto& p) {
         return p.name == plain || "base_model.model." + p.name == plain;
       });
@@ -140,16 +59,49 @@ TEST_CASE("golden: logits, loss and every gradient are those of PyTorch and peft
             gradient_tolerance(golden.method));
       ++compared;
     }
-    CHECK(compared == parameters.size());
+    CHECK(compared == std::count_if(parameters.begin(), parameters.end(),
+                                    [&](const auto& p) { return golden.has_gradient(p.tensor); }));
+  }
+}
+
+TEST_CASE("golden: a new adapter changes no logit; PiSSA and OLoRA part the weight as peft does") {
+  for (const GoldenCase& golden : test::golden_cases()) {
+    if (golden.is_full())
+      continue;
+    CAPTURE(golden.title());
+    const auto model = test::load_golden(golden);
+    peft::PeftModel adapted(*model);
+    const peft::ModelAdapter& adapter = adapted.add(test::golden_config(golden.method));
+    const io::ModelFiles base(golden.base()), expected(golden.expected());
+    const NoGrad no_grad;
+    const Tensor logits = model->logits(test::read_batch(base).input);
+    if (expected.contains("logits_at_init"))
+      CHECK(test::relative_error(logits, test::read_tensor(expected, "logits_at_init", DType::f32)) < 1e-5);
+    CHECK(test::relative_error(logits, test::read_tensor(base, "logits", DType::f32)) < 1e-5);
+    if (!test::is_residual(golden))
+      continue;
+    // The factors are unique up to signs, their product and the residual are unique: as exact as f32 finds the leading
+    // singular vectors, its epsilon over the relative gap to the next value (0.4% in the worst of these matrices).
+    const auto other_model = test::load_golden(golden);
+    peft::PeftModel other(*other_model);
+    test::add_peft_adapter(golden, other, "before");
+    const auto linears = model->linears(), other_linears = other_model->linears();
+    for (std::size_t i = 0; i < linears.size(); ++i) {
+      CAPTURE(linears[i]->name());
+      CHECK(test::relative_error(linears[i]->weight, other_linears[i]->weight) < 1e-4);
+      if (const auto found = adapter.modules.find(linears[i]->name()); found != adapter.modules.end())
+        CHECK(test::relative_error(found->second->delta_weight(*linears[i]),
+                                   other.adapter().modules.at(found->first)->delta_weight(*linears[i])) < 1e-4);
+    }
   }
 }
 
 TEST_CASE("golden: twelve training steps follow PyTorch's loss and gradient norm") {
-  for (const Case& golden : cases()) {
+  for (const GoldenCase& golden : test::golden_cases()) {
     CAPTURE(golden.title());
-    const auto model = base_model(golden);
+    const auto model = test::load_golden(golden);
     peft::PeftModel adapted(*model);
-    add_adapter(golden, *model, adapted);
+    test::add_peft_adapter(golden, adapted, "before");
     const io::ModelFiles batches(golden.model / "train_batches.safetensors"), expected(golden.expected());
     const nlohmann::json training = test::read_json(golden.training());
     const NamedTensors parameters = named(adapted.trainable_parameters());
@@ -172,27 +124,23 @@ TEST_CASE("golden: twelve training steps follow PyTorch's loss and gradient norm
     if (golden.is_full())
       continue;
     const NoGrad no_grad;
-    const test::GoldenBatch batch = test::read_batch(io::ModelFiles(golden.model / "full.safetensors"));
+    const test::GoldenBatch batch = test::read_batch(io::ModelFiles(golden.base()));
     CHECK(test::relative_error(model->logits(batch.input), test::read_tensor(expected, "logits_after", DType::f32)) <
           1e-4);
   }
 }
 
 TEST_CASE("golden: merging peft's trained adapter gives peft's merged weights") {
-  for (const Case& golden : cases()) {
-    if (golden.is_full())
+  for (const GoldenCase& golden : test::golden_cases()) {
+    const fs::path file = golden.folder / "merged_layer0.safetensors";
+    if (golden.is_full() || (!golden.whole && !fs::exists(file)))
       continue;
     CAPTURE(golden.title());
-    const auto model = base_model(golden);
+    const auto model = test::load_golden(golden);
     peft::PeftModel adapted(*model);
-    if (golden.is_residual()) {
-      adapted.add(residual_config(golden.method), "default", golden.method == "olora");
-      set_residual_start(golden, *model, adapted, "trainable_after.safetensors");
-    } else {
-      peft::load_adapter(adapted, golden.folder / "adapter_after");
-    }
+    test::add_peft_adapter(golden, adapted, "after");
     adapted.merge();
-    const io::ModelFiles merged(golden.folder / "merged_layer0.safetensors");
+    const io::ModelFiles merged(file);
     const NamedTensors parameters = model->parameters();
     for (const std::string& name : merged.names()) {
       CAPTURE(name);
