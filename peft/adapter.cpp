@@ -1,10 +1,22 @@
 #include "peft/adapter.hpp"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
 
 #include "backends/kernels/elementwise.hpp"
+#include "backends/suggest.hpp"
 
 namespace osteon::peft {
+namespace {
+
+constexpr std::int64_t kLargestRank = std::int64_t{1} << 24;  // times a model's largest size it stays below 2^63 bytes
+/// What peft's configs call them: each method has its own word for the biases of the adapted linears.
+const std::vector<std::string> kBiases = {"none", "all", "lora_only", "bone_only", "miss_only"};
+
+}  // namespace
+
 Tensor AdapterSite::parameter(const Shape& shape) const {
   const DType dtype = config.dtype.value_or(accumulator(base.weight.dtype()));
   Tensor made = zeros(shape, dtype, base.weight.device(), Category::adapter);
@@ -22,7 +34,11 @@ Tensor Adapter::merged_weight(const nn::Linear& base) const { return weight_plus
 Tensor Adapter::unmerged_weight(const nn::Linear& base) const { return weight_plus(base, delta_weight(base), -1.0); }
 
 void Method::check(const AdapterConfig& config) const {
-  osteon::check<ConfigError>(config.rank >= 1, name(), ": rank: expected at least 1, got ", config.rank);
+  osteon::check<ConfigError>(1 <= config.rank && config.rank <= kLargestRank, name(), ": rank: expected 1 to ",
+                             kLargestRank, ", got ", config.rank);
+  osteon::check<ConfigError>(std::find(kBiases.begin(), kBiases.end(), config.bias) != kBiases.end(), name(),
+                             ": bias: expected none, all or lora_only, got \"", config.bias, "\"",
+                             suggestion(config.bias, kBiases));
   osteon::check<ConfigError>(0.0 <= config.dropout && config.dropout < 1.0, name(),
                              ": dropout: expected a number in [0, 1), got ", config.dropout);
 }

@@ -21,7 +21,7 @@ struct AdapterConfig {
   std::string init = "true";          ///< init_weights / init_lora_weights: "true", "false", or a method's own
   std::int64_t mini_rank = 1;         ///< MiSS mini: columns of its block
   double learning_rate_ratio = 16.0;  ///< LoRA+: learning rate of lora_B over that of lora_A
-  std::string bias = "none";          ///< which biases train: none, all, lora_only (those of adapted linears)
+  std::string bias = "none";          ///< which biases train: none, all, lora_only (of adapted linears)
   std::optional<DType> dtype;         ///< of the adapter's parameters; the base's accumulator dtype by default
   std::uint64_t seed = 0;
 
@@ -35,8 +35,10 @@ struct AdapterConfig {
   std::vector<std::pair<std::string, double>> alpha_pattern;
   std::vector<std::string> modules_to_save;  ///< trained and saved whole
 
-  std::string base_model_name_or_path;  ///< recorded in adapter_config.json
+  // Recorded in adapter_config.json, of no effect here.
+  std::string base_model_name_or_path, revision;
   std::string task_type = "CAUSAL_LM";
+  std::string auto_mapping;  ///< JSON: the base's classes, which peft records where there is no task type; else empty
 
   /// This config with the rank and alpha that the patterns give a module.
   AdapterConfig for_module(const std::string& name) const;

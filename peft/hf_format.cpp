@@ -64,7 +64,11 @@ ModelAdapter& load_adapter(PeftModel& model, const std::filesystem::path& folder
     // On a model without memory first: a file that does not fit costs nothing and leaves no half-read adapter.
     nn::Llama shapes(model.model().config(), model.model().dtype(), Device::meta);
     PeftModel plan(shapes);
-    plan.add(config, name, /*initialise=*/false);
+    try {
+      plan.add(config, name, /*initialise=*/false);
+    } catch (const Error& error) {
+      fail<FileError>((folder / "adapter_config.json").string(), ": ", error.what());
+    }
     const std::vector<std::string> left = nn::check_tensors(files, tensors_in_file(plan));
     check<FileError>(left.empty(), folder.string(), ": \"", left.empty() ? "" : left[0], "\" and ",
                      left.empty() ? 0 : left.size() - 1, " more tensors belong to no module of the model");

@@ -6,6 +6,7 @@
 #include "autograd/random_state.hpp"
 #include "backends/kernels/gemm.hpp"
 #include "backends/kernels/random.hpp"
+#include "peft/hf_config.hpp"
 #include "peft/method_list.hpp"
 
 // LoRA, arXiv:2106.09685 v2:  h = x A^T,  y = x W^T + s h B^T,  A [r, in], B [out, r],  s = alpha / r
@@ -67,11 +68,7 @@ bool LoraMethod::accepts_init(const std::string& init) const {
 void LoraMethod::write(const AdapterConfig& config, nlohmann::json& file) const {
   file["peft_type"] = "LORA";
   file["r"] = config.rank;
-  // Integers stay integers, as peft writes them.
-  if (config.alpha == std::floor(config.alpha))
-    file["lora_alpha"] = static_cast<std::int64_t>(config.alpha);
-  else
-    file["lora_alpha"] = config.alpha;
+  file["lora_alpha"] = json_number(config.alpha);
   file["lora_dropout"] = config.dropout;
   file["use_rslora"] = uses_rslora();
   file["use_dora"] = uses_dora();

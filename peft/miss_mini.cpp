@@ -13,11 +13,11 @@ namespace {
 
 class MissMini final : public Adapter {
  public:
-  explicit MissMini(const AdapterSite& site)
-      : block_(site.parameter({site.config.rank, site.config.mini_rank})), dropout_(site.config.dropout) {
+  explicit MissMini(const AdapterSite& site) : dropout_(site.config.dropout) {
     check<ConfigError>(site.base.out_features() % site.config.mini_rank == 0,
-                       "miss_mini: mini_r: expected a divisor of ", "out_features ", site.base.out_features(), ", got ",
+                       "miss_mini: mini_r: expected a divisor of out_features ", site.base.out_features(), ", got ",
                        site.config.mini_rank);
+    block_ = site.parameter({site.config.rank, site.config.mini_rank});
   }
 
   Tensor forward(const Tensor& x, const nn::Linear& base) const override {

@@ -12,27 +12,17 @@
 #include "test/golden_case.hpp"
 #include "test/nn/io_messages.hpp"
 #include "test/nn/temporary_folder.hpp"
+#include "test/nn/tiny_llama.hpp"
 
 using namespace osteon;
 using nlohmann::json;
 using osteon::test::contains;
 using osteon::test::message_of;
 using osteon::test::TemporaryFolder;
+using osteon::test::tiny_llama_config;
 namespace fs = std::filesystem;
 
 namespace {
-
-nn::LlamaConfig tiny() {
-  nn::LlamaConfig config;
-  config.vocab_size = 11;
-  config.hidden_size = 8;
-  config.intermediate_size = 12;
-  config.num_hidden_layers = 2;
-  config.num_attention_heads = 2;
-  config.num_key_value_heads = 1;
-  config.head_dim = 4;
-  return config;
-}
 
 void check_equal(const nn::Llama& a, const nn::Llama& b) {
   const NamedTensors left = a.parameters(), right = b.parameters();
@@ -58,7 +48,7 @@ std::string loading(const fs::path& folder) {
 TEST_CASE("pretrained: a model comes back from its folder, and says in which dtype it is stored") {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const TemporaryFolder folder;
-    nn::Llama model(tiny(), dtype);
+    nn::Llama model(tiny_llama_config(), dtype);
     model.initialize(3);
     nn::save_llama(model, folder / "model");
     std::vector<std::string> warnings;
@@ -71,14 +61,14 @@ TEST_CASE("pretrained: a model comes back from its folder, and says in which dty
 
 TEST_CASE("pretrained: a config of another model is refused before its size is allocated") {
   const TemporaryFolder folder;
-  nn::Llama model(tiny(), DType::f32);
+  nn::Llama model(tiny_llama_config(), DType::f32);
   model.initialize(3);
   nn::save_llama(model, folder.path());
   change_config(folder.path(), "vocab_size", 1 << 28);
   change_config(folder.path(), "intermediate_size", 1 << 28);
-  CHECK(contains(loading(folder.path()), "model.embed_tokens.weight: expected shape [268435456, 8], found [11, 8]"));
-  change_config(folder.path(), "vocab_size", 11);
-  change_config(folder.path(), "intermediate_size", 12);
+  CHECK(contains(loading(folder.path()), "model.embed_tokens.weight: expected shape [268435456, 16], found [24, 16]"));
+  change_config(folder.path(), "vocab_size", 24);
+  change_config(folder.path(), "intermediate_size", 28);
   change_config(folder.path(), "num_hidden_layers", 3);
   CHECK(contains(loading(folder.path()), "9 of 30 tensors are missing:\n  model.layers.2."));
   change_config(folder.path(), "num_hidden_layers", 1);
@@ -90,12 +80,12 @@ TEST_CASE("pretrained: a config of another model is refused before its size is a
 
 TEST_CASE("pretrained: computed tensors and copies of a tied head in older files are no surprise") {
   const TemporaryFolder folder;
-  nn::LlamaConfig config = tiny();
+  nn::LlamaConfig config = tiny_llama_config();
   config.tie_word_embeddings = true;
   nn::Llama model(config, DType::f32);
   model.initialize(3);
   NamedTensors tensors = model.parameters();
-  tensors.emplace_back("lm_head.weight", zeros({11, 8}, DType::f32));
+  tensors.emplace_back("lm_head.weight", zeros({24, 16}, DType::f32));
   tensors.emplace_back("model.layers.0.self_attn.rotary_emb.inv_freq", zeros({2}, DType::f32));
   nn::save_tensors(folder.path(), tensors);
   nn::write_llama_config(folder.path(), config);
@@ -106,7 +96,7 @@ TEST_CASE("pretrained: computed tensors and copies of a tied head in older files
 
 TEST_CASE("pretrained: a model that is saved over another keeps its other files and the keys of its config") {
   const TemporaryFolder folder;
-  nn::Llama model(tiny(), DType::f32);
+  nn::Llama model(tiny_llama_config(), DType::f32);
   model.initialize(3);
   nn::save_llama(model, folder.path());
   change_config(folder.path(), "dtype", "bfloat16");

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "backends/error.hpp"
@@ -11,25 +12,15 @@
 #include "peft/hf_config.hpp"
 #include "test/nn/io_messages.hpp"
 #include "test/nn/temporary_folder.hpp"
+#include "test/peft/tiny_model.hpp"
 
 using namespace osteon;
 using osteon::test::contains;
 using osteon::test::message_of;
 using osteon::test::TemporaryFolder;
+using osteon::test::tiny_model;
 
 namespace {
-
-nn::Llama tiny_model() {
-  nn::LlamaConfig config;
-  config.vocab_size = 11;
-  config.hidden_size = 8;
-  config.intermediate_size = 12;
-  config.num_hidden_layers = 2;
-  config.num_attention_heads = 2;
-  config.num_key_value_heads = 2;
-  config.head_dim = 4;
-  return nn::Llama(config, DType::f32);
-}
 
 peft::AdapterConfig config_of(const std::string& method) {
   peft::AdapterConfig config;
@@ -57,6 +48,20 @@ NamedTensors save_numbered(nn::Llama& model, const std::string& method, const st
   return values;
 }
 
+void check_equal(const NamedTensors& read, const NamedTensors& written) {
+  REQUIRE(read.size() == written.size());
+  for (std::size_t i = 0; i < read.size(); ++i) {
+    CHECK(read[i].first == written[i].first);
+    CHECK(read[i].second.to_doubles() == written[i].second.to_doubles());
+  }
+}
+
+void change_config(const std::filesystem::path& folder, const char* key, const nlohmann::json& value) {
+  auto config = nlohmann::json::parse(io::read_file(folder / "adapter_config.json"));
+  config[key] = value;
+  io::write_file_atomically(folder / "adapter_config.json", config.dump());
+}
+
 std::string loading(nn::Llama& model, const std::filesystem::path& folder) {
   return message_of([&] {
     peft::PeftModel adapted(model);
@@ -67,44 +72,44 @@ std::string loading(nn::Llama& model, const std::filesystem::path& folder) {
 }  // namespace
 
 TEST_CASE("adapter folders: what is saved comes back") {
-  nn::Llama model = tiny_model();
-  model.initialize(1);
+  const auto model = tiny_model();
   for (const char* method : {"lora", "bone", "bat", "dora"}) {
     CAPTURE(method);
     const TemporaryFolder folder;
-    const NamedTensors written = save_numbered(model, method, folder.path());
-    peft::PeftModel adapted(model);
+    const NamedTensors written = save_numbered(*model, method, folder.path());
+    peft::PeftModel adapted(*model);
     peft::load_adapter(adapted, folder.path());
-    const NamedTensors read = peft::adapter_tensors(adapted);
-    REQUIRE(read.size() == written.size());
-    for (std::size_t i = 0; i < read.size(); ++i) {
-      CHECK(read[i].first == written[i].first);
-      CHECK(read[i].second.to_doubles() == written[i].second.to_doubles());
-    }
+    check_equal(peft::adapter_tensors(adapted), written);
   }
 }
 
 TEST_CASE("adapter folders: both names of Bone's block are read") {
-  nn::Llama model = tiny_model();
-  model.initialize(1);
-  const TemporaryFolder folder;
-  NamedTensors tensors = save_numbered(model, "bone", folder.path());
-  for (auto& [name, tensor] : tensors) {
-    const std::size_t at = name.rfind('.') + 1;
-    name.replace(at, std::string::npos, name.substr(at) == "bone_block" ? "miss_block" : "bone_block");
+  const auto model = tiny_model();
+  for (const auto& [method, own, other] : {std::tuple("bone", "bone_block", "miss_block"),
+                                           {"miss", "miss_block", "bone_block"},
+                                           {"bat", "bone_block", "miss_block"}}) {
+    CAPTURE(method);
+    const TemporaryFolder folder;
+    const NamedTensors written = save_numbered(*model, method, folder.path());
+    NamedTensors renamed = written;
+    for (auto& [name, tensor] : renamed) {
+      REQUIRE(name.ends_with(join(".", own)));
+      name.replace(name.rfind('.') + 1, std::string::npos, other);
+    }
+    nn::save_tensors(folder.path(), renamed, "adapter_model");
+    peft::PeftModel adapted(*model);
+    peft::load_adapter(adapted, folder.path());
+    check_equal(peft::adapter_tensors(adapted), written);
   }
-  nn::save_tensors(folder.path(), tensors, "adapter_model");
-  CHECK(loading(model, folder.path()) == "no error");
 }
 
 TEST_CASE("adapter folders: missing, left over and misshapen tensors are refused by name") {
-  nn::Llama model = tiny_model();
-  model.initialize(1);
+  const auto model = tiny_model();
   const TemporaryFolder folder;
-  const NamedTensors good = save_numbered(model, "lora", folder.path());
+  const NamedTensors good = save_numbered(*model, "lora", folder.path());
   const auto with = [&](const NamedTensors& tensors) {
     nn::save_tensors(folder.path(), tensors, "adapter_model");
-    return loading(model, folder.path());
+    return loading(*model, folder.path());
   };
   CHECK(with(good) == "no error");
   NamedTensors less(good.begin() + 1, good.end());
@@ -113,56 +118,85 @@ TEST_CASE("adapter folders: missing, left over and misshapen tensors are refused
   more.emplace_back("base_model.model.model.layers.7.self_attn.q_proj.lora_A.weight", good[0].second);
   CHECK(contains(with(more), "layers.7.self_attn.q_proj.lora_A.weight\" and 0 more tensors belong to no module"));
   NamedTensors other = good;
-  other[0].second = zeros({3, 8}, DType::f32);
-  CHECK(contains(with(other), good[0].first + ": expected shape [2, 8], found [3, 8]"));
+  other[0].second = zeros({3, 16}, DType::f32);
+  CHECK(contains(with(other), good[0].first + ": expected shape [2, 16], found [3, 16]"));
 }
 
 TEST_CASE("adapter folders: a failed load leaves the model without that adapter, and allocates nothing") {
-  nn::Llama model = tiny_model();
-  model.initialize(1);
+  const auto model = tiny_model();
   const TemporaryFolder folder;
-  const NamedTensors good = save_numbered(model, "lora", folder.path());
-  auto config = nlohmann::json::parse(io::read_file(folder / "adapter_config.json"));
-  config["r"] = std::int64_t{1} << 40;
-  io::write_file_atomically(folder / "adapter_config.json", config.dump());
-  peft::PeftModel adapted(model);
+  const NamedTensors good = save_numbered(*model, "lora", folder.path());
+  change_config(folder.path(), "r", std::int64_t{1} << 24);
+  peft::PeftModel adapted(*model);
   CHECK(contains(message_of([&] { peft::load_adapter(adapted, folder.path()); }),
-                 "expected shape [1099511627776, 8], found [2, 8]"));
+                 "expected shape [16777216, 16], found [2, 16]"));
   CHECK(adapted.adapter_names().empty());
-  config["r"] = 2;
-  io::write_file_atomically(folder / "adapter_config.json", config.dump());
+  change_config(folder.path(), "r", 2);
   peft::load_adapter(adapted, folder.path());
   CHECK(adapted.adapter_names() == std::vector<std::string>{"default"});
 }
 
-TEST_CASE("adapter_config.json: values of another type are refused with file and key") {
-  nn::Llama model = tiny_model();
+TEST_CASE("adapter folders: weights that are absent, cut off or of another kind") {
+  const auto model = tiny_model();
   const TemporaryFolder folder;
-  save_numbered(model, "lora", folder.path());
-  const std::string good = io::read_file(folder / "adapter_config.json");
-  const auto with = [&](const char* key, const nlohmann::json& value) {
-    auto config = nlohmann::json::parse(good);
-    config[key] = value;
-    io::write_file_atomically(folder / "adapter_config.json", config.dump());
-    return message_of([&] { peft::read_adapter_config(folder.path()); });
+  const NamedTensors good = save_numbered(*model, "lora", folder.path());
+  const std::filesystem::path weights = folder / "adapter_model.safetensors";
+  const std::string bytes = io::read_file(weights);
+  io::write_file_atomically(weights, bytes.substr(0, bytes.size() - 1));
+  const std::string cut = loading(*model, folder.path());
+  CHECK(cut.starts_with(weights.string() + ": tensor base_model.model.model.layers.1.self_attn.q_proj.lora_B.weight"));
+  CHECK(contains(cut, ": expected data_offsets within [0, 1215], the file's data, found [1088, 1216]"));
+  io::write_file_atomically(weights, "");
+  CHECK(contains(loading(*model, folder.path()), weights.string() + ": expected a safetensors file, which starts"));
+  const std::vector<std::int32_t> ids(32);
+  NamedTensors whole = good;
+  whole[0].second = from_ids(ids, good[0].second.shape());
+  nn::save_tensors(folder.path(), whole, "adapter_model");
+  CHECK(contains(loading(*model, folder.path()),
+                 weights.string() + ": " + good[0].first + ": expected elements to read as f32, found "));
+  std::filesystem::rename(weights, folder / "adapter_model.bin");
+  CHECK(contains(loading(*model, folder.path()),
+                 folder.path().string() + ": expected adapter_model.safetensors or adapter_model.safetensors.index.json"
+                                          ", found adapter_model.bin"));
+  std::filesystem::remove(folder / "adapter_config.json");
+  CHECK(contains(loading(*model, folder.path()), (folder / "adapter_config.json").string() + ": cannot open"));
+}
+
+TEST_CASE("adapter folders: a config that the model or the method cannot follow is refused with its file") {
+  const auto model = tiny_model();
+  const auto with = [&](const char* method, const char* key, const nlohmann::json& value) {
+    const TemporaryFolder folder;
+    save_numbered(*model, method, folder.path());
+    change_config(folder.path(), key, value);
+    const std::string message = loading(*model, folder.path()), path = (folder / "adapter_config.json").string() + ": ";
+    REQUIRE(message.starts_with(path));
+    return message.substr(path.size());
   };
-  const std::string path = (folder / "adapter_config.json").string();
-  CHECK(with("r", 2) == "no error");
-  CHECK(with("r", 8.5) == path + ": r: expected a whole number, found 8.5");
-  CHECK(contains(with("r", true), "r: expected a whole number, found true"));
-  CHECK(contains(with("r", nullptr), "r: expected a whole number, found null"));
-  CHECK(contains(with("lora_alpha", "8"), "lora_alpha: expected a number, found \"8\""));
-  CHECK(contains(with("use_dora", 1), "use_dora: expected true or false, found 1"));
-  CHECK(contains(with("init_lora_weights", 3), "init_lora_weights: expected true, false or the name"));
-  CHECK(contains(with("rank_pattern", {{"q_proj", 1.5}}), "rank_pattern: q_proj: expected a whole number, got 1.5"));
-  CHECK(contains(with("target_modules", 3), "target_modules: expected a list of names or a string"));
-  CHECK(contains(with("peft_type", 3), "peft_type: expected text, found 3"));
-  CHECK(contains(with("peft_type", nullptr), "peft_type: expected text, found null"));
-  CHECK(contains(with("peft_type", "NOPE"), "peft_type \"NOPE\" with these keys is no method"));
-  for (const auto& [text, message] :
-       {std::pair("[1]", "expected a JSON object, found array"),
-        std::pair("{}", "peft_type: expected the name of a method"), std::pair("{\"r\": ", "not valid JSON")}) {
-    io::write_file_atomically(folder / "adapter_config.json", text);
-    CHECK(contains(message_of([&] { peft::read_adapter_config(folder.path()); }), message));
+  CHECK(with("lora", "r", 0) == "lora: rank: expected 1 to 16777216, got 0");
+  CHECK(with("bone", "r", std::int64_t{1} << 62) == "bone: rank: expected 1 to 16777216, got 4611686018427387904");
+  CHECK(contains(with("bat", "r", 3), "expected multiples of rank, got rank 3 (model.layers.0.self_attn.q_proj)"));
+  CHECK(contains(with("miss_mini", "mini_r", 5), "mini_r: expected a divisor of out_features 16, got 5"));
+  CHECK(contains(with("miss_mini", "mini_r", std::int64_t{1} << 62), "mini_r: expected a divisor of out_features 16"));
+  CHECK(with("lora", "bias", "lora_ony") ==
+        "lora: bias: expected none, all or lora_only, got \"lora_ony\"; did you mean 'lora_only'?");
+  CHECK(contains(with("lora", "lora_dropout", 1.5), "dropout: expected a number in [0, 1), got 1.5"));
+  CHECK(with("lora", "target_modules", {"q_prj"}) ==
+        "target_modules: no linear matches \"q_prj\"; did you mean 'q_proj'?");
+  CHECK(contains(with("lora", "target_modules", nlohmann::json::array()), "target_modules: expected names"));
+  CHECK(contains(with("lora", "target_modules", "(q"), "target_modules: expected a regular expression, got \"(q\""));
+  CHECK(contains(with("lora", "modules_to_save", {"lm_heads"}), "modules_to_save: no module of the model matches"));
+}
+
+TEST_CASE("adapter folders: every method's ranks by module survive") {
+  const auto model = tiny_model();
+  for (const char* method : {"lora", "dora", "bone", "miss", "miss_mini", "bat"}) {
+    CAPTURE(method);
+    const TemporaryFolder folder;
+    peft::AdapterConfig config = config_of(method);
+    config.rank_pattern = {{"layers.1.self_attn.q_proj", 4}};
+    peft::PeftModel adapted(*model), loaded(*model);
+    adapted.add(config);
+    peft::save_adapter(adapted, folder.path());
+    CHECK(peft::load_adapter(loaded, folder.path()).config.rank_pattern == config.rank_pattern);
   }
 }

@@ -15,8 +15,7 @@ struct Widths {
 std::int64_t block_bytes(const Widths& of, const std::string& method, DType dtype, std::int64_t rank) {
   std::int64_t bytes[2];
   for (const std::int64_t layers : {2, 3}) {
-    nn::LlamaConfig config = tiny_config();
-    config.attention_bias = false;
+    nn::LlamaConfig config = tiny_llama_config();
     config.num_hidden_layers = layers;
     config.hidden_size = of.hidden;
     config.intermediate_size = of.intermediate;

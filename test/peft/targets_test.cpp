@@ -116,10 +116,10 @@ TEST_CASE("configs that cannot be are refused before the model changes") {
   for (const std::string& method : adapting_methods()) {
     peft::AdapterConfig config = tiny_adapter(method);
     config.rank = 0;
-    CHECK(error(config) == method + ": rank: expected at least 1, got 0");
+    CHECK(error(config) == method + ": rank: expected 1 to 16777216, got 0");
     config.rank = 4;
     config.rank_pattern = {{"down_proj", 0}};
-    CHECK(contains(error(config), "rank: expected at least 1, got 0 (model.layers.0.mlp.down_proj)"));
+    CHECK(contains(error(config), "rank: expected 1 to 16777216, got 0 (model.layers.0.mlp.down_proj)"));
     config = tiny_adapter(method);
     config.dropout = 1.0;
     CHECK(contains(error(config), method + ": dropout: expected "));

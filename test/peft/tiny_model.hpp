@@ -3,30 +3,16 @@
 #include <memory>
 #include <vector>
 
-#include "nn/llama.hpp"
 #include "peft/model.hpp"
+#include "test/nn/tiny_llama.hpp"
 #include "test/peft/adapter_case.hpp"
 
 namespace osteon::test {
 
-/// Two layers with grouped heads; every width another number, all multiples of 4.
-inline nn::LlamaConfig tiny_config() {
-  nn::LlamaConfig config;
-  config.vocab_size = 24;
-  config.hidden_size = 16;
-  config.intermediate_size = 28;
-  config.num_hidden_layers = 2;
-  config.num_attention_heads = 4;
-  config.num_key_value_heads = 2;
-  config.head_dim = 4;
-  config.max_position_embeddings = 64;
-  config.initializer_range = 0.3;
-  config.attention_bias = true;
-  return config;
-}
-
 inline std::unique_ptr<nn::Llama> tiny_model(DType dtype = DType::f32) {
-  auto model = std::make_unique<nn::Llama>(tiny_config(), dtype);
+  nn::LlamaConfig config = tiny_llama_config();
+  config.attention_bias = true;  // of q, k and v: some linears have one, some have none
+  auto model = std::make_unique<nn::Llama>(config, dtype);
   model->initialize(5);
   return model;
 }
