@@ -62,8 +62,7 @@ TEST_CASE("golden: an adapter made here is written with peft's keys, shapes, dty
     if (test::is_residual(golden)) {
       // peft's folder is LoRA's with another start: the set holds the tensors alone.
       CHECK(layout_of(weights) == layout_of(golden.folder / "trainable_before.safetensors"));
-      json expected = peft_config("rslora", golden.whole);
-      expected["use_rslora"] = false;
+      json expected = peft_config("lora", golden.whole);
       expected["lora_alpha"] = 4;
       expected["init_lora_weights"] = golden.method;
       CHECK(config_in(folder.path()) == expected);

@@ -3,7 +3,6 @@
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <tuple>
 #include <vector>
 
 #include "backends/error.hpp"
@@ -85,16 +84,18 @@ TEST_CASE("adapter folders: what is saved comes back") {
 
 TEST_CASE("adapter folders: both names of Bone's block are read") {
   const auto model = tiny_model();
-  for (const auto& [method, own, other] : {std::tuple("bone", "bone_block", "miss_block"),
-                                           {"miss", "miss_block", "bone_block"},
-                                           {"bat", "bone_block", "miss_block"}}) {
-    CAPTURE(method);
+  struct Names {
+    const char *method, *own, *other;
+  };
+  for (const Names& names : {Names{"bone", "bone_block", "miss_block"}, Names{"miss", "miss_block", "bone_block"},
+                             Names{"bat", "bone_block", "miss_block"}}) {
+    CAPTURE(names.method);
     const TemporaryFolder folder;
-    const NamedTensors written = save_numbered(*model, method, folder.path());
+    const NamedTensors written = save_numbered(*model, names.method, folder.path());
     NamedTensors renamed = written;
     for (auto& [name, tensor] : renamed) {
-      REQUIRE(name.ends_with(join(".", own)));
-      name.replace(name.rfind('.') + 1, std::string::npos, other);
+      REQUIRE(name.ends_with(join(".", names.own)));
+      name.replace(name.rfind('.') + 1, std::string::npos, names.other);
     }
     nn::save_tensors(folder.path(), renamed, "adapter_model");
     peft::PeftModel adapted(*model);
