@@ -108,15 +108,19 @@ void save_residual_as_lora(PeftModel& model, const NamedTensors& start, const st
     alpha *= 2;
   std::vector<Tensor> joined;
   std::vector<io::TensorToWrite> tensors;
-  for (const NamedTensor& factor : adapter_tensors(model, model.active())) {
-    const std::string& name = factor.first;  // clang captures no structured binding
-    const Tensor& now = factor.second;
+  for (const NamedTensor& parameter : adapter_tensors(model, model.active())) {
+    const std::string& name = parameter.first;  // clang captures no structured binding
+    const Tensor& now = parameter.second;
+    const bool is_a = name.ends_with(".lora_A.weight");
+    if (!is_a && !name.ends_with(".lora_B.weight")) {  // a module or bias trained whole
+      tensors.push_back(io::tensor_to_write(name, now.dtype(), now.shape(), now.view().data));
+      continue;
+    }
     const auto before = std::find_if(start.begin(), start.end(), [&](const auto& one) { return one.first == name; });
     check<FileError>(before != start.end(), "convert: expected the starting factor \"", name, "\", which is missing");
     check<FileError>(before->second.shape() == now.shape(), "convert: ", name, ": expected ", now.shape(), ", got ",
                      before->second.shape());
     const Tensor then = converted(before->second, now.dtype(), Category::workspace);
-    const bool is_a = name.ends_with("lora_A.weight");
     const std::int64_t rows = now.dim(0), cols = now.dim(1);
     const Tensor both =
         empty(is_a ? Shape{2 * rows, cols} : Shape{rows, 2 * cols}, now.dtype(), now.device(), Category::workspace);
