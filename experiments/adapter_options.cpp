@@ -1,6 +1,7 @@
 #include "experiments/adapter_options.hpp"
 
 #include "backends/error.hpp"
+#include "peft/hf_config.hpp"
 #include "peft/methods.hpp"
 
 namespace osteon::experiments {
@@ -46,6 +47,36 @@ void fill_adapter_defaults(RunConfig& config) {
   method.check(adapter_config(config));
 }
 
+void adopt_adapter(RunConfig& config, std::span<const std::string> given) {
+  const peft::AdapterConfig from = peft::read_adapter_config(config.adapter);
+  RunConfig adopted = config;
+  adopted.method = from.method;
+  adopted.rank = from.rank;
+  adopted.alpha = from.alpha;
+  adopted.dropout = from.dropout;
+  adopted.init_weights = from.init;
+  adopted.mini_r = from.mini_rank;
+  adopted.use_rslora = false;  // rslora is a method here
+  adopted.bias = from.bias;
+  adopted.adapter_dtype = "f32";
+  const auto place = [](const std::vector<std::string>& names, bool is_pattern) {
+    return is_pattern ? ModuleNames{{}, names[0]} : ModuleNames{names, ""};
+  };
+  adopted.target_modules = place(from.target_modules, from.target_is_pattern);
+  adopted.exclude_modules = place(from.exclude_modules, from.exclude_is_pattern);
+  adopted.layers_to_transform = from.layers_to_transform;
+  adopted.layers_pattern = from.layers_pattern;
+  adopted.rank_pattern = from.rank_pattern;
+  adopted.alpha_pattern = from.alpha_pattern;
+  adopted.modules_to_save = from.modules_to_save;
+  for (const std::string& name : given) {
+    const std::string had = key_text(adopted, name), wanted = key_text(config, name);
+    check<ConfigError>(had == wanted, name, ": expected what the adapter ", config.adapter, " has, ",
+                       had.empty() ? "nothing" : had, ", got ", wanted);
+  }
+  config = adopted;
+}
+
 peft::AdapterConfig adapter_config(RunConfig config) {
   if (!config.rank || !config.alpha)
     fill_adapter_defaults(config);
@@ -67,6 +98,10 @@ peft::AdapterConfig adapter_config(RunConfig config) {
   place(config.target_modules, out.target_modules, out.target_is_pattern);
   place(config.exclude_modules, out.exclude_modules, out.exclude_is_pattern);
   out.layers_to_transform = config.layers_to_transform;
+  if (out.target_is_pattern && out.target_modules[0] == "all-linear" && !out.layers_to_transform.empty()) {
+    out.target_modules = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"};
+    out.target_is_pattern = false;  // peft chooses layers from lists only, so the folder must hold one
+  }
   out.layers_pattern = config.layers_pattern;
   out.rank_pattern = config.rank_pattern;
   out.alpha_pattern = config.alpha_pattern;

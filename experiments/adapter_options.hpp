@@ -1,5 +1,8 @@
 #pragma once
 
+#include <span>
+#include <string>
+
 #include "backends/dtype.hpp"
 #include "experiments/config.hpp"
 #include "peft/adapter_config.hpp"
@@ -13,6 +16,11 @@ namespace osteon::experiments {
 /// ConfigError for an unknown method (the nearest is suggested), an initialisation that the method does not have, and
 /// use_rslora with a method that has no such scaling.
 void fill_adapter_defaults(RunConfig& config);
+
+/// With config.adapter: the keys of the adapter's kind, shape and place become those of its folder, so that a run's
+/// record says what it trained. ConfigError for one of the `given` keys that said something else; FileError for a
+/// folder that cannot be read.
+void adopt_adapter(RunConfig& config, std::span<const std::string> given = {});
 
 /// The run's adapter as the peft layer wants it. `config` is filled first (a copy of it).
 peft::AdapterConfig adapter_config(RunConfig config);

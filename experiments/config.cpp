@@ -5,6 +5,7 @@
 
 #include "backends/error.hpp"
 #include "experiments/config_values.hpp"
+#include "experiments/tasks/task.hpp"
 #include "experiments/toml_file.hpp"
 
 namespace osteon::experiments {
@@ -38,7 +39,13 @@ void set_argument(RunConfig& config, std::string_view argument) {
   set_key(config, argument.substr(0, equals), argument.substr(equals + 1), join("--set ", argument));
 }
 
+void check_device(const RunConfig& config) {
+  check<ConfigError>(config.device != "cuda",
+                     "device: expected auto or cpu, since this program is built without CUDA, ", "got cuda");
+}
+
 void check_config(const RunConfig& config) {
+  check_device(config);
   check<ConfigError>(!config.model.empty(),
                      "model: expected a model folder or the name of an embedded model, got nothing");
   check<ConfigError>(!config.data.empty(), "data: expected a file or the name of an embedded task, got nothing");
@@ -51,6 +58,8 @@ void check_config(const RunConfig& config) {
   check<ConfigError>(config.layers_pattern.empty() || !config.layers_to_transform.empty(),
                      "layers_pattern: expected layers_to_transform beside it, got none");
   check<ConfigError>(config.early_stop == 0 || config.eval_every > 0, "early_stop: expected eval_every above 0, got 0");
+  check<ConfigError>(config.eval_every == 0 || !config.eval_data.empty() || is_task(config.data),
+                     "eval_every: expected eval_data beside it, got none");
 }
 
 std::string to_toml(const RunConfig& config) {

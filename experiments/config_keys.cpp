@@ -5,6 +5,7 @@
 
 #include "backends/error.hpp"
 #include "backends/suggest.hpp"
+#include "peft/methods.hpp"
 
 namespace osteon::experiments {
 namespace {
@@ -42,8 +43,7 @@ std::vector<Key> make_keys() {
        {},
        at_least(0)},
 
-      {adapter, "method", &C::method,
-       "full, bitfit, lora, rslora, lora_plus, lora_fa, dora, pissa, olora, bone, miss, miss_mini, bat"},
+      {adapter, "method", &C::method, "what trains", peft::method_names()},
       {adapter, "adapter", &C::adapter, "start from this adapter folder instead of a new adapter"},
       {adapter,
        "rank",
@@ -64,7 +64,7 @@ std::vector<Key> make_keys() {
        "init_weights",
        &C::init_weights,
        "initialisation: true = the method's own",
-       {"true", "false", "gaussian", "orthogonal", "olora", "pissa", "pissa_niter_<n>", "bat", "mini"}},
+       {"true", "false", "gaussian", "olora", "pissa", "pissa_niter_<n>", "bat", "mini"}},
       {adapter, "mini_r", &C::mini_r, "MiSS mini: columns of the shared block", {}, at_least(1)},
       {adapter, "use_rslora", &C::use_rslora, "scaling = alpha / sqrt(rank)"},
       {adapter,

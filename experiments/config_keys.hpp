@@ -39,7 +39,8 @@ struct Key {
   Range range = {};                       // numbers only
 };
 
-/// The one table of keys, in the order in which they are shown and written.
+/// The one table of keys, in the order in which they are shown and written. Methods that are registered before it is
+/// first asked for are among those that `method` takes.
 std::span<const Key> config_keys();
 
 /// All names of the table, for suggestions.

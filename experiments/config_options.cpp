@@ -48,6 +48,15 @@ void add_config_options(CLI::App& app, ConfigArguments& arguments) {
   }
 }
 
+std::vector<std::string> ConfigArguments::given() const {
+  std::vector<std::string> keys;
+  for (const std::string& argument : set)
+    keys.emplace_back(find_key(argument.substr(0, argument.find('=')), "--set").name);
+  for (const auto& [key, text] : options)
+    keys.push_back(key);
+  return keys;
+}
+
 RunConfig resolve_config(const ConfigArguments& arguments, const RunConfig& defaults) {
   RunConfig config = defaults;
   if (!arguments.file.empty())

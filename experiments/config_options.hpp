@@ -15,6 +15,9 @@ struct ConfigArguments {
   std::string file;
   std::vector<std::string> set;
   std::vector<std::pair<std::string, std::string>> options;  // key, text
+
+  /// The keys that --set and the options name.
+  std::vector<std::string> given() const;
 };
 
 /// Registers `CONFIG.toml`, `--set key=value` and one option for every key of the table ("--batch-size") with help,

@@ -71,10 +71,11 @@ std::map<std::string, double> skill_scores(const LoadedModel& loaded, const RunC
   return keep;
 }
 
-/// Copies of an adapter's factors as they are now, where its method took them out of the base (PiSSA, OLoRA).
-NamedTensors starting_factors(LoadedModel& loaded) {
+/// Copies of a new adapter's factors as they are now, where its method took them out of the base (PiSSA, OLoRA). One
+/// that was read from a folder belongs to a residual base already.
+NamedTensors starting_factors(LoadedModel& loaded, const RunConfig& config) {
   NamedTensors start;
-  if (loaded.adapted->adapter().method->changes_base())
+  if (config.adapter.empty() && loaded.adapted->adapter().method->changes_base())
     for (const auto& [name, tensor] : peft::adapter_tensors(*loaded.adapted))
       start.emplace_back(name, converted(tensor, tensor.dtype(), Category::workspace));
   return start;
@@ -99,7 +100,7 @@ RunSummary run_in(const RunConfig& config, const RunOptions& options, RunSummary
     fmt::print(stderr, "warning: {}\n", warning);
   const std::int64_t vocab_size = loaded.model->config().vocab_size;
   add_run_adapter(loaded, config);
-  const NamedTensors start = options.keep_model ? starting_factors(loaded) : NamedTensors{};
+  const NamedTensors start = options.keep_model ? starting_factors(loaded, config) : NamedTensors{};
   describe(summary, config, loaded);
   const std::unique_ptr<BatchStream> data = open_training_data(config, *loaded.tokenizer, vocab_size);
   std::vector<EvaluationData> evaluation;
@@ -166,6 +167,8 @@ std::string config_hash(const RunConfig& config) {
 
 RunSummary run(const RunConfig& given, const RunOptions& options) {
   RunConfig config = given;
+  if (!config.adapter.empty())
+    adopt_adapter(config);
   fill_adapter_defaults(config);
   check_config(config);
   set_threads(config.threads);

@@ -1,6 +1,8 @@
 #include "experiments/suite.hpp"
 
 #include <algorithm>
+#include <charconv>
+#include <sstream>
 
 #include "backends/error.hpp"
 #include "backends/suggest.hpp"
@@ -25,6 +27,24 @@ std::vector<SuiteRun> runs_of(const Suite& suite, const Cell& cell, const std::s
     runs.push_back(std::move(run));
   }
   return runs;
+}
+
+/// "1,2,3" or "[1, 2, 3]".
+std::vector<std::int64_t> seeds_in(std::string_view text, const std::string& origin) {
+  std::vector<std::int64_t> seeds;
+  std::string numbers(text);
+  std::erase_if(numbers, [](char c) { return c == '[' || c == ']' || c == ' '; });
+  std::stringstream parts(numbers);
+  for (std::string part; std::getline(parts, part, ',');) {
+    std::int64_t seed = 0;
+    const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), seed);
+    check<ConfigError>(error == std::errc{} && end == part.data() + part.size() && seed >= 0, origin,
+                       ": expected whole numbers of at least 0, such as seeds=1,2,3, got \"", part, '"');
+    check<ConfigError>(std::count(seeds.begin(), seeds.end(), seed) == 0, origin, ": ", seed, " comes twice");
+    seeds.push_back(seed);
+  }
+  check<ConfigError>(!seeds.empty(), origin, ": expected at least one seed, such as seeds=1,2,3, got none");
+  return seeds;
 }
 
 }  // namespace
@@ -56,13 +76,10 @@ void set_in_suite(Suite& suite, std::string_view argument) {
                      '"');
   const std::string_view name = argument.substr(0, equals), value = argument.substr(equals + 1);
   if (name == "seeds") {
-    RunConfig list;  // layers_to_transform is a list of whole numbers as well
-    set_key(list, "layers_to_transform", value, origin);
-    check<ConfigError>(!list.layers_to_transform.empty(), origin, ": expected at least one seed");
-    check<ConfigError>(!suite.sweep || std::count(list.layers_to_transform.begin(), list.layers_to_transform.end(),
-                                                  suite.sweep->seed) == 0,
-                       origin, ": expected seeds other than the sweep's, ", suite.sweep ? suite.sweep->seed : 0);
-    suite.seeds = list.layers_to_transform;
+    const std::vector<std::int64_t> seeds = seeds_in(value, origin);
+    check<ConfigError>(!suite.sweep || std::count(seeds.begin(), seeds.end(), suite.sweep->seed) == 0, origin,
+                       ": expected seeds other than the sweep's, ", suite.sweep ? suite.sweep->seed : 0);
+    suite.seeds = seeds;
     return;
   }
   const Key& key = find_key(name, origin);

@@ -74,7 +74,8 @@ ModelAdapter& load_adapter(PeftModel& model, const std::filesystem::path& folder
                      left.empty() ? 0 : left.size() - 1, " more tensors belong to no module of the model");
   }
   ModelAdapter& adapter = model.add(config, name, /*initialise=*/false);
-  nn::load_tensors(files, tensors_in_file(model));
+  if (model.model().device() != Device::meta)
+    nn::load_tensors(files, tensors_in_file(model));
   return adapter;
 }
 

@@ -112,8 +112,12 @@ void add_ablate(CLI::App& program, CommandContext& context) {
   command->add_option("suite", arguments->suite, "SUITE.toml, or the name of an embedded suite")->capture_default_str();
   command->add_option("--out", arguments->out, "Folder of the runs; runs/SUITE by default");
   command->add_option("--set", arguments->set, "key=value for every run; seeds=1,2,3");
-  command->add_option("--jobs", arguments->jobs, "Runs at a time; 0 = processors / threads")->capture_default_str();
-  command->add_option("--threads", arguments->threads, "Threads of each run")->capture_default_str();
+  command->add_option("--jobs", arguments->jobs, "Runs at a time; 0 = processors / threads")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 4096));
+  command->add_option("--threads", arguments->threads, "Threads of each run")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 4096));
   command->add_flag("--quick", arguments->quick, "The suite's short form");
   command->add_flag("--dry-run", arguments->dry_run, "List the runs");
   command->add_flag("--from-scratch", arguments->from_scratch,

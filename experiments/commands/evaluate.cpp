@@ -3,6 +3,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "backends/kernels/gemm.hpp"
 #include "backends/omp_threads.hpp"
 #include "experiments/commands/command.hpp"
 #include "experiments/config_options.hpp"
@@ -17,7 +18,9 @@ int run_evaluation(const RunConfig& config, bool json) {
   check<ConfigError>(!config.model.empty(), "evaluate: expected --model");
   const std::string data = config.eval_data.empty() ? config.data : config.eval_data;
   check<ConfigError>(!data.empty(), "evaluate: expected --data");
+  check_device(config);
   set_threads(config.threads);
+  kernels::set_deterministic_gemm(config.deterministic);
   LoadedModel loaded = load_model(config);
   if (!config.adapter.empty())
     peft::load_adapter(*loaded.adapted, config.adapter, "default", &loaded.warnings);

@@ -43,7 +43,9 @@ void print_summary(const RunSummary& summary) {
 }
 
 int train(const TrainArguments& arguments, const RunConfig& defaults, bool pretrain, bool json) {
-  const RunConfig config = resolve_config(arguments.config, defaults);
+  RunConfig config = resolve_config(arguments.config, defaults);
+  if (!config.adapter.empty())
+    adopt_adapter(config, arguments.config.given());
   RunOptions options;
   options.from_random_weights = pretrain;
   options.quiet = arguments.quiet;

@@ -1,5 +1,6 @@
 #include "nn/generate.hpp"
 
+#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <iostream>
 #include <memory>
@@ -68,7 +69,9 @@ void add_generate(CLI::App& program, CommandContext& context) {
   command->add_option("--temperature", arguments->options.temperature, "0 = greedy")->capture_default_str();
   command->add_option("--top-k", arguments->options.top_k, "0 = all")->capture_default_str();
   command->add_option("--top-p", arguments->options.top_p, "Nucleus")->capture_default_str();
-  command->add_option("--seed", arguments->options.seed, "Of the random choice")->capture_default_str();
+  command->add_option("--seed", arguments->options.seed, "Of the random choice")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
   command->add_flag("--ignore-eos", arguments->ignore_eos, "Go on behind the end of the text");
   command->callback([arguments, &context] {
     context.action = [arguments, &context] { return run_generation(*arguments, context.json); };

@@ -1,3 +1,4 @@
+#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <iostream>
 #include <memory>
@@ -80,8 +81,11 @@ void print_ranks(const RunConfig& config, std::int64_t budget, bool json) {
 }
 
 int run_plan(const PlanArguments& arguments, bool json) {
-  const RunConfig config = resolve_config(arguments.config);
+  RunConfig config = resolve_config(arguments.config);
   check<ConfigError>(!config.model.empty(), "plan: expected --model");
+  check_device(config);
+  if (!config.adapter.empty())
+    adopt_adapter(config, arguments.config.given());
   if (arguments.budget > 0) {
     print_ranks(config, arguments.budget, json);
     return 0;
@@ -119,7 +123,8 @@ void add_plan(CLI::App& program, CommandContext& context) {
   auto arguments = std::make_shared<PlanArguments>();
   add_config_options(*command, arguments->config);
   command->add_flag("--compare", arguments->compare, "Run the steps too and show what the allocator counted");
-  command->add_option("--budget", arguments->budget, "Show each method's rank nearest to so many trainable parameters");
+  command->add_option("--budget", arguments->budget, "Show each method's rank nearest to so many trainable parameters")
+      ->check(CLI::PositiveNumber);
   command->callback(
       [arguments, &context] { context.action = [arguments, &context] { return run_plan(*arguments, context.json); }; });
 }

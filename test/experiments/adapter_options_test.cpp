@@ -102,6 +102,15 @@ TEST_CASE("adapter keys reach the peft layer") {
   CHECK(made.layers_pattern == "layers");
 }
 
+TEST_CASE("chosen layers of all linears are a list of names, which peft can choose layers from") {
+  RunConfig config;
+  config.method = "lora";
+  CHECK(adapter_config(config).target_is_pattern);
+  config.layers_to_transform = {1};
+  CHECK_FALSE(adapter_config(config).target_is_pattern);
+  CHECK(adapter_config(config).target_modules.size() == 7);
+}
+
 TEST_CASE("what the methods refuse") {
   CHECK_THROWS_WITH_AS(filled("bnoe"), doctest::Contains("did you mean 'bone'?"), ConfigError);
   CHECK_THROWS_WITH_AS(filled("bone", "gaussian"), doctest::Contains("init_weights: expected true or false"),

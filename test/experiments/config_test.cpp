@@ -214,4 +214,10 @@ TEST_CASE("rules between keys") {
   config.warmup_steps = 10;
   config.early_stop = 1;
   CHECK_THROWS_WITH_AS(check_config(config), doctest::Contains("early_stop"), ConfigError);
+  config.eval_every = 5;
+  CHECK_THROWS_WITH_AS(check_config(config), doctest::Contains("eval_every: expected eval_data"), ConfigError);
+  config.eval_data = "e";
+  CHECK_NOTHROW(check_config(config));
+  config.device = "cuda";
+  CHECK_THROWS_WITH_AS(check_config(config), doctest::Contains("device: expected auto or cpu"), ConfigError);
 }

@@ -1,0 +1,111 @@
+"""Wrong input through the osteon program: the message names file or option, what was expected and what came, and nothing is
+left behind. OSTEON names the program."""
+import json
+import struct
+import tempfile
+import unittest
+from pathlib import Path
+
+from commands_test import osteon, write_safetensors
+
+SMALL = ["--steps", 2, "--batch-size", 2, "--accumulate", 1, "--seq-len", 64, "--quiet"]
+
+
+def ids(*values):
+    return "I64", [1, len(values)], struct.pack(f"<{len(values)}q", *values)
+
+
+class WrongInput(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.temporary = tempfile.TemporaryDirectory()
+        cls.folder = Path(cls.temporary.name)
+        cls.data = cls.folder / "pairs.jsonl"
+        cls.data.write_text("".join(json.dumps({"query": f"{i}+{i}=", "response": str(2 * i)}) + "\n" for i in range(20)))
+        osteon("finetune", "--model", "synthetic:tiny", "--data", "op", "--method", "lora", "--rank", 4, *SMALL, "--out",
+               cls.folder / "lora")
+        cls.adapter = cls.folder / "lora/adapter"
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.temporary.cleanup()
+
+    def refused(self, *arguments, says, status=1):
+        """The program ends with `status` and its message holds every text of `says`."""
+        done = osteon(*arguments, status=status)
+        for text in says:
+            self.assertIn(text, done.stderr)
+
+    def finetune(self, *arguments):
+        return "finetune", "--model", "synthetic:tiny", "--data", "op", *SMALL, *arguments
+
+    def file(self, name, text):
+        path = self.folder / name
+        path.write_text(text)
+        return path
+
+    def test_a_device_that_is_not_there(self):
+        for command in [self.finetune(), ("plan", "--model", "synthetic:tiny"),
+                        ("evaluate", "--model", "synthetic:tiny", "--data", "op")]:
+            self.refused(*command, "--device", "cuda", says=["device: expected auto or cpu", "got cuda"])
+
+    def test_evaluation_during_training_needs_data(self):
+        out = self.folder / "no-eval"
+        self.refused("finetune", "--model", "synthetic:tiny", "--data", self.data, *SMALL, "--eval-every", 1, "--early-stop", 1,
+                     "--out", out, says=["eval_every: expected eval_data"])
+        self.assertFalse(out.exists())
+
+    def test_a_method_is_named_with_its_place(self):
+        suite = self.file("suite.toml", '[base]\nmodel = "synthetic:tiny"\ndata = "op"\n[axes]\nmethod = ["lorra"]\n')
+        self.refused("ablate", suite, says=["suite.toml:5: method: expected one of full", "did you mean 'lora'?"])
+        self.refused(*self.finetune("--method", "pisa"), says=["--method: ", "did you mean 'pissa'?"])
+
+    def test_an_adapter_says_what_is_trained(self):
+        self.refused(*self.finetune("--adapter", self.adapter, "--rank", 3),
+                     says=["rank: expected what the adapter", str(self.adapter), "has, 4, got 3"])
+        self.refused(*self.finetune("--adapter", self.adapter, "--set", "method=bone"), says=["has, lora, got bone"])
+        out = self.folder / "further"
+        osteon(*self.finetune("--adapter", self.adapter, "--rank", 4, "--out", out))
+        summary = json.loads((out / "summary.json").read_text())
+        self.assertEqual((summary["method"], summary["rank"]), ("lora", 4))
+        plan = json.loads(osteon("plan", "--model", "synthetic:tiny", "--adapter", self.adapter, "--seq-len", 64, "--json").stdout)
+        self.assertEqual(plan["trainable_parameters"], summary["trainable_parameters"])
+
+    def test_numbers_out_of_range(self):
+        self.refused("ablate", "--dry-run", "--jobs", -1, status=2, says=["--jobs", "-1"])
+        self.refused("ablate", "--dry-run", "--threads", 0, status=2, says=["--threads", "0"])
+        self.refused("ablate", "--dry-run", "--set", "seeds=1,x", says=["--set seeds=1,x: expected whole numbers", '"x"'])
+        self.refused("ablate", "--dry-run", "--set", "seeds=3,3", says=["3 comes twice"])
+        self.refused("plan", "--model", "synthetic:tiny", "--budget", -5, status=2, says=["--budget", "-5"])
+        self.refused("generate", "--model", "synthetic:tiny", "--prompt", "a", "--seed", -1, status=2, says=["--seed", "-1"])
+
+    def test_tokens_of_forward(self):
+        source, out = self.folder / "in.safetensors", self.folder / "out.safetensors"
+
+        def refused(tensors, *says):
+            write_safetensors(source, tensors)
+            self.refused("forward", "--model", "synthetic:tiny", "--input", source, "--output", out, says=[str(source), *says])
+            self.assertFalse(out.exists())
+
+        good = ids(1, 2, 3)
+        refused({"input_ids": ids(1, 256, 3)}, "input_ids: expected ids in [0, 256), got 256 at 1")
+        refused({"input_ids": ids(1, -1, 3)}, "got -1 at 1")
+        refused({"input_ids": good, "labels": ids(1, -7, 3)}, "labels: expected ids in [0, 256) or -100, got -7 at 1")
+        refused({"input_ids": good, "labels": ids(1, -100, -100)}, "labels: expected at least one")
+        refused({"input_ids": good, "labels": ids(1, 2)}, "labels: expected [1, 3], got [1, 2]")
+
+    def test_lines_of_tokenize(self):
+        def refused(text, *says):
+            path = self.file("lines.jsonl", '{"ids": [65]}\n' + text)
+            self.refused("tokenize", "--tokenizer", "byte", "--input", path, "--decode", says=["lines.jsonl:2", *says])
+
+        for wrong in ["1.5", "256", "-1", "99999999999", '"a"', "true"]:
+            refused(f'{{"ids": [{wrong}]}}', "expected ids in [0, 256), got " + wrong)
+        refused('{"ids": 3}', "expected a list of ids, got 3")
+        refused('{"ids"', "expected a JSON object")
+        refused('{"text": "a"}', '"ids": missing')
+        self.refused("tokenize", "--tokenizer", "byte", "--input", self.folder, says=["expected a file, got a folder"])
+
+
+if __name__ == "__main__":
+    unittest.main()
