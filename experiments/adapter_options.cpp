@@ -1,5 +1,7 @@
 #include "experiments/adapter_options.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include "backends/error.hpp"
 #include "peft/hf_config.hpp"
 #include "peft/methods.hpp"
@@ -45,6 +47,31 @@ void fill_adapter_defaults(RunConfig& config) {
   if (!config.alpha)
     config.alpha = static_cast<double>(*config.rank) * method.default_alpha_over_rank();
   method.check(adapter_config(config));
+}
+
+std::vector<std::string> unused_keys(const RunConfig& config) {
+  const peft::Method& method = peft::find_method(config.method);
+  std::vector<std::string_view> unused;
+  RunConfig open;  // what a run has that says nothing
+  if (!method.adapts_linears()) {
+    unused = {"rank",           "target_modules", "exclude_modules", "layers_to_transform",
+              "layers_pattern", "dropout",        "init_weights",    "rank_pattern",
+              "bias",           "adapter_dtype"};
+  } else {
+    open.rank = config.rank;
+    open.alpha = static_cast<double>(config.rank.value_or(0)) * method.default_alpha_over_rank();
+  }
+  if (!method.adapts_linears() || !peft::adapter_config_json(adapter_config(config)).contains("lora_alpha"))
+    unused.insert(unused.end(), {"alpha", "alpha_pattern"});
+  if (config.method != "miss_mini")
+    unused.emplace_back("mini_r");
+  if (config.method != "lora_plus")
+    unused.emplace_back("loraplus_lr_ratio");
+  std::vector<std::string> found;
+  for (const std::string_view key : unused)
+    if (key_text(config, key) != key_text(open, key))
+      found.emplace_back(key);
+  return found;
 }
 
 void adopt_adapter(RunConfig& config, std::span<const std::string> given) {

@@ -2,6 +2,7 @@
 
 #include <span>
 #include <string>
+#include <vector>
 
 #include "backends/dtype.hpp"
 #include "experiments/config.hpp"
@@ -16,6 +17,9 @@ namespace osteon::experiments {
 /// ConfigError for an unknown method (the nearest is suggested), an initialisation that the method does not have, and
 /// use_rslora with a method that has no such scaling.
 void fill_adapter_defaults(RunConfig& config);
+
+/// Keys of a filled config that say something which its method has no use for: alpha with Bone, a rank with full.
+std::vector<std::string> unused_keys(const RunConfig& config);
 
 /// With config.adapter: the keys of the adapter's kind, shape and place become those of its folder, so that a run's
 /// record says what it trained. ConfigError for one of the `given` keys that said something else; FileError for a

@@ -62,6 +62,8 @@ ModelAdapter& PeftModel::add(const AdapterConfig& config, const std::string& nam
   // A method without adapters (full, bitfit) has no targets to select.
   if (method.adapts_linears()) {
     const std::vector<std::string> targets = select_targets(config, names);
+    if (initialise)
+      check_all_used(config, names, targets);
     if (method.changes_base())  // refused for one linear, it must not have changed another
       for (const nn::Linear* linear : linears)
         if (std::find(targets.begin(), targets.end(), linear->name()) != targets.end())

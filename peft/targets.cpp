@@ -45,6 +45,31 @@ std::optional<std::int64_t> layer_of(const AdapterConfig& config, const std::str
   return std::stoll(found[1]);
 }
 
+/// Whether a key of rank_pattern or alpha_pattern means the module.
+bool matches_pattern(const std::string& name, const std::string& pattern, const char* option) {
+  return std::regex_match(name, compiled("(.*\\.)?(" + pattern + ")", option));
+}
+
+std::vector<std::string> last_parts(const std::vector<std::string>& names) {
+  std::vector<std::string> parts;
+  for (const std::string& name : names)
+    parts.push_back(name.substr(name.rfind('.') + 1));
+  return parts;
+}
+
+/// Every name of target_modules and every layer of layers_to_transform is there.
+void check_entries(const AdapterConfig& config, const std::vector<std::string>& linears) {
+  for (const std::string& entry : config.target_modules)
+    check<ConfigError>(std::any_of(linears.begin(), linears.end(),
+                                   [&](const std::string& name) { return matches_entry(name, entry); }),
+                       "target_modules: no linear matches \"", entry, "\"", suggestion(entry, last_parts(linears)));
+  std::int64_t last = -1;
+  for (const std::string& name : linears)
+    last = std::max(last, layer_of(config, name).value_or(-1));
+  for (const std::int64_t layer : config.layers_to_transform)
+    check<ConfigError>(layer <= last, "layers_to_transform: expected layers from 0 to ", last, ", got ", layer);
+}
+
 }  // namespace
 
 bool is_saved_whole(const AdapterConfig& config, const std::string& name) {
@@ -89,25 +114,37 @@ std::vector<std::string> select_targets(const AdapterConfig& config, const std::
   const bool excluded =
       std::any_of(linears.begin(), linears.end(), [&](const std::string& name) { return is_target(everything, name); });
   check<ConfigError>(!excluded, "target_modules: all matching modules are excluded by exclude_modules");
-  std::vector<std::string> suffixes;
-  for (const std::string& name : linears)
-    suffixes.push_back(name.substr(name.rfind('.') + 1));
+  if (!config.target_is_pattern)
+    check_entries(config, linears);
   fail<ConfigError>("target_modules: no linear matches \"", config.target_modules[0], "\"",
-                    suggestion(config.target_modules[0], suffixes));
+                    suggestion(config.target_modules[0], last_parts(linears)));
+}
+
+void check_all_used(const AdapterConfig& config, const std::vector<std::string>& linears,
+                    const std::vector<std::string>& targets) {
+  if (!config.target_is_pattern)
+    check_entries(config, linears);
+  const auto check_pattern = [&](const char* option, const std::string& pattern) {
+    check<ConfigError>(std::any_of(targets.begin(), targets.end(),
+                                   [&](const std::string& name) { return matches_pattern(name, pattern, option); }),
+                       option, ": no adapted linear matches \"", pattern, "\"",
+                       suggestion(pattern, last_parts(targets)));
+  };
+  for (const auto& [pattern, rank] : config.rank_pattern)
+    check_pattern("rank_pattern", pattern);
+  for (const auto& [pattern, alpha] : config.alpha_pattern)
+    check_pattern("alpha_pattern", pattern);
 }
 
 AdapterConfig AdapterConfig::for_module(const std::string& name) const {
   AdapterConfig own = *this;
-  const auto matches = [&](const std::string& pattern, const char* option) {
-    return std::regex_match(name, compiled("(.*\\.)?(" + pattern + ")", option));
-  };
   for (const auto& [pattern, value] : rank_pattern)
-    if (matches(pattern, "rank_pattern")) {
+    if (matches_pattern(name, pattern, "rank_pattern")) {
       own.rank = value;
       break;
     }
   for (const auto& [pattern, value] : alpha_pattern)
-    if (matches(pattern, "alpha_pattern")) {
+    if (matches_pattern(name, pattern, "alpha_pattern")) {
       own.alpha = value;
       break;
     }

@@ -16,6 +16,12 @@ bool is_target(const AdapterConfig& config, const std::string& name);
 /// nothing given, nothing matched, or all excluded.
 std::vector<std::string> select_targets(const AdapterConfig& config, const std::vector<std::string>& linears);
 
+/// ConfigError naming what of the config's target_modules, layers_to_transform, rank_pattern and alpha_pattern means
+/// none of the `linears` or, for the patterns, of the `targets`: a misspelt name would silently train less. peft passes
+/// over such names, so folders that it wrote are not held to this.
+void check_all_used(const AdapterConfig& config, const std::vector<std::string>& linears,
+                    const std::vector<std::string>& targets);
+
 /// Whether a module is trained and saved whole (modules_to_save).
 bool is_saved_whole(const AdapterConfig& config, const std::string& name);
 

@@ -42,10 +42,17 @@ void print_summary(const RunSummary& summary) {
   scores("after", summary.evaluation.after);
 }
 
+void warn_of_unused_keys(RunConfig config) {
+  fill_adapter_defaults(config);
+  for (const std::string& key : unused_keys(config))
+    fmt::print(stderr, "warning: {}: the method {} has no such setting; ignored\n", key, config.method);
+}
+
 int train(const TrainArguments& arguments, const RunConfig& defaults, bool pretrain, bool json) {
   RunConfig config = resolve_config(arguments.config, defaults);
   if (!config.adapter.empty())
     adopt_adapter(config, arguments.config.given());
+  warn_of_unused_keys(config);
   RunOptions options;
   options.from_random_weights = pretrain;
   options.quiet = arguments.quiet;

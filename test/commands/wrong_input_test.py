@@ -71,6 +71,30 @@ class WrongInput(unittest.TestCase):
         plan = json.loads(osteon("plan", "--model", "synthetic:tiny", "--adapter", self.adapter, "--seq-len", 64, "--json").stdout)
         self.assertEqual(plan["trainable_parameters"], summary["trainable_parameters"])
 
+    def test_a_pissa_adapter_goes_on_from_its_residual_base(self):
+        # In peft's folders the factors belong to the residual model, and so do those that are trained further.
+        pissa, out = self.folder / "pissa", self.folder / "pissa-further"
+        pissa.mkdir()
+        (pissa / "adapter_model.safetensors").write_bytes((self.adapter / "adapter_model.safetensors").read_bytes())
+        config = json.loads((self.adapter / "adapter_config.json").read_text())
+        (pissa / "adapter_config.json").write_text(json.dumps(dict(config, init_lora_weights="pissa")))
+        osteon(*self.finetune("--adapter", pissa, "--lr", "1e-2", "--eval-size", 20, "--out", out))
+        again = osteon("evaluate", "--model", "synthetic:tiny", "--adapter", out / "adapter", "--data", "op", "--eval-size", 20,
+                       "--batch-size", 2, "--json")
+        summary = json.loads((out / "summary.json").read_text())
+        self.assertEqual(json.loads(again.stdout)["results"][0]["loss"], summary["evaluation"]["after"]["loss"])
+        self.assertNotEqual(summary["evaluation"]["before"]["loss"], summary["evaluation"]["after"]["loss"])
+
+    def test_names_that_mean_nothing(self):
+        lora = self.finetune("--method", "lora", "--rank", 4)
+        self.refused(*lora, "--target-modules", "q_proj,vproj", says=["target_modules: no linear matches \"vproj\"", "'v_proj'"])
+        self.refused(*lora, "--target-modules", "q_proj", "--layers-to-transform", "1,7", says=["expected layers from 0 to 3, got 7"])
+        self.refused(*lora, "--target-modules", "q_proj", "--rank-pattern", "v_proj=2", says=["rank_pattern: no adapted linear matches"])
+        self.refused(*lora, "--target-modules", ".*(q_proj", says=["target_modules: expected a regular expression"])
+        self.assertEqual("", osteon(*lora, "--alpha", 3).stderr)
+        self.assertIn("warning: alpha: the method bone has no such setting",
+                      osteon(*self.finetune("--method", "bone", "--alpha", 3)).stderr)
+
     def test_numbers_out_of_range(self):
         self.refused("ablate", "--dry-run", "--jobs", -1, status=2, says=["--jobs", "-1"])
         self.refused("ablate", "--dry-run", "--threads", 0, status=2, says=["--threads", "0"])

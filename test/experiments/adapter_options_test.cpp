@@ -111,6 +111,35 @@ TEST_CASE("chosen layers of all linears are a list of names, which peft can choo
   CHECK(adapter_config(config).target_modules.size() == 7);
 }
 
+TEST_CASE("keys that a method has no use for are found, and no others") {
+  using Keys = std::vector<std::string>;
+  const auto unused = [](RunConfig config) {
+    fill_adapter_defaults(config);
+    return unused_keys(config);
+  };
+  RunConfig given;
+  given.rank = 4;
+  given.alpha = 9;
+  given.alpha_pattern = {{"q_proj", 2}};
+  given.mini_r = 2;
+  given.loraplus_lr_ratio = 4;
+  given.dropout = 0.1;
+  const auto with = [&](const std::string& method) {
+    RunConfig config = given;
+    config.method = method;
+    return unused(config);
+  };
+  CHECK(with("lora") == Keys{"mini_r", "loraplus_lr_ratio"});
+  CHECK(with("lora_plus") == Keys{"mini_r"});
+  CHECK(with("bone") == Keys{"alpha", "alpha_pattern", "mini_r", "loraplus_lr_ratio"});
+  CHECK(with("miss_mini") == Keys{"alpha", "alpha_pattern", "loraplus_lr_ratio"});
+  CHECK(with("full") == Keys{"rank", "dropout", "alpha", "alpha_pattern", "mini_r", "loraplus_lr_ratio"});
+  for (const std::string& method : peft::method_names()) {
+    CAPTURE(method);
+    CHECK(unused(filled(method)).empty());
+  }
+}
+
 TEST_CASE("what the methods refuse") {
   CHECK_THROWS_WITH_AS(filled("bnoe"), doctest::Contains("did you mean 'bone'?"), ConfigError);
   CHECK_THROWS_WITH_AS(filled("bone", "gaussian"), doctest::Contains("init_weights: expected true or false"),

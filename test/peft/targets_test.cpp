@@ -83,7 +83,29 @@ TEST_CASE("targets: errors say which case it is") {
   CHECK(contains(error(config), "cannot be used with layers_to_transform"));
   config = targeting({"q_proj"});
   config.layers_to_transform = {5};
-  CHECK(contains(error(config), "no linear matches"));
+  CHECK(contains(error(config), "layers_to_transform: expected layers from 0 to 1, got 5"));
+}
+
+TEST_CASE("a new adapter uses all that its config names; one from a folder may name more, as with peft") {
+  const auto error = [](const peft::AdapterConfig& config, bool initialise) {
+    const auto model = tiny_model();
+    peft::PeftModel adapted(*model);
+    return message_of([&] { adapted.add(config, "default", initialise); });
+  };
+  const auto refused = [&](const peft::AdapterConfig& config, const std::string& message) {
+    CHECK(error(config, true) == message);
+    CHECK(error(config, false) == "no error");
+  };
+  refused(targeting({"q_proj", "vproj"}), "target_modules: no linear matches \"vproj\"; did you mean 'v_proj'?");
+  peft::AdapterConfig config = targeting({"q_proj", "v_proj"});
+  config.layers_to_transform = {0, 2};
+  refused(config, "layers_to_transform: expected layers from 0 to 1, got 2");
+  config = targeting({"q_proj", "v_proj"});
+  config.rank_pattern = {{"v_proj", 2}, {"k_proj", 2}};
+  refused(config, "rank_pattern: no adapted linear matches \"k_proj\"; did you mean 'q_proj'?");
+  config.rank_pattern.clear();
+  config.alpha_pattern = {{R"(1\..*q_proj)", 2}, {"quer", 2}};
+  refused(config, "alpha_pattern: no adapted linear matches \"quer\"");
 }
 
 TEST_CASE("rank and alpha patterns: the first match decides, on whole parts of the name") {
