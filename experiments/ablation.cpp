@@ -34,23 +34,6 @@ std::optional<RunSummary> finished(const fs::path& folder, const RunConfig& conf
   return summary;
 }
 
-void check_fairness(const Suite& suite) {
-  if (!suite.fairness.equal_parameters)
-    return;
-  std::vector<std::pair<std::string, std::int64_t>> counts;
-  for (const Cell& cell : suite.cells) {
-    const auto& except = suite.fairness.except;
-    if (std::find(except.begin(), except.end(), cell.config.method) == except.end())
-      counts.emplace_back(cell.id, count_trainable(cell.config));
-  }
-  double mean = 0;
-  for (const auto& [id, count] : counts)
-    mean += static_cast<double>(count) / static_cast<double>(counts.size());
-  for (const auto& [id, count] : counts)
-    check<ConfigError>(std::abs(static_cast<double>(count) / mean - 1) <= suite.fairness.tolerance, suite.name,
-                       ": fairness: expected equal trainable parameters (", mean, "), got ", count, " in ", id);
-}
-
 /// Runs what is not finished yet and gives all summaries, in order; nothing for a run that failed.
 class Batch {
  public:
@@ -169,6 +152,23 @@ std::int64_t count_trainable(const RunConfig& config) {
       load_weights(config, config.model == kTinyModel ? Weights::random : Weights::pretrained, Device::meta);
   add_run_adapter(loaded, config);
   return loaded.adapted->trainable_count();
+}
+
+void check_fairness(const Suite& suite) {
+  if (!suite.fairness.equal_parameters)
+    return;
+  std::vector<std::pair<std::string, std::int64_t>> counts;
+  for (const Cell& cell : suite.cells) {
+    const auto& except = suite.fairness.except;
+    if (std::find(except.begin(), except.end(), cell.config.method) == except.end())
+      counts.emplace_back(cell.id, count_trainable(cell.config));
+  }
+  double mean = 0;
+  for (const auto& [id, count] : counts)
+    mean += static_cast<double>(count) / static_cast<double>(counts.size());
+  for (const auto& [id, count] : counts)
+    check<ConfigError>(std::abs(static_cast<double>(count) / mean - 1) <= suite.fairness.tolerance, suite.name,
+                       ": fairness: expected equal trainable parameters (", mean, "), got ", count, " in ", id);
 }
 
 AblationResult run_ablation(const Suite& suite, const AblationOptions& options) {

@@ -29,6 +29,9 @@ struct AblationResult {
 /// config in the folder are used again. ConfigError before anything runs if the suite's fairness rule does not hold.
 AblationResult run_ablation(const Suite& suite, const AblationOptions& options);
 
+/// ConfigError if the suite's fairness rule does not hold.
+void check_fairness(const Suite& suite);
+
 /// Trainable parameters of a run, counted on the device without memory.
 std::int64_t count_trainable(const RunConfig& config);
 

@@ -33,19 +33,6 @@ std::string kind_of(const toml::node& node) {
   }
 }
 
-/// What came, for a message: the value where it is short, else its kind.
-std::string got_text(const toml::node& node) {
-  if (const auto* text = node.as_string())
-    return join('"', text->get(), '"');
-  if (const auto* number = node.as_integer())
-    return std::to_string(number->get());
-  if (const auto* number = node.as_floating_point())
-    return number_text(number->get());
-  if (const auto* truth = node.as_boolean())
-    return truth->get() ? "true" : "false";
-  return kind_of(node);
-}
-
 std::string words(const std::vector<std::string>& names) {
   std::string out;
   for (const std::string& name : names)
@@ -245,6 +232,18 @@ std::string type_text(const Key& key) {
 }
 
 }  // namespace
+
+std::string got_text(const toml::node& node) {
+  if (const auto* text = node.as_string())
+    return join('"', text->get(), '"');
+  if (const auto* number = node.as_integer())
+    return std::to_string(number->get());
+  if (const auto* number = node.as_floating_point())
+    return number_text(number->get());
+  if (const auto* truth = node.as_boolean())
+    return truth->get() ? "true" : "false";
+  return kind_of(node);
+}
 
 std::string expected_text(const Key& key) {
   return std::visit([&]<class T>(T RunConfig::*) { return type_text<T>(key); }, key.member);

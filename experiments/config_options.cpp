@@ -15,24 +15,24 @@ void add_set_option(CLI::App& app, ConfigArguments& arguments) {
       ->take_all();
 }
 
-void add_config_options(CLI::App& app, ConfigArguments& arguments) {
+void add_config_options(CLI::App& app, ConfigArguments& arguments, std::span<const std::string_view> keys) {
   app.add_option("config,--config", arguments.file, "TOML file of the run; the options below go over it")
       ->type_name("FILE");
   add_set_option(app, arguments);
   const RunConfig defaults;
   for (const Key& key : config_keys()) {
+    if (!keys.empty() && std::find(keys.begin(), keys.end(), key.name) == keys.end())
+      continue;
     std::string option(key.name);
     std::replace(option.begin(), option.end(), '_', '-');
     const std::string name(key.name);
     if (std::holds_alternative<bool RunConfig::*>(key.member)) {
-      const std::string help = join(key.help, " [", value_text(defaults, key), ']');
-      app.add_flag_function(
-             "--" + option + ",!--no-" + option,
-             [&arguments, name](std::int64_t count) {
-               arguments.options.emplace_back(name, count > 0 ? "true" : "false");
-             },
-             help)
+      const std::string twin = "--no-" + option;
+      app.add_flag_callback(
+             "--" + option, [&arguments, name] { arguments.options.emplace_back(name, "true"); },
+             join(key.help, " [", value_text(defaults, key), "; ", twin, "]"))
           ->group(std::string(key.section));
+      app.add_flag_callback(twin, [&arguments, name] { arguments.options.emplace_back(name, "false"); })->group("");
       continue;
     }
     std::string help(key.help);

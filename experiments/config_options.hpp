@@ -1,7 +1,9 @@
 #pragma once
 
 #include <CLI/App.hpp>
+#include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -21,8 +23,9 @@ struct ConfigArguments {
 };
 
 /// Registers `CONFIG.toml`, `--set key=value` and one option for every key of the table ("--batch-size") with help,
-/// default and what it takes; booleans are flags with a `--no-` twin. `arguments` must outlive the parsing.
-void add_config_options(CLI::App& app, ConfigArguments& arguments);
+/// default and what it takes; booleans are flags with a `--no-` twin. Where `keys` names some, only these become
+/// options. `arguments` must outlive the parsing.
+void add_config_options(CLI::App& app, ConfigArguments& arguments, std::span<const std::string_view> keys = {});
 
 /// Only `--set`, for subcommands that read a run's or a suite's file themselves.
 void add_set_option(CLI::App& app, ConfigArguments& arguments);

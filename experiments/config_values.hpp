@@ -29,6 +29,9 @@ std::string value_text(const RunConfig& config, const Key& key);
 /// The shortest text that reads back as the same number.
 std::string number_text(double value);
 
+/// What came, for a message: the value where it is short, else its kind ("a list").
+std::string got_text(const toml::node& node);
+
 /// What the key takes, for help and errors: "an integer of at least 1", "one of f32, bf16".
 std::string expected_text(const Key& key);
 

@@ -48,7 +48,7 @@ int run_program(int argc, char** argv) {
   try {
     program.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {
-    std::cout << (program.get_subcommands().empty() ? program.help() : program.get_subcommands()[0]->help());
+    std::cout << program.help();  // of the subcommand, if one was given
     return 0;
   } catch (const CLI::CallForVersion& version) {
     std::cout << version.what() << '\n';

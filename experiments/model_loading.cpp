@@ -51,6 +51,8 @@ fs::path tiny_model_folder() {
 
 LoadedModel load_weights(const RunConfig& config, Weights weights, Device device) {
   const bool tiny = config.model == kTinyModel;
+  check<ConfigError>(tiny || !config.model.starts_with("synthetic:"), "model: expected a model folder or ", kTinyModel,
+                     ", the one embedded model, got ", config.model);
   const DType dtype = dtype_named(config.dtype);
   LoadedModel loaded;
   loaded.name = config.model;

@@ -49,6 +49,8 @@ std::vector<std::int64_t> seeds_in(std::string_view text, const std::string& ori
 
 }  // namespace
 
+bool set_by_ablate(std::string_view key) { return key == "out" || key == "threads" || key == "resume"; }
+
 Suite embedded_suite(std::string_view name, bool quick) {
   for (const EmbeddedFile& file : embedded_files())
     if (file.name == join(kSuiteFolder, name, kEnding))
@@ -84,6 +86,7 @@ void set_in_suite(Suite& suite, std::string_view argument) {
   }
   const Key& key = find_key(name, origin);
   check<ConfigError>(key.name != "seed", origin, ": expected seeds=..., since a suite sets the seed of each run");
+  check<ConfigError>(!set_by_ablate(key.name), origin, ": `osteon ablate` sets ", key.name, " for each run");
   check<ConfigError>(!suite.sweep || suite.sweep->key != key.name, origin, ": ", key.name, " is swept by the suite");
   for (Cell& cell : suite.cells) {
     for (const auto& [label, text] : cell.labels)

@@ -77,8 +77,11 @@ Suite parse_suite(std::string_view text, std::string_view name, bool quick = fal
 Suite embedded_suite(std::string_view name, bool quick = false);
 std::vector<std::string> embedded_suite_names();
 
-/// `key=value` of `--set` for every cell; `seeds=1,2` replaces the seeds. ConfigError for a key that is an axis or
-/// swept.
+/// Keys of a run that are none of a suite's, since `osteon ablate` sets them: out, threads, resume.
+bool set_by_ablate(std::string_view key);
+
+/// `key=value` of `--set` for every cell; `seeds=1,2` replaces the seeds. ConfigError for a key that is an axis,
+/// swept, or not a suite's.
 void set_in_suite(Suite& suite, std::string_view argument);
 
 /// Cells x sweep values, with the sweep's seed; nothing without a sweep.

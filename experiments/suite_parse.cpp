@@ -13,10 +13,12 @@
 namespace osteon::experiments {
 namespace {
 
-/// A run key of a suite; the seed is not one, since the suite gives it to each run.
+/// A run key of a suite; the seed and what set_by_ablate names are none, since the suite gives them to each run.
 const Key& run_key(const SuiteSource& source, const std::string& name, const toml::node& node) {
   const Key& key = find_key(name, source.at(node));
   check<ConfigError>(key.name != "seed", source.at(node), ": seed: expected the suite's seeds = [...] instead");
+  check<ConfigError>(!set_by_ablate(key.name), source.at(node), ": ", key.name,
+                     ": `osteon ablate` sets it for each run");
   return key;
 }
 
@@ -73,14 +75,14 @@ Fairness read_fairness(const SuiteSource& source) {
   for (const auto& [name, node] : pairs) {
     if (name == "equal") {
       check<ConfigError>(node->value<std::string>() == "parameters", source.at(*node),
-                         ": fairness.equal: expected \"parameters\"");
+                         ": fairness.equal: expected \"parameters\", got ", got_text(*node));
       fairness.equal_parameters = true;
     } else if (name == "except") {
       fairness.except = source.strings(*node, "fairness.except", {});
     } else {
       const auto value = node->value<double>();
       check<ConfigError>(value && *value >= 0 && *value < 1, source.at(*node),
-                         ": fairness.tolerance: expected a number in [0, 1)");
+                         ": fairness.tolerance: expected a number in [0, 1), got ", got_text(*node));
       fairness.tolerance = *value;
     }
   }

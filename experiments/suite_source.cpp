@@ -4,6 +4,7 @@
 
 #include "backends/error.hpp"
 #include "backends/suggest.hpp"
+#include "experiments/config_values.hpp"
 #include "experiments/toml_file.hpp"
 
 namespace osteon::experiments {
@@ -57,24 +58,26 @@ std::vector<const toml::table*> SuiteSource::tables(std::string_view name) const
 }
 
 const toml::table& SuiteSource::table(const toml::node& node) const {
-  check<ConfigError>(node.is_table(), at(node), ": expected a table");
+  check<ConfigError>(node.is_table(), at(node), ": expected a table, got ", got_text(node));
   return *node.as_table();
 }
 
 const toml::array& SuiteSource::list(const toml::node& node, std::string_view what) const {
   const toml::array* array = node.as_array();
-  check<ConfigError>(array && !array->empty(), at(node), ": ", what, ": expected a list that is not empty");
+  check<ConfigError>(array && !array->empty(), at(node), ": ", what, ": expected a list that is not empty, got ",
+                     array ? "an empty one" : got_text(node));
   return *array;
 }
 
 std::string SuiteSource::string(const toml::node& node, std::string_view what) const {
-  check<ConfigError>(node.is_string(), at(node), ": ", what, ": expected a string");
+  check<ConfigError>(node.is_string(), at(node), ": ", what, ": expected a string, got ", got_text(node));
   return node.as_string()->get();
 }
 
 std::int64_t SuiteSource::integer(const toml::node& node, std::string_view what) const {
   const auto* value = node.as_integer();
-  check<ConfigError>(value && value->get() >= 0, at(node), ": ", what, ": expected an integer of at least 0");
+  check<ConfigError>(value && value->get() >= 0, at(node), ": ", what, ": expected an integer of at least 0, got ",
+                     got_text(node));
   return value->get();
 }
 

@@ -57,8 +57,8 @@ std::unique_ptr<Adapter> LoraMethod::make(const AdapterSite& site) const {
 
 void LoraMethod::check(const AdapterConfig& config) const {
   Method::check(config);
-  osteon::check<ConfigError>(accepts_init(config.init), name(), ": init_lora_weights: got \"", config.init,
-                             "\", which this method does not know");
+  osteon::check<ConfigError>(accepts_init(config.init), name(), ": init_lora_weights: expected ", inits(), ", got \"",
+                             config.init, '"');
 }
 
 bool LoraMethod::accepts_init(const std::string& init) const {

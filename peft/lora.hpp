@@ -35,6 +35,8 @@ class LoraMethod : public Method {
  protected:
   /// The values of init_lora_weights that mean this kind.
   virtual bool accepts_init(const std::string& init) const;
+  /// The same in words, for messages.
+  virtual std::string inits() const { return "true, false or gaussian"; }
   virtual bool uses_rslora() const { return false; }
   virtual bool uses_dora() const { return false; }
 };

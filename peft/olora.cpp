@@ -17,6 +17,7 @@ class OLoraMethod final : public ResidualLoraMethod {
 
  protected:
   bool accepts_init(const std::string& init) const override { return init == "olora"; }
+  std::string inits() const override { return "true or olora"; }
   std::string default_init() const override { return "olora"; }
 
   Factors factors(const Tensor& weight, const AdapterConfig& config, double /*scaling*/,

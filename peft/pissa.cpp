@@ -95,6 +95,7 @@ class PissaMethod final : public ResidualLoraMethod {
 
  protected:
   bool accepts_init(const std::string& init) const override { return niter_of(init).has_value(); }
+  std::string inits() const override { return "true, pissa or pissa_niter_<n>"; }
   std::string default_init() const override { return "pissa"; }
 
   Factors factors(const Tensor& weight, const AdapterConfig& config, double scaling, RandomKey key) const override {

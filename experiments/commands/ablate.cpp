@@ -26,19 +26,47 @@ struct AblateArguments {
 };
 
 Suite suite_of(const AblateArguments& arguments) {
-  Suite suite = fs::exists(arguments.suite) ? load_suite(arguments.suite, arguments.quick)
-                                            : embedded_suite(arguments.suite, arguments.quick);
+  const fs::path file = arguments.suite;
+  check<FileError>(fs::exists(file) || (!file.has_parent_path() && !file.has_extension()), arguments.suite,
+                   ": expected a suite file or the name of an embedded suite, found neither");
+  Suite suite = fs::exists(file) ? load_suite(file, arguments.quick) : embedded_suite(arguments.suite, arguments.quick);
   for (const std::string& argument : arguments.set)
     set_in_suite(suite, argument);
   return suite;
 }
 
-void list_runs(const Suite& suite) {
-  const auto sweep = sweep_runs(suite);
-  fmt::print("{}\n{} runs of the sweep, {} of each of {} cells:\n", suite.question, sweep.size(), suite.seeds.size(),
-             suite.cells.size());
+void list_runs(const Suite& suite, bool json) {
+  const std::size_t sweep = sweep_runs(suite).size();
+  nlohmann::ordered_json cells = nlohmann::ordered_json::array();
   for (const Cell& cell : suite.cells)
-    fmt::print("  {:<20} {:>10} trainable parameters\n", cell.id, count_trainable(cell.config));
+    cells.push_back({{"id", cell.id}, {"trainable_parameters", count_trainable(cell.config)}});
+  check_fairness(suite);
+  if (json) {
+    std::cout << nlohmann::ordered_json{{"question", suite.question},
+                                        {"sweep_runs", sweep},
+                                        {"seeds", suite.seeds},
+                                        {"cells", cells}}
+                     .dump()
+              << '\n';
+    return;
+  }
+  fmt::print("{}\n{} runs of the sweep, {} of each of {} cells:\n", suite.question, sweep, suite.seeds.size(),
+             suite.cells.size());
+  for (const auto& cell : cells)
+    fmt::print("  {:<20} {:>10} trainable parameters\n", cell["id"].get<std::string>(),
+               cell["trainable_parameters"].get<std::int64_t>());
+}
+
+/// What repeats the runs: how many at a time, and where, is not part of it.
+std::string repeating_command(const AblateArguments& arguments) {
+  std::string command = "osteon ablate " + arguments.suite;
+  if (arguments.quick)
+    command += " --quick";
+  if (arguments.from_scratch)
+    command += " --from-scratch";
+  for (const std::string& set : arguments.set)
+    command += " --set '" + set + "'";
+  return command;
 }
 
 /// Makes the tiny base anew in the run folder, as the one in the repository was made, and uses that one.
@@ -64,7 +92,7 @@ void pretrain_base(const AblateArguments& arguments, const fs::path& folder) {
 int run_ablate(const AblateArguments& arguments, bool json) {
   const Suite suite = suite_of(arguments);
   if (arguments.dry_run) {
-    list_runs(suite);
+    list_runs(suite, json);
     return 0;
   }
   const fs::path folder = arguments.out.empty() ? fs::path("runs") / (suite.name + (arguments.quick ? "-quick" : ""))
@@ -87,7 +115,7 @@ int run_ablate(const AblateArguments& arguments, bool json) {
   options.question = suite.question;
   options.title = suite.title;
   options.tasks = suite.tasks;
-  options.command = "osteon ablate " + arguments.suite + (arguments.quick ? " --quick" : "");
+  options.command = repeating_command(arguments);
   const report::WrittenReport written = report::write_report({folder}, folder / "report", options);
   if (json)
     std::cout << nlohmann::ordered_json{{"folder", folder.string()},       {"runs", result.runs},
@@ -111,7 +139,10 @@ void add_ablate(CLI::App& program, CommandContext& context) {
   auto arguments = std::make_shared<AblateArguments>();
   command->add_option("suite", arguments->suite, "SUITE.toml, or the name of an embedded suite")->capture_default_str();
   command->add_option("--out", arguments->out, "Folder of the runs; runs/SUITE by default");
-  command->add_option("--set", arguments->set, "key=value for every run; seeds=1,2,3");
+  command->add_option("--set", arguments->set, "key=value for every run; seeds=1,2,3")
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->take_all();
   command->add_option("--jobs", arguments->jobs, "Runs at a time; 0 = processors / threads")
       ->capture_default_str()
       ->check(CLI::Range(0, 4096));

@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <array>
 #include <fmt/format.h>
 #include <iostream>
 #include <memory>
@@ -14,9 +16,19 @@
 namespace osteon::experiments {
 namespace {
 
-int run_evaluation(const RunConfig& config, bool json) {
+/// What an evaluation reads of a run's keys; a run's config.toml may be given all the same.
+constexpr std::array<std::string_view, 15> kKeys = {
+    "model",   "tokenizer", "data",       "eval_data", "template", "train_on_prompt", "seq_len",      "truncate",
+    "adapter", "eval_size", "batch_size", "dtype",     "device",   "threads",         "deterministic"};
+
+int run_evaluation(const ConfigArguments& arguments, bool json) {
+  const RunConfig config = resolve_config(arguments);
   check<ConfigError>(!config.model.empty(), "evaluate: expected --model");
-  const std::string data = config.eval_data.empty() ? config.data : config.eval_data;
+  // --data means what to score, also beside a run's config.toml that has both.
+  const std::vector<std::string> given = arguments.given();
+  const bool says_data = std::find(given.begin(), given.end(), "data") != given.end() &&
+                         std::find(given.begin(), given.end(), "eval_data") == given.end();
+  const std::string data = says_data || config.eval_data.empty() ? config.data : config.eval_data;
   check<ConfigError>(!data.empty(), "evaluate: expected --data");
   check_device(config);
   set_threads(config.threads);
@@ -59,9 +71,9 @@ void add_evaluate(CLI::App& program, CommandContext& context) {
       new_command(program, context, "evaluate", "Loss, perplexity and exact match of a model",
                   "osteon evaluate --model path/to/llama --adapter runs/bone/adapter --data test.jsonl");
   auto arguments = std::make_shared<ConfigArguments>();
-  add_config_options(*command, *arguments);
+  add_config_options(*command, *arguments, kKeys);
   command->callback([arguments, &context] {
-    context.action = [arguments, &context] { return run_evaluation(resolve_config(*arguments), context.json); };
+    context.action = [arguments, &context] { return run_evaluation(*arguments, context.json); };
   });
 }
 

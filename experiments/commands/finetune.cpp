@@ -53,6 +53,8 @@ int train(const TrainArguments& arguments, const RunConfig& defaults, bool pretr
   if (!config.adapter.empty())
     adopt_adapter(config, arguments.config.given());
   warn_of_unused_keys(config);
+  if (config.out.empty())
+    fmt::print(stderr, "warning: without --out nothing of the run is kept\n");
   RunOptions options;
   options.from_random_weights = pretrain;
   options.quiet = arguments.quiet;

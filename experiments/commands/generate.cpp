@@ -9,6 +9,7 @@
 #include "experiments/commands/command.hpp"
 #include "experiments/data/stream_decoder.hpp"
 #include "experiments/model_loading.hpp"
+#include "nn/io/hf_config.hpp"
 #include "peft/hf_format.hpp"
 
 namespace osteon::experiments {
@@ -31,7 +32,7 @@ int run_generation(GenerateArguments arguments, bool json) {
   if (loaded.tokenizer->special().add_bos && loaded.tokenizer->bos())
     prompt.insert(prompt.begin(), *loaded.tokenizer->bos());
   if (!arguments.ignore_eos)
-    arguments.options.stop_ids = loaded.model->config().eos_token_ids;
+    arguments.options.stop_ids = nn::generation_eos_token_ids(arguments.config.model, loaded.model->config());
   StreamDecoder decoder(*loaded.tokenizer);
   std::string text;
   const auto show = [&](const std::string& piece) {

@@ -6,6 +6,7 @@
 #include "experiments/commands/command.hpp"
 #include "experiments/data/tokenizer.hpp"
 #include "experiments/model_loading.hpp"
+#include "nn/io/atomic_file.hpp"
 #include "nn/io/pretrained.hpp"
 #include "peft/hf_format.hpp"
 
@@ -34,8 +35,10 @@ LoadedModel load(const MergeArguments& arguments) {
   return loaded;
 }
 
-/// Beside the weights, where the model has one: golden and test models come without.
-void copy_tokenizer(const MergeArguments& arguments) {
+/// Beside the weights, what the model has of them: golden and test models come without.
+void copy_tokenizer_and_generation(const MergeArguments& arguments) {
+  if (const fs::path generation = fs::path(arguments.config.model) / "generation_config.json"; fs::exists(generation))
+    io::write_file_atomically(fs::path(arguments.out) / "generation_config.json", io::read_file(generation));
   const bool tiny = arguments.config.model == kTinyModel;
   const auto tokenizer = tiny ? load_tokenizer("byte") : load_model_tokenizer(arguments.config.model);
   tokenizer->save(arguments.out);
@@ -54,7 +57,7 @@ int run_merge(const MergeArguments& arguments, bool json) {
   LoadedModel loaded = load(arguments);
   loaded.adapted->merge();
   nn::save_llama(*loaded.model, arguments.out);
-  copy_tokenizer(arguments);
+  copy_tokenizer_and_generation(arguments);
   say(json, arguments.out, "the model with its adapter merged");
   return 0;
 }
@@ -66,7 +69,7 @@ int run_unload(const MergeArguments& arguments, bool json) {
   peft::save_adapter(*loaded.adapted, arguments.out);
   loaded.adapted->unload();
   nn::save_llama(*loaded.model, arguments.out);
-  copy_tokenizer(arguments);
+  copy_tokenizer_and_generation(arguments);
   if (!json)
     fmt::print("{}\n", summary);
   say(json, arguments.out, "the adapter and the base model without it");

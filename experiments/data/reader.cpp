@@ -69,9 +69,14 @@ TextRecord record_of(const Json& object, std::string_view origin) {
       record.input = string_field(object, "input", origin);
     return record;
   }
-  check<FileError>(
-      object.contains("text"), origin,
-      ": expected messages, instruction/output, query/response, question/answer, prompt/completion or text");
+  if (!object.contains("text")) {
+    std::string found;
+    for (const auto& [key, value] : object.items())
+      found += (found.empty() ? "" : ", ") + key;
+    fail<FileError>(
+        origin, ": expected messages, instruction/output, query/response, question/answer, prompt/completion or text, ",
+        found.empty() ? "got an empty object" : "got " + found);
+  }
   record.text = string_field(object, "text", origin);
   return record;
 }

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "backends/error.hpp"
+#include "backends/suggest.hpp"
 #include "nn/io/hf_rope.hpp"
 #include "nn/io/json_keys.hpp"
 
@@ -195,9 +196,10 @@ LlamaConfig parse_llama_config(const json& content, const std::string& where, st
   if (keys.has("attention_dropout") && keys.number("attention_dropout", 0) != 0)
     found_warnings.push_back(
         join(where, ": attention_dropout: ", keys.number("attention_dropout", 0), " is not applied"));
+  const std::vector<std::string> known(kKnownKeys.begin(), kKnownKeys.end());
   for (const auto& [key, value] : content.items()) {
     if (!kKnownKeys.contains(key) && !kIgnoredKeys.contains(key))
-      found_warnings.push_back(join(where, ": unknown key ", key, " is ignored"));
+      found_warnings.push_back(join(where, ": unknown key ", key, " is ignored", suggestion(key, known)));
   }
   if (warnings != nullptr)
     warnings->insert(warnings->end(), found_warnings.begin(), found_warnings.end());
@@ -205,7 +207,10 @@ LlamaConfig parse_llama_config(const json& content, const std::string& where, st
 }
 
 LlamaConfig read_llama_config(const fs::path& path, std::vector<std::string>* warnings) {
+  check<FileError>(fs::exists(path), path.string(), ": expected a model folder with config.json, found nothing");
   const fs::path file = config_file(path);
+  check<FileError>(fs::exists(file), path.string(),
+                   ": expected a model folder with config.json, found a folder without");
   return parse_llama_config(io::read_json_object(file), file.string(), warnings);
 }
 

@@ -8,12 +8,23 @@ namespace osteon::nn {
 
 std::unique_ptr<Llama> load_llama(const std::filesystem::path& folder, DType dtype, Device device,
                                   std::vector<std::string>* warnings) {
-  const LlamaConfig config = read_llama_config(folder, warnings);
+  std::vector<std::string> notes;
+  const LlamaConfig config = read_llama_config(folder, &notes);
+  if (warnings != nullptr)
+    warnings->insert(warnings->end(), notes.begin(), notes.end());
   if (device == Device::meta)
     return std::make_unique<Llama>(config, dtype, device);
   const io::ModelFiles files(folder);
   // Against a model without memory first: a config.json of another model must not decide how much is allocated.
-  std::vector<std::string> unexpected = check_tensors(files, Llama(config, dtype, Device::meta).parameters());
+  std::vector<std::string> unexpected;
+  try {
+    unexpected = check_tensors(files, Llama(config, dtype, Device::meta).parameters());
+  } catch (const FileError& error) {
+    std::string text = error.what();
+    for (const std::string& note : notes)  // a misspelt key may be why
+      text += "\n" + note;
+    fail<FileError>(text);
+  }
   auto model = std::make_unique<Llama>(config, dtype, device);
   load_tensors(files, model->parameters());
   if (warnings != nullptr) {

@@ -1,6 +1,7 @@
 """The osteon program as a user meets it: every subcommand, right and wrong. OSTEON names the program."""
 import json
 import os
+import shutil
 import struct
 import subprocess
 import tempfile
@@ -67,6 +68,7 @@ class Commands(unittest.TestCase):
     def test_every_subcommand_has_help_with_an_example(self):
         for name in SUBCOMMANDS:
             self.assertIn("Example:", osteon(name, "--help").stdout, name)
+            self.assertIn(f"Usage: osteon {name} ", osteon(name, "--help").stdout)
         self.assertIn("osteon", osteon("--help").stdout)
         self.assertRegex(osteon("--version").stdout, r"\d+\.\d+\.\d+")
 
@@ -103,6 +105,32 @@ class Commands(unittest.TestCase):
         lora = self.folder / "as-lora"
         osteon("convert", "--model", self.model, "--adapter", self.trained / "adapter", "--to", "lora", "--out", lora)
         self.assertAlmostEqual(loss("--model", self.model, "--adapter", lora), with_adapter, places=5)
+
+    def test_data_on_the_command_line_goes_before_a_config_of_the_run(self):
+        config = self.folder / "config.toml"
+        config.write_text(f'model = "{self.model}"\ntokenizer = "byte"\ndata = "op"\neval_data = "down"\neval_size = 4\n')
+        def scored(*arguments):
+            return json.loads(osteon("evaluate", config, "--json", *arguments).stdout)["results"][0]["data"]
+        self.assertEqual([scored(), scored("--data", "flip")], ["down/test", "flip/test"])
+
+    def test_what_ends_a_text_is_generation_configs_and_goes_with_the_model(self):
+        model, merged = self.folder / "ends", self.folder / "ends-merged"
+        shutil.copytree(self.model, model)
+        words = ["--tokenizer", "byte", "--prompt", "1+1=", "--max-new-tokens", 8, "--json"]
+        ids = json.loads(osteon("generate", "--model", model, *words).stdout)["ids"]
+        (model / "generation_config.json").write_text(json.dumps({"eos_token_id": [ids[0]]}))
+        osteon("merge", "--model", model, "--adapter", self.trained / "adapter", "--out", merged)
+        self.assertEqual((merged / "generation_config.json").read_text(), (model / "generation_config.json").read_text())
+        self.assertLess(len(json.loads(osteon("generate", "--model", model, *words).stdout)["ids"]), len(ids))
+        self.assertEqual(json.loads(osteon("generate", "--model", model, *words, "--ignore-eos").stdout)["ids"], ids)
+
+    def test_dry_run_and_tokenize_give_one_json_object(self):
+        plan = json.loads(osteon("ablate", "--quick", "--dry-run", "--json").stdout)
+        self.assertEqual((len(plan["cells"]), plan["seeds"], plan["sweep_runs"]), (5, [1, 2, 3], 10))
+        texts = self.folder / "two.jsonl"
+        texts.write_text('{"text": "a"}\n{"text": "b"}\n')
+        out = osteon("tokenize", "--tokenizer", "byte", "--input", texts, "--json").stdout
+        self.assertEqual(json.loads(out), {"lines": [{"ids": [97]}, {"ids": [98]}]})
 
     def test_forward_writes_logits_loss_and_gradients(self):
         source, out = self.folder / "in.safetensors", self.folder / "out.safetensors"

@@ -99,7 +99,8 @@ TEST_CASE("malformed data names file, line and reason") {
   CHECK(read_error("d.jsonl", "\n\n{\"text\": \"\xff\"}\n").find("d.jsonl:3: malformed JSON: ") == 0);
   CHECK(read_error("d.jsonl", "[1]\n") == "d.jsonl:1: expected a JSON object, got array");
   CHECK(read_error("d.jsonl", "{\"query\": \"a\"}") ==
-        "d.jsonl:1: expected messages, instruction/output, query/response, question/answer, prompt/completion or text");
+        "d.jsonl:1: expected messages, instruction/output, query/response, question/answer, prompt/completion or text, "
+        "got query");
   CHECK(read_error("d.jsonl", "{\"query\": \"a\", \"response\": 4}") ==
         "d.jsonl:1: response: expected a string, got number");
   CHECK(read_error("d.jsonl", "{\"instruction\": \"a\", \"output\": \"b\", \"input\": null}") ==

@@ -165,6 +165,9 @@ TEST_CASE("--set reaches every cell, but no axis and no swept key") {
   CHECK(suite.seeds == std::vector<std::int64_t>{4, 5});
   CHECK(set_error(suite, "method=bat") == "--set method=bat: method is an axis of the suite");
   CHECK(set_error(suite, "lr=1") == "--set lr=1: lr is swept by the suite");
+  CHECK(set_error(suite, "out=x") == "--set out=x: `osteon ablate` sets out for each run");
+  CHECK(set_error(suite, "seeds=1,x") ==
+        "--set seeds=1,x: expected whole numbers of at least 0, such as seeds=1,2,3, got \"x\"");
   CHECK(set_error(suite, "seed=1").find("expected seeds=") != std::string::npos);
   CHECK(set_error(suite, "seeds=9").find("expected seeds other than the sweep's, 9") != std::string::npos);
   CHECK(set_error(suite, "setps=1") == "--set setps=1: unknown key 'setps'; did you mean 'steps'?");
@@ -174,7 +177,8 @@ TEST_CASE("--set reaches every cell, but no axis and no swept key") {
 TEST_CASE("errors of suites name file, line and what was meant") {
   CHECK(error_of("[axis]\nrank = [1]") == "s.toml:4: unknown key 'axis'; did you mean 'axes'?");
   CHECK(error_of("[axes]\nrnak = [1]") == "s.toml:5: unknown key 'rnak'; did you mean 'rank'?");
-  CHECK(error_of("[axes]\nrank = []") == "s.toml:5: axes.rank: expected a list that is not empty");
+  CHECK(error_of("[axes]\nthreads = [1, 2]") == "s.toml:5: threads: `osteon ablate` sets it for each run");
+  CHECK(error_of("[axes]\nrank = []") == "s.toml:5: axes.rank: expected a list that is not empty, got an empty one");
   CHECK(error_of("[axes]\nrank = [1,\n0]") == "s.toml:6: rank: expected an integer of at least 1, got 0");
   CHECK(error_of("[axes]\nrank = [1, 1]") == "s.toml: two cells are called '1'");
   CHECK(error_of("[axes]\nseed = [1]") == "s.toml:5: seed: expected the suite's seeds = [...] instead");
@@ -184,7 +188,7 @@ TEST_CASE("errors of suites name file, line and what was meant") {
   CHECK(error_of("[for.method.bone]\nrank = \"x\"") == "s.toml:5: rank: expected an integer of at least 1, got \"x\"");
   CHECK(error_of("[for.method]\nbone = 1").find("expected a table") != std::string::npos);
   CHECK(error_of("[[cases]]\nrank = 1\n[axes]\nrank = [1]") == "s.toml:7: axes.rank: a case sets it too");
-  CHECK(error_of("[[cases]]\nname = 3") == "s.toml:5: cases.name: expected a string");
+  CHECK(error_of("[[cases]]\nname = 3") == "s.toml:5: cases.name: expected a string, got 3");
   CHECK(error_of("[sweep]\nlr = [1]") == "s.toml:5: sweep: expected a seed that is not reported, such as seed = 100");
   CHECK(error_of("[sweep]\nseed = 7").find("expected a key with its values") != std::string::npos);
   CHECK(error_of("[sweep]\nseed = 42\nlr = [1]") ==
@@ -195,17 +199,18 @@ TEST_CASE("errors of suites name file, line and what was meant") {
   CHECK(error_of("[axes]\nlr = [1]\n[sweep]\nseed = 7\nlr = [1]") == "s.toml: sweep.lr: it is an axis too");
   CHECK(error_of("[report]\ntasks = [\"e\"]") == "s.toml:5: report.tasks: unknown 'e'");
   CHECK(error_of("[report]\ntitel = \"x\"") == "s.toml:5: unknown key 'titel'; did you mean 'title'?");
-  CHECK(error_of("[fairness]\nequal = \"time\"") == "s.toml:5: fairness.equal: expected \"parameters\"");
+  CHECK(error_of("[fairness]\nequal = \"time\"") == "s.toml:5: fairness.equal: expected \"parameters\", got \"time\"");
   CHECK(error_of("[fairness]\ntolerance = 2").find("expected a number in [0, 1)") != std::string::npos);
   CHECK(error_of("[fairness]\ntolerence = 0").find("did you mean 'tolerance'?") != std::string::npos);
   CHECK(error_of("[quick.axes]\nrnak = [1]") == "s.toml:5: unknown key 'rnak'; did you mean 'rank'?");
   CHECK(error_of("[axes]\nrank = [1").find("s.toml:5:") == 0);
   CHECK_THROWS_WITH_AS(parse_suite("seeds = [1, 1]", "s.toml"), "s.toml:1: seeds: 1 comes twice", ConfigError);
-  CHECK_THROWS_WITH_AS(parse_suite("seeds = 1", "s.toml"), "s.toml:1: seeds: expected a list that is not empty",
+  CHECK_THROWS_WITH_AS(parse_suite("seeds = 1", "s.toml"), "s.toml:1: seeds: expected a list that is not empty, got 1",
                        ConfigError);
   CHECK_THROWS_WITH_AS(parse_suite("seeds = [-1]", "s.toml"), doctest::Contains("expected an integer of at least 0"),
                        ConfigError);
-  CHECK_THROWS_WITH_AS(parse_suite("question = 1", "s.toml"), "s.toml:1: question: expected a string", ConfigError);
+  CHECK_THROWS_WITH_AS(parse_suite("question = 1", "s.toml"), "s.toml:1: question: expected a string, got 1",
+                       ConfigError);
   CHECK_THROWS_WITH_AS(parse_suite("[axes]\nrank = [1]", "s.toml"), doctest::Contains("model: expected"), ConfigError);
   CHECK_THROWS_AS(load_suite("no/such.toml"), FileError);
 }

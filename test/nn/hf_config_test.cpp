@@ -304,7 +304,8 @@ TEST_CASE("config: one made by hand comes back from its file") {
 TEST_CASE("config: files that cannot be read or parsed") {
   const TemporaryFolder folder;
   CHECK(contains(message_of([&] { nn::read_llama_config(folder.path()); }),
-                 (folder / "config.json").string() + ": cannot open: No such file or directory"));
+                 folder.path().string() + ": expected a model folder with config.json, found a folder without"));
+  CHECK(contains(message_of([&] { nn::read_llama_config(folder / "nowhere"); }), "nowhere: expected a model folder"));
   const auto with = [&](const std::string& text) {
     io::write_file_atomically(folder / "config.json", text);
     return message_of([&] { nn::read_llama_config(folder.path()); });

@@ -45,6 +45,20 @@ std::string loading(const fs::path& folder) {
 
 }  // namespace
 
+TEST_CASE("pretrained: where the weights do not fit, a key of config.json that nothing reads is named as a cause") {
+  const TemporaryFolder folder;
+  nn::Llama model(tiny_llama_config(), DType::f32);
+  model.initialize(3);
+  nn::save_llama(model, folder.path());
+  json config = json::parse(io::read_file(folder / "config.json"));
+  config["num_hiden_layers"] = config["num_hidden_layers"];
+  config.erase("num_hidden_layers");
+  io::write_file_atomically(folder / "config.json", config.dump());
+  CHECK(contains(loading(folder.path()), "tensors are missing"));
+  CHECK(contains(loading(folder.path()),
+                 "config.json: unknown key num_hiden_layers is ignored; did you mean 'num_hidden_layers'?"));
+}
+
 TEST_CASE("pretrained: a model comes back from its folder, and says in which dtype it is stored") {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     const TemporaryFolder folder;

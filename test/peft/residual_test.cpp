@@ -73,7 +73,8 @@ TEST_CASE("unknown initialisations and too large a rank are refused") {
     });
   };
   for (const char* init : {"pissa_niter_", "pissa_niter_x", "pissa_niter_-1", "pissa_niter_4x", "olora"})
-    CHECK(contains(with("pissa", init, 4), join("init_lora_weights: got \"", init, "\"")));
+    CHECK(contains(with("pissa", init, 4),
+                   join("init_lora_weights: expected true, pissa or pissa_niter_<n>, got \"", init, "\"")));
   CHECK(
       contains(with("pissa", "true", 9), "rank: expected at most min(in, out) = 8, got 9 (model.layers.0.self_attn.k"));
   CHECK(with("pissa", "pissa_niter_0", 4) == "no error");
