@@ -76,16 +76,16 @@ Tensor bat_linear(const Tensor& x, const Tensor& weight, const Tensor& bias, con
       const std::int64_t count = slab.end - slab.begin;
       const View p = adapted.mut().slice_rows(0, count);
       const View z = {part.mut().data, part.dtype(), x.shape().with_last(count), true};
+      if (bias.defined())
+        on_device(x.device(), [&](auto dev) { kernels::repeat_rows(dev, bias.slice(slab.begin, slab.end).view(), z); });
       on_any_device(x.device(), [&](auto dev) {
         adapt(dev, w.view().slice_rows(slab.begin, slab.end), b.slice(slab.begin / rank, slab.end / rank).view(), p);
-        kernels::gemm(dev, x.view(), p, z, {.transpose_b = true});
+        kernels::gemm(dev, x.view(), p, z, {.transpose_b = true, .add = bias.defined()});
       });
       if (!one_slab)
         on_device(x.device(), [&](auto dev) { kernels::copy_columns(dev, z, 0, {y.mut(), false}, slab.begin, count); });
     }
   }
-  if (bias.defined())
-    on_device(x.device(), [&](auto dev) { kernels::add_bias(dev, y.mut(), bias.view()); });
 
   return record("bat_linear", y, {x, bias, blocks},
                 [sx = save_if(wants_grad(blocks), "x", x), w, b, rank](const Tensor& dy, Grads& grad) {

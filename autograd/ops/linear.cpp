@@ -22,11 +22,13 @@ BaseLinear::BaseLinear(const char* op, const Tensor& x, const Tensor& weight, co
 
 Tensor BaseLinear::forward(const Tensor& x) const {
   const Tensor y = empty(x.shape().with_last(weight_.dim(0)), x.dtype(), x.device());
+  const bool add = bias_.defined();
+  if (add)
+    on_device(x.device(), [&](auto dev) { kernels::repeat_rows(dev, bias_.view(), y.mut()); });
   const CountAs work(work_);
-  on_any_device(x.device(),
-                [&](auto dev) { kernels::gemm(dev, x.view(), weight_.view(), y.mut(), {.transpose_b = true}); });
-  if (bias_.defined())
-    on_device(x.device(), [&](auto dev) { kernels::add_bias(dev, y.mut(), bias_.view()); });
+  on_any_device(x.device(), [&](auto dev) {
+    kernels::gemm(dev, x.view(), weight_.view(), y.mut(), {.transpose_b = true, .add = add});
+  });
   return y;
 }
 

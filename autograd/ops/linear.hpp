@@ -17,7 +17,7 @@ class BaseLinear {
   /// Checks the shapes, naming `op`; keeps x only if the weight trains.
   BaseLinear(const char* op, const Tensor& x, const Tensor& weight, const Tensor& bias);
 
-  /// A new y [..., out] of x's dtype = x weight^T + bias.
+  /// A new y [..., out] of x's dtype = x weight^T + bias, rounded once.
   Tensor forward(const Tensor& x) const;
   /// dx (+)= dy weight, dweight (+)= dy^T x over tokens, dbias (+)= column sums of dy; empty sinks cost nothing.
   void backward(const Tensor& dy, Sink dx, Sink dweight, Sink dbias) const;

@@ -121,21 +121,20 @@ void scale(Cpu, ConstView x, double factor, Sink y) {
   });
 }
 
-void add_bias(Cpu, View y, ConstView bias) {
+void repeat_rows(Cpu, ConstView row, View y) {
   const std::int64_t d = y.cols();
-  expect_shape("add_bias", "bias", bias, {d});
-  dispatch_floating(y.dtype, "add_bias", [&](auto element) {
-    dispatch_floating(bias.dtype, "add_bias", [&](auto bias_element) {
+  expect_shape("repeat_rows", "row", row, {d});
+  dispatch_floating(y.dtype, "repeat_rows", [&](auto element) {
+    dispatch_floating(row.dtype, "repeat_rows", [&](auto row_element) {
       using T = decltype(element);
-      using B = decltype(bias_element);
-      using C = decltype(load(element) + load(bias_element));
+      using R = decltype(row_element);
       T* data = y.as<T>();
-      const B* addend = bias.as<B>();
+      const R* values = row.as<R>();
       parallel_rows(y.rows(), d, [=](std::int64_t n) {
-        T* row = data + n * d;
+        T* to = data + n * d;
 #pragma omp simd
         for (std::int64_t j = 0; j < d; ++j)
-          store(row[j], static_cast<C>(row[j]) + static_cast<C>(addend[j]));
+          store(to[j], load(values[j]));
       });
     });
   });

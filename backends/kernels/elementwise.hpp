@@ -15,8 +15,8 @@ void add(Cpu, ConstView a, ConstView b, View y);
 void mul(Cpu, ConstView a, ConstView b, Sink y);
 /// y (+)= factor * x; x and y may differ in dtype.
 void scale(Cpu, ConstView x, double factor, Sink y);
-/// y [n, d] += bias [d]
-void add_bias(Cpu, View y, ConstView bias);
+/// y [n, d] = row [d]; dtypes may differ. A bias goes there first and the product on top of it: one rounding.
+void repeat_rows(Cpu, ConstView row, View y);
 /// y [n, d] (+)= x [n, d] * factors [d] + bias [d] (bias may be absent)
 void scale_columns(Cpu, ConstView x, ConstView factors, ConstView bias, Sink y);
 /// y [d, k] = x [d, k] * factors [d]

@@ -46,5 +46,28 @@ TEST_CASE("so does every op at sizes that threads share") {
   });
 }
 
+TEST_CASE("a bias is part of the sum that is rounded to bf16") {
+  const auto values = [](std::int64_t count, std::uint32_t seed) {
+    Values all;
+    for (std::int64_t i = 0; i < count; ++i)
+      all.push_back(static_cast<double>((seed = seed * 1664525 + 1013904223) >> 8) / double{1 << 23} - 1);
+    return all;
+  };
+  const std::int64_t tokens = 33, in = 16, out = 64, rank = 8;
+  const Tensor x = from_values(values(tokens * in, 1), {tokens, in}, DType::bf16);
+  const Tensor weight = from_values(values(out * in, 2), {out, in}, DType::bf16);
+  const Tensor bias = from_values(values(out, 3), {out}, DType::bf16);
+  const Tensor blocks = from_values(Values(out * rank, 0.0), {out / rank, rank, rank}, DType::f32);
+  const auto exact = [](const Tensor& tensor) { return from_values(tensor.to_doubles(), tensor.shape(), DType::f64); };
+  const Tensor expected = converted(linear(exact(x), exact(weight), exact(bias)), DType::bf16);
+  for (const Tensor& y : {linear(x, weight, bias), bat_linear(x, weight, bias, blocks)}) {
+    const Values got = y.to_doubles(), once = expected.to_doubles();
+    std::int64_t others = 0;  // where the sum in f32 fell on the other side of a tie
+    for (std::size_t i = 0; i < got.size(); ++i)
+      others += got[i] != once[i];
+    CHECK(others <= 2);
+  }
+}
+
 }  // namespace
 }  // namespace osteon::test

@@ -132,8 +132,8 @@ TEST_CASE("row and column factors and biases agree with plain loops") {
           return out;
         };
         Array y = x;
-        kernels::add_bias(Cpu{}, y.view(), bias.view());
-        check_close(y, each([&](auto i, auto, auto j) { return x.at(i) + bias.at(j); }), 1);
+        kernels::repeat_rows(Cpu{}, bias.view(), y.view());
+        check_close(y, each([&](auto, auto, auto j) { return bias.at(j); }), 1);
         for (const bool add : {false, true})
           for (const bool with_bias : {false, true}) {
             y = old;
@@ -186,7 +186,7 @@ TEST_CASE("elementwise kernels give the same bits for any number of threads") {
       kernels::mul(Cpu{}, x.view(), x.view(), out[0].sink(true));
       kernels::scale(Cpu{}, x.view(), 0.3, out[1].sink(true));
       kernels::scale_columns(Cpu{}, x.view(), b.view(), b.view(), out[2].sink(true));
-      kernels::add_bias(Cpu{}, out[3].view(), b.view());
+      kernels::repeat_rows(Cpu{}, b.view(), out[3].view());
       out[4] = Array(dtype, {257, 150});
       kernels::transpose(Cpu{}, x.view(), out[4].sink(true));
       return out;
@@ -206,7 +206,7 @@ TEST_CASE("elementwise kernels refuse shapes and dtypes that do not fit") {
   CHECK_THROWS_AS(kernels::mul(Cpu{}, a.view(), half.view(), a.sink(false)), ShapeError);
   CHECK_THROWS_AS(kernels::scale(Cpu{}, a.view(), 1, d.sink(false)), ShapeError);
   CHECK_THROWS_AS(kernels::copy(Cpu{}, a.view(), d.view()), ShapeError);
-  CHECK_THROWS_AS(kernels::add_bias(Cpu{}, a.view(), d.view()), ShapeError);
+  CHECK_THROWS_AS(kernels::repeat_rows(Cpu{}, d.view(), a.view()), ShapeError);
   CHECK_THROWS_AS(kernels::scale_columns(Cpu{}, a.view(), d.view(), {}, a.sink(false)), ShapeError);
   CHECK_THROWS_AS(kernels::scale_rows(Cpu{}, a.view(), Array(DType::f32, {3}).view(), a.view()), ShapeError);
   CHECK_THROWS_AS(kernels::transpose(Cpu{}, a.view(), a.sink(false)), ShapeError);
