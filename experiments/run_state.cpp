@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "nn/io/atomic_file.hpp"
-#include "nn/io/model_files.hpp"
+#include "nn/io/checkpoint.hpp"
 
 namespace osteon::experiments {
 namespace {
@@ -29,24 +29,6 @@ NamedTensors changed_base(peft::PeftModel& model) {
   return all;
 }
 
-void write(const fs::path& path, const NamedTensors& tensors) {
-  std::vector<io::TensorToWrite> files;
-  for (const auto& [name, tensor] : tensors)
-    files.push_back(io::tensor_to_write(name, tensor.dtype(), tensor.shape(), tensor.view().data));
-  io::write_safetensors(path, files);
-}
-
-void read(const fs::path& path, const NamedTensors& tensors) {
-  const io::SafetensorsFile file(path);
-  for (const auto& [name, tensor] : tensors) {
-    check<FileError>(file.contains(name), path.string(), ": expected a tensor \"", name, "\", which is missing");
-    const Shape& shape = file.info(name).shape;
-    check<FileError>(shape == tensor.shape(), path.string(), ": ", name, ": expected ", tensor.shape(), ", got ",
-                     shape);
-    file.read_into(name, tensor.mut().data, tensor.dtype());
-  }
-}
-
 template <class T>
 T field(const json& file, const char* key, const fs::path& path) {
   try {
@@ -60,10 +42,10 @@ T field(const json& file, const char* key, const fs::path& path) {
 
 void save_run_state(const fs::path& folder, const RunState& state, peft::PeftModel& model, const nn::AdamW& optimizer) {
   io::AtomicFolder checkpoint(folder);
-  write(checkpoint.path() / "trainable.safetensors", trainable(model));
-  write(checkpoint.path() / "optimizer.safetensors", optimizer.state());
+  nn::write_tensors(checkpoint.path() / "trainable.safetensors", trainable(model));
+  nn::write_tensors(checkpoint.path() / "optimizer.safetensors", optimizer.state());
   if (const NamedTensors base = changed_base(model); !base.empty())
-    write(checkpoint.path() / "base.safetensors", base);
+    nn::write_tensors(checkpoint.path() / "base.safetensors", base);
   json file = {{"step", state.step},
                {"optimizer_steps", optimizer.steps()},
                {"epoch", state.stream.epoch},
@@ -96,10 +78,10 @@ RunState load_run_state(const fs::path& folder, peft::PeftModel& model, nn::Adam
   state.config_hash = field<std::string>(file, "config_hash", path);
   if (file.contains("best_loss") && !file["best_loss"].is_null())
     state.best_loss = field<double>(file, "best_loss", path);
-  read(folder / "trainable.safetensors", trainable(model));
-  read(folder / "optimizer.safetensors", optimizer.state());
+  nn::load_tensors(io::ModelFiles(folder / "trainable.safetensors"), trainable(model));
+  nn::load_tensors(io::ModelFiles(folder / "optimizer.safetensors"), optimizer.state());
   if (const NamedTensors base = changed_base(model); !base.empty())
-    read(folder / "base.safetensors", base);
+    nn::load_tensors(io::ModelFiles(folder / "base.safetensors"), base);
   optimizer.set_steps(field<std::int64_t>(file, "optimizer_steps", path));
   return state;
 }

@@ -6,7 +6,7 @@
 
 #include "experiments/commands/command.hpp"
 #include "experiments/model_loading.hpp"
-#include "nn/io/model_files.hpp"
+#include "nn/io/checkpoint.hpp"
 #include "nn/token_input.hpp"
 #include "peft/hf_format.hpp"
 
@@ -83,14 +83,11 @@ int run_forward(const ForwardArguments& arguments, bool json) {
   } else {
     check<ConfigError>(!arguments.grads, arguments.input, ": --grads: expected labels in the input, which are missing");
   }
-  std::vector<io::TensorToWrite> tensors;
-  for (const auto& [name, tensor] : results)
-    tensors.push_back(io::tensor_to_write(name, tensor.dtype(), tensor.shape(), tensor.view().data));
-  io::write_safetensors(arguments.output, tensors);
+  nn::write_tensors(arguments.output, results);
   if (json)
-    std::cout << nlohmann::ordered_json{{"output", arguments.output}, {"tensors", tensors.size()}}.dump() << '\n';
+    std::cout << nlohmann::ordered_json{{"output", arguments.output}, {"tensors", results.size()}}.dump() << '\n';
   else
-    fmt::print("{}: {} tensors\n", arguments.output, tensors.size());
+    fmt::print("{}: {} tensors\n", arguments.output, results.size());
   return 0;
 }
 

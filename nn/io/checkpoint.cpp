@@ -23,6 +23,13 @@ std::string listed(const std::vector<std::string>& lines) {
   return text;
 }
 
+std::vector<io::TensorToWrite> to_write(const NamedTensors& tensors) {
+  std::vector<io::TensorToWrite> all;
+  for (const auto& [name, tensor] : tensors)
+    all.push_back(io::tensor_to_write(name, tensor.dtype(), tensor.shape(), tensor.view().data));
+  return all;
+}
+
 }  // namespace
 
 std::vector<std::string> check_tensors(const io::ModelFiles& files, const NamedTensors& tensors) {
@@ -64,16 +71,17 @@ std::vector<std::string> load_tensors(const io::ModelFiles& files, const NamedTe
   return unexpected;
 }
 
+void write_tensors(const fs::path& file, const NamedTensors& tensors) {
+  io::write_safetensors(file, to_write(tensors));
+}
+
 void save_tensors(const fs::path& folder, const NamedTensors& tensors, const std::string& stem,
                   std::int64_t max_shard_bytes) {
   std::error_code error;
   fs::create_directories(folder, error);  // reports an existing file, but not a link to a folder, as an error
   check<FileError>(fs::is_directory(folder), folder.string(), ": expected a folder to write, ",
                    fs::exists(folder) ? "found a file" : error.message());
-  std::vector<io::TensorToWrite> to_write;
-  for (const auto& [name, tensor] : tensors)
-    to_write.push_back(io::tensor_to_write(name, tensor.dtype(), tensor.shape(), tensor.view().data));
-  io::write_model_files(folder, to_write, max_shard_bytes, io::default_metadata(), stem);
+  io::write_model_files(folder, to_write(tensors), max_shard_bytes, io::default_metadata(), stem);
 }
 
 }  // namespace osteon::nn

@@ -19,6 +19,9 @@ std::vector<std::string> check_tensors(const io::ModelFiles& files, const NamedT
 /// missing or does not fit, no tensor has been touched. Returns the unexpected names.
 std::vector<std::string> load_tensors(const io::ModelFiles& files, const NamedTensors& tensors);
 
+/// Writes one safetensors file of the tensors in their dtypes, atomically. load_tensors reads it back.
+void write_tensors(const std::filesystem::path& file, const NamedTensors& tensors);
+
 /// Writes the tensors in their dtypes to `folder`, which is made if it is not there, as one file or as shards; see
 /// io::write_model_files.
 void save_tensors(const std::filesystem::path& folder, const NamedTensors& tensors, const std::string& stem = "model",
