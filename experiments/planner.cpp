@@ -78,7 +78,7 @@ Plan plan(const RunConfig& config) {
   const LoadedModel loaded = after_training(config, Device::meta);
   Plan result{cost_on(Device::meta)};
   result.trainable_parameters = loaded.adapted->trainable_count();
-  result.total_parameters = loaded.model->parameter_count();
+  result.total_parameters = loaded.adapted->total_count();
   result.tokens_per_step = config.batch_size * config.seq_len * config.accumulate;
   return result;
 }

@@ -109,6 +109,13 @@ ModelAdapter& PeftModel::adapter(const std::string& name) {
   return found->second;
 }
 
+void PeftModel::remove(const std::string& name) {
+  check<ConfigError>(!adapter(name).merged, "adapter: \"", name, "\" is merged; unmerge it before it is removed");
+  if (name == active_)
+    activate("");
+  adapters_.erase(name);
+}
+
 std::vector<std::string> PeftModel::adapter_names() const {
   std::vector<std::string> names;
   for (const auto& [name, adapter] : adapters_)
@@ -234,13 +241,21 @@ std::int64_t PeftModel::trainable_count() {
   return count;
 }
 
+std::int64_t PeftModel::total_count() const {
+  std::int64_t count = model_.parameter_count();
+  for (const auto& [name, adapter] : adapters_) {
+    for (const auto& [module, one] : adapter.modules)
+      for (const auto& [suffix, tensor] : one->parameters())
+        count += tensor.numel();
+    for (const auto& [parameter, copy] : adapter.saved_modules)
+      count += copy.numel();
+  }
+  return count;
+}
+
 std::string PeftModel::trainable_summary() {
   const std::int64_t trainable = trainable_count();
-  std::int64_t total = model_.parameter_count();
-  if (!active_.empty())
-    for (const auto& [name, adapter] : adapters_[active_].modules)
-      for (const auto& [suffix, tensor] : adapter->parameters())
-        total += tensor.numel();
+  const std::int64_t total = total_count();
   std::ostringstream percent;
   percent.precision(4);
   percent << std::fixed << 100.0 * static_cast<double>(trainable) / static_cast<double>(total);

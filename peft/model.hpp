@@ -43,6 +43,9 @@ class PeftModel {
   void activate(const std::string& name);
   const std::string& active() const { return active_; }
   ModelAdapter& adapter(const std::string& name = "default");
+  /// Drops one adapter; the others stay, and none is active if it was. One that is merged has to be unmerged first.
+  /// Without a PiSSA or OLoRA adapter the base stays the residual that it made.
+  void remove(const std::string& name);
   std::vector<std::string> adapter_names() const;
 
   /// Puts the active adapter into the base weights, computed in f32 with one rounding. All results are made and
@@ -56,6 +59,8 @@ class PeftModel {
   /// What trains now: the active adapter's parameters, its whole modules and the base's own where the method says so.
   std::vector<TrainableParameter> trainable_parameters();
   std::int64_t trainable_count();
+  /// Elements of the base and of all adapters, with their copies of modules_to_save, as peft counts "all params".
+  std::int64_t total_count() const;
   /// "trainable params: 32,768 || all params: 656,512 || trainable%: 4.9912", as peft prints it.
   std::string trainable_summary();
   void before_optimizer_step();

@@ -79,6 +79,43 @@ TEST_CASE("training one adapter leaves the base and the others as they were") {
   CHECK(logits_of(*model) == first);
 }
 
+TEST_CASE("removing an adapter leaves the base and the others as they were") {
+  const auto model = tiny_model();
+  const auto base = state_of(*model);
+  const Values plain = logits_of(*model);
+  peft::PeftModel adapted(*model);
+  disturb(adapted.add(tiny_adapter("lora"), "first"), 3);
+  const Values first = logits_of(*model);
+  peft::AdapterConfig config = tiny_adapter("bone");
+  config.modules_to_save = {"lm_head"};
+  disturb(adapted.add(config, "second"), 4);
+  SUBCASE("the active one") {
+    adapted.remove("second");
+    CHECK(adapted.active().empty());
+    CHECK(logits_of(*model) == plain);
+    CHECK(adapted.trainable_parameters().empty());
+    adapted.activate("first");
+    CHECK(logits_of(*model) == first);
+  }
+  SUBCASE("another") {
+    const Values second = logits_of(*model);
+    adapted.remove("first");
+    CHECK(adapted.active() == "second");
+    CHECK(logits_of(*model) == second);
+  }
+  SUBCASE("not while it is merged, nor one that is not there") {
+    adapted.merge(true);
+    CHECK(contains(message_of([&] { adapted.remove("second"); }), "\"second\" is merged; unmerge it"));
+    CHECK(contains(message_of([&] { adapted.remove("secnd"); }), "there is none named \"secnd\""));
+    adapted.unmerge();
+    adapted.remove("second");
+    adapted.remove("first");
+  }
+  CHECK(adapted.adapter_names().size() <= 1);
+  adapted.activate("");
+  CHECK(state_of(*model) == base);
+}
+
 TEST_CASE("methods that change the base serve one adapter only") {
   for (const char* method : {"pissa", "olora"}) {
     const auto model = tiny_model();
@@ -172,6 +209,10 @@ TEST_CASE("the summary counts as peft's print_trainable_parameters") {
   CHECK(contains(adapted.trainable_summary(), "trainable params: 128 || all params: "));
   CHECK(total == 24 * 16 * 2 + 16 + 2 * (16 * 16 * 2 + 16 * 8 * 2 + 32 + 3 * 16 * 28 + 32) + 128);
   CHECK(adapted.trainable_summary() == "trainable params: 128 || all params: 5,264 || trainable%: 2.4316");
+  config.modules_to_save = {"lm_head"};  // the copy counts, and so do adapters that are not active
+  adapted.add(config, "other");
+  CHECK(adapted.trainable_count() == 128 + 24 * 16);
+  CHECK(adapted.total_count() == total + 128 + 24 * 16);
 }
 
 }  // namespace
