@@ -8,6 +8,8 @@
 #include <thread>
 
 #include "experiments/adapter_options.hpp"
+#include "experiments/data/data_hash.hpp"
+#include "experiments/folder_lock.hpp"
 #include "experiments/model_loading.hpp"
 #include "experiments/process_pool.hpp"
 #include "experiments/progress.hpp"
@@ -22,14 +24,23 @@ namespace fs = std::filesystem;
 
 enum class Purpose { sweep, final };
 
-/// A run's summary if it is complete and of this very config.
+/// data_hash, computed once for all runs of the same data.
+std::string known_data_hash(const RunConfig& config) {
+  static std::map<std::pair<std::string, std::string>, std::string> known;
+  std::string& hash = known[{config.data, config.eval_data}];
+  if (hash.empty())
+    hash = data_hash(config);
+  return hash;
+}
+
+/// A run's summary if it is complete, of this very config and of the data as they are now.
 std::optional<RunSummary> finished(const fs::path& folder, const RunConfig& config) {
   if (!fs::exists(folder / "summary.json"))
     return std::nullopt;
   RunSummary summary = read_summary(folder);
   RunConfig filled = config;
   fill_adapter_defaults(filled);
-  if (!summary.completed || summary.config_hash != config_hash(filled))
+  if (!summary.completed || summary.config_hash != config_hash(filled) || summary.data_hash != known_data_hash(filled))
     return std::nullopt;
   return summary;
 }
@@ -174,7 +185,7 @@ void check_fairness(const Suite& suite) {
 AblationResult run_ablation(const Suite& suite, const AblationOptions& options) {
   AblationResult result;
   check_fairness(suite);
-  fs::create_directories(options.folder);
+  const FolderLock lock(options.folder);
   io::write_file_atomically(options.folder / "suite.toml", suite.text);
   std::map<std::string, std::string> chosen;
   if (suite.sweep) {

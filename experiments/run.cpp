@@ -8,11 +8,14 @@
 #include "backends/kernels/gemm.hpp"
 #include "backends/omp_threads.hpp"
 #include "experiments/adapter_options.hpp"
+#include "experiments/data/data_hash.hpp"
 #include "experiments/environment.hpp"
 #include "experiments/evaluation.hpp"
+#include "experiments/folder_lock.hpp"
 #include "experiments/tasks/task.hpp"
 #include "experiments/trainer.hpp"
 #include "nn/io/atomic_file.hpp"
+#include "nn/io/checkpoint.hpp"
 #include "nn/io/pretrained.hpp"
 #include "peft/convert.hpp"
 #include "peft/hf_format.hpp"
@@ -52,7 +55,7 @@ void describe(RunSummary& summary, const RunConfig& config, LoadedModel& loaded)
   summary.model = config.model;
   summary.batch_size = config.batch_size;
   summary.seq_len = config.seq_len;
-  summary.total_parameters = loaded.model->parameter_count();
+  summary.total_parameters = loaded.adapted->total_count();
   summary.trainable_parameters = loaded.adapted->trainable_count();
   const peft::ModelAdapter& adapter = loaded.adapted->adapter();
   if (adapter.method->adapts_linears()) {
@@ -60,6 +63,7 @@ void describe(RunSummary& summary, const RunConfig& config, LoadedModel& loaded)
     summary.alpha = adapter.config.alpha;
     summary.target_modules = adapter.config.target_modules;
   }
+  summary.data_hash = data_hash(config);
   summary.deterministic = config.deterministic;
 }
 
@@ -71,24 +75,48 @@ std::map<std::string, double> skill_scores(const LoadedModel& loaded, const RunC
   return keep;
 }
 
-/// Copies of a new adapter's factors as they are now, where its method took them out of the base (PiSSA, OLoRA). One
-/// that was read from a folder belongs to a residual base already.
-NamedTensors starting_factors(LoadedModel& loaded, const RunConfig& config) {
-  NamedTensors start;
-  if (config.adapter.empty() && loaded.adapted->adapter().method->changes_base())
-    for (const auto& [name, tensor] : peft::adapter_tensors(*loaded.adapted))
-      start.emplace_back(name, converted(tensor, tensor.dtype(), Category::workspace));
-  return start;
-}
+/// A new adapter's factors as they were made, where its method took them out of the base (PiSSA, OLoRA). They wait in
+/// a file of the run folder while it trains: in memory they would count as the method's. An adapter that was read from
+/// a folder belongs to a residual base already and has none.
+class StartingFactors {
+ public:
+  StartingFactors(LoadedModel& loaded, const RunConfig& config) {
+    if (config.out.empty() || !config.adapter.empty() || !loaded.adapted->adapter().method->changes_base())
+      return;
+    file_ = fs::path(config.out) / "start.safetensors";
+    nn::write_tensors(file_, peft::adapter_tensors(*loaded.adapted));
+  }
+  ~StartingFactors() {
+    std::error_code error;
+    if (exist())
+      fs::remove(file_, error);  // a resumed run makes them again
+  }
+  StartingFactors(const StartingFactors&) = delete;
+  StartingFactors& operator=(const StartingFactors&) = delete;
+
+  bool exist() const { return !file_.empty(); }
+
+  NamedTensors read(LoadedModel& loaded) const {
+    NamedTensors start;
+    for (const auto& [name, now] : peft::adapter_tensors(*loaded.adapted))
+      start.emplace_back(name, empty(now.shape(), now.dtype(), now.device(), Category::workspace));
+    nn::load_tensors(io::ModelFiles(file_), start);
+    return start;
+  }
+
+ private:
+  fs::path file_;
+};
 
 /// adapter/, or model/ where the base itself was trained. An adapter whose base is a residual is written as the LoRA of
 /// twice the rank that is equal on the original base: with that base its own factors would mean something else.
-void save_result(LoadedModel& loaded, const NamedTensors& start, const fs::path& folder, std::optional<DType> dtype) {
+void save_result(LoadedModel& loaded, const StartingFactors& start, const fs::path& folder,
+                 std::optional<DType> dtype) {
   if (!loaded.adapted->adapter().method->adapts_linears()) {
     nn::save_llama(*loaded.model, folder / "model", dtype);
     loaded.tokenizer->save(folder / "model");
-  } else if (!start.empty()) {
-    peft::save_residual_as_lora(*loaded.adapted, start, folder / "adapter");
+  } else if (start.exist()) {
+    peft::save_residual_as_lora(*loaded.adapted, start.read(loaded), folder / "adapter");
   } else {
     peft::save_adapter(*loaded.adapted, folder / "adapter");
   }
@@ -100,7 +128,6 @@ RunSummary run_in(const RunConfig& config, const RunOptions& options, RunSummary
     fmt::print(stderr, "warning: {}\n", warning);
   const std::int64_t vocab_size = loaded.model->config().vocab_size;
   add_run_adapter(loaded, config);
-  const NamedTensors start = options.keep_model ? starting_factors(loaded, config) : NamedTensors{};
   describe(summary, config, loaded);
   const std::unique_ptr<BatchStream> data = open_training_data(config, *loaded.tokenizer, vocab_size);
   std::vector<EvaluationData> evaluation;
@@ -110,9 +137,9 @@ RunSummary run_in(const RunConfig& config, const RunOptions& options, RunSummary
 
   const fs::path folder = config.out;
   if (!folder.empty()) {
-    fs::create_directories(folder);
     io::write_file_atomically(folder / "config.toml", to_toml(config));
   }
+  const StartingFactors start(loaded, config);
   if (options.score_before && !evaluation.empty())
     summary.evaluation.before = evaluate(*loaded.model, evaluation).scores;
 
@@ -183,12 +210,15 @@ RunSummary run(const RunConfig& given, const RunOptions& options) {
   summary.seed = config.seed;
   summary.config_hash = config_hash(config);
   const fs::path folder = config.out;
+  std::optional<FolderLock> lock;
+  if (!folder.empty())
+    lock.emplace(folder);
   try {
     run_in(config, options, summary);
   } catch (const std::exception& error) {
     summary.completed = false;
     summary.error = error.what();
-    if (!folder.empty() && fs::is_directory(folder))
+    if (!folder.empty())
       write_summary(folder, summary);
     throw;
   }
@@ -196,7 +226,7 @@ RunSummary run(const RunConfig& given, const RunOptions& options) {
     const kernels::GemmBackend gemm = kernels::gemm_backend();
     write_environment(folder, capture_environment({.threads = threads(),
                                                    .gemm = gemm.library,
-                                                   .gemm_implementations = {},
+                                                   .gemm_implementations = kernels::gemm_implementations(),
                                                    .deterministic = config.deterministic}));
     write_summary(folder, summary);
   }

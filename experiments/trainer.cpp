@@ -52,7 +52,7 @@ NamedTensors flat(const std::vector<peft::TrainableParameter>& parameters) {
   return all;
 }
 
-/// The allocator's report of training alone: what evaluations in between need is not in its peaks.
+/// The allocator's report of training alone: what evaluations and saves in between need is not in its peaks.
 class TrainingMemory {
  public:
   explicit TrainingMemory(Device device) : device_(device) { resume(); }
@@ -219,11 +219,11 @@ TrainingResult Trainer::run(std::span<const EvaluationData> evaluation) {
     if (config_.eval_every > 0 && !evaluation.empty() && state_.step % config_.eval_every == 0) {
       memory.pause();
       const EvaluationResult scores = evaluate(*loaded_.model, evaluation);
-      memory.resume();
       if (metrics)
         metrics->write(EvaluationMetrics{state_.step, scores.scores.loss, scores.scores.accuracy});
       if (improved(scores.scores.loss.value_or(0)) && writes && options_.save)
         options_.save(options_.folder / "best");
+      memory.resume();
       result.stopped_early = config_.early_stop > 0 && state_.evaluations_without_gain >= config_.early_stop;
     }
     result.interrupted = options_.should_stop && options_.should_stop();

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 METHODS = ["full", "lora", "pissa", "bone", "bat"]
-RATES = ["1e-3", "3e-3", "1e-2"]
+RATES = ["1e-3", "3e-3", "1e-2", "3e-2"]
 SEEDS = [1, 2, 3]
 SWEEP_SEED = 100
 PROMPTS = {"e2e": "name : Blue Spice | Type : coffee shop | area : city centre||", "shakespeare": "ROMEO:\n"}
@@ -67,7 +67,6 @@ def generation(options, task, run=None):
     elif (run / "model").exists():
         words += ["--model", run / "model"]
     else:
-        # PiSSA's adapter belongs to its residual base, which is not kept: it is shown by its scores alone.
         words += ["--model", base, "--adapter", run / "adapter"]
     return call(options, *words).strip().replace("\n", " / ")
 
@@ -86,7 +85,7 @@ def table(options, task, rates, finals):
                     f"{1000 * statistics.median(run['step_seconds']['median'] for run in runs):.0f} | "
                     f"{peak['total'] / 2**20:.1f} | {(peak['total'] - peak['weights']) / 2**20:.1f} |")
     rows += ["", f"Prompt `{PROMPTS[task].strip()}`, greedy, 60 tokens:", "", f"- base: {generation(options, task)}"]
-    for method in ("full", "lora", "bone", "bat"):
+    for method in METHODS:
         run = options.out / "final" / f"{task}-{method}-lr{rates[method]}-seed1"
         rows.append(f"- {method}: {generation(options, task, run)}")
     return "\n".join(rows) + "\n"

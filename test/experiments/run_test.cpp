@@ -2,8 +2,13 @@
 
 #include <doctest/doctest.h>
 #include <fmt/format.h>
+#include <set>
 
+#include "experiments/ablation.hpp"
+#include "experiments/data/data_hash.hpp"
+#include "experiments/environment.hpp"
 #include "experiments/evaluation.hpp"
+#include "experiments/folder_lock.hpp"
 #include "experiments/metrics.hpp"
 #include "experiments/model_loading.hpp"
 #include "experiments/planner.hpp"
@@ -11,6 +16,7 @@
 #include "nn/io/pretrained.hpp"
 #include "nn/io/safetensors.hpp"
 #include "peft/hf_format.hpp"
+#include "test/nn/io_messages.hpp"
 #include "test/nn/temporary_folder.hpp"
 
 using namespace osteon;
@@ -81,6 +87,9 @@ TEST_CASE("run: a folder with config, environment, metrics, summary and adapter"
   CHECK(summary.items.size() == 8);
   CHECK(summary.evaluation.after->loss.value() < summary.evaluation.before->loss.value());
   CHECK_FALSE(summary.saved_tensors.empty());
+  CHECK(summary.total_parameters == load_model(config).model->parameter_count() + summary.trainable_parameters);
+  CHECK(summary.data_hash == data_hash(config));
+  CHECK_FALSE(read_environment(folder / "bone").gemm_implementations.empty());
   for (const char* name : {"config.toml", "environment.json", "metrics.jsonl", "summary.json", "adapter", "best"})
     CHECK_MESSAGE(fs::exists(folder / "bone" / name), name);
   const Metrics metrics = read_metrics(folder / "bone" / "metrics.jsonl");
@@ -100,6 +109,7 @@ TEST_CASE("run: a PiSSA run leaves an adapter that is right on the original base
   make_model(folder / "model");
   const RunConfig config = small_run(folder / "model", folder / "pissa", "pissa");
   const RunSummary summary = run(config, silent());
+  CHECK_FALSE(fs::exists(folder / "pissa/start.safetensors"));
   LoadedModel loaded = load_model(config);
   const peft::ModelAdapter& adapter = peft::load_adapter(*loaded.adapted, folder / "pissa" / "adapter");
   CHECK(adapter.config.method == "lora");
@@ -107,6 +117,45 @@ TEST_CASE("run: a PiSSA run leaves an adapter that is right on the original base
   const auto sets = open_evaluation_data("down", Split::test, config, *loaded.tokenizer, 256);
   CHECK(evaluate(*loaded.model, sets).scores.loss.value() ==
         doctest::Approx(summary.evaluation.after->loss.value()).epsilon(1e-5));
+}
+
+TEST_CASE("run: a folder that another run is writing is refused and left alone") {
+  const test::TemporaryFolder folder;
+  make_model(folder / "model");
+  const RunConfig config = small_run(folder / "model", folder / "lora", "lora");
+  const RunSummary before = run(config, silent());
+  {
+    const FolderLock other(folder / "lora");
+    CHECK(test::contains(test::message_of([&] { run(config, silent()); }), "another run is writing there"));
+    CHECK(read_summary(folder / "lora").completed);
+    Suite suite;
+    suite.name = "one";
+    AblationOptions options;
+    options.folder = folder / "lora";
+    CHECK(test::contains(test::message_of([&] { run_ablation(suite, options); }), "another run is writing there"));
+  }
+  CHECK(run(config, silent()).final_train_loss == before.final_train_loss);
+}
+
+TEST_CASE("data_hash follows what the data hold") {
+  const test::TemporaryFolder folder;
+  RunConfig config;
+  const auto hash = [&](const std::string& data, const std::string& eval_data) {
+    config.data = data;
+    config.eval_data = eval_data;
+    return data_hash(config);
+  };
+  io::write_file_atomically(folder / "a.jsonl", "{\"text\": \"one\"}\n");
+  io::write_file_atomically(folder / "same.jsonl", "{\"text\": \"one\"}\n");
+  io::write_file_atomically(folder / "b.jsonl", "{\"text\": \"two\"}\n");
+  const std::string a = (folder / "a.jsonl").string(), b = (folder / "b.jsonl").string();
+  CHECK(hash(a, "") == hash((folder / "same.jsonl").string(), ""));
+  const std::set<std::string> different = {hash(a, ""),      hash(b, ""),    hash(a, b),
+                                           hash(b, a),       hash("", a),    hash("", ""),
+                                           hash("down", ""), hash("op", ""), hash("mixture", "")};
+  CHECK(different.size() == 9);
+  CHECK(hash("down", "") == hash("synthetic:down", ""));
+  CHECK(test::contains(test::message_of([&] { hash((folder / "none").string(), ""); }), "none: expected a file"));
 }
 
 TEST_CASE("run: its peak is the plan's to the byte, and its audit one forward pass") {
@@ -122,7 +171,7 @@ TEST_CASE("run: its peak is the plan's to the byte, and its audit one forward pa
   const std::vector<std::int32_t> more(static_cast<std::size_t>(40 * length), 9);
   io::write_safetensors(folder / "eval.safetensors",
                         std::vector{io::tensor_to_write("input_ids", DType::i32, {40, length}, more.data())});
-  for (const std::string method : {"full", "lora", "dora", "bone", "bat"}) {
+  for (const std::string method : {"full", "lora", "dora", "pissa", "bone", "bat"}) {
     CAPTURE(method);
     RunConfig config = small_run(folder / "model", folder / method, method);
     config.data = (folder / "train.safetensors").string();
