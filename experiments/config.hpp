@@ -53,7 +53,7 @@ struct RunConfig {
   ModuleNames target_modules{{}, "all-linear"};
   ModuleNames exclude_modules;
   std::vector<std::int64_t> layers_to_transform;
-  std::string layers_pattern;
+  std::vector<std::string> layers_pattern;
   Pattern<std::int64_t> rank_pattern;
   Pattern<double> alpha_pattern;
   std::vector<std::string> modules_to_save;

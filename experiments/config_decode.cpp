@@ -111,7 +111,7 @@ struct Decode {
     if (const auto* array = node.as_array()) {
       for (const toml::node& element : *array)
         (*this)(element, values.emplace_back());
-    } else {
+    } else if (const auto* text = node.as_string(); !text || !text->get().empty()) {
       (*this)(node, values.emplace_back());
     }
     out = std::move(values);

@@ -30,7 +30,7 @@ struct AdapterConfig {
   std::vector<std::string> exclude_modules;
   bool exclude_is_pattern = false;
   std::vector<std::int64_t> layers_to_transform;
-  std::string layers_pattern;
+  std::vector<std::string> layers_pattern;  ///< names of the lists of layers, regular expressions; empty: any
   std::vector<std::pair<std::string, std::int64_t>> rank_pattern;  ///< first match wins; keys are regular expressions
   std::vector<std::pair<std::string, double>> alpha_pattern;
   std::vector<std::string> modules_to_save;  ///< trained and saved whole

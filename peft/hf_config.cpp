@@ -86,6 +86,13 @@ std::string text_at(const io::JsonKeys& keys, const std::string& key) {
   return keys.has(key) ? keys.text(key, "") : "";
 }
 
+/// A text or a list of them; null, absent and an empty text are empty.
+std::vector<std::string> texts_at(const io::JsonKeys& keys, const std::string& key) {
+  bool one = false;
+  const std::vector<std::string> texts = names_at(keys, key, &one);
+  return one && texts[0].empty() ? std::vector<std::string>{} : texts;
+}
+
 json object_at(const io::JsonKeys& keys, const std::string& key) {
   if (!keys.has(key))
     return json::object();
@@ -111,7 +118,7 @@ void read_common(const json& file, const std::string& path, AdapterConfig& confi
   config.exclude_modules = names_at(keys, "exclude_modules", &config.exclude_is_pattern);
   config.modules_to_save = names_at(keys, "modules_to_save");
   config.layers_to_transform = layers_at(keys, "layers_to_transform");
-  config.layers_pattern = text_at(keys, "layers_pattern");
+  config.layers_pattern = texts_at(keys, "layers_pattern");
   if (keys.has("bias"))
     config.bias = keys.text("bias", "");
   config.task_type = text_at(keys, "task_type");
@@ -210,7 +217,7 @@ json adapter_config_json(const AdapterConfig& config) {
   if (!config.layers_to_transform.empty())
     file["layers_to_transform"] = config.layers_to_transform;
   if (!config.layers_pattern.empty())
-    file["layers_pattern"] = config.layers_pattern;
+    file["layers_pattern"] = list_or_null(config.layers_pattern, config.layers_pattern.size() == 1);
   file["bias"] = config.bias;
   file["base_model_name_or_path"] = config.base_model_name_or_path;
   if (!config.revision.empty())

@@ -35,14 +35,15 @@ bool is_all_linear(std::string text) {
   return text == "all-linear";
 }
 
-/// The layer index peft reads from a name: the first number between dots behind the pattern (or behind any part).
+/// The layer index peft reads from a name: the first number between dots behind the first pattern that fits (or,
+/// without patterns, behind any part).
 std::optional<std::int64_t> layer_of(const AdapterConfig& config, const std::string& name) {
-  const std::string part = config.layers_pattern.empty() ? "[^.]*" : config.layers_pattern;
-  std::smatch found;
-  if (!std::regex_search(name, found, compiled(".*?\\." + part + "\\.(\\d+)\\.", "layers_pattern"),
-                         std::regex_constants::match_continuous))
-    return std::nullopt;
-  return std::stoll(found[1]);
+  static const std::vector<std::string> any = {"[^.]*"};
+  for (const std::string& part : config.layers_pattern.empty() ? any : config.layers_pattern)
+    if (std::smatch found; std::regex_search(name, found, compiled(".*?\\." + part + "\\.(\\d+)\\.", "layers_pattern"),
+                                             std::regex_constants::match_continuous))
+      return std::stoll(found[1]);
+  return std::nullopt;
 }
 
 /// Whether a key of rank_pattern or alpha_pattern means the module.
@@ -66,6 +67,9 @@ void check_entries(const AdapterConfig& config, const std::vector<std::string>& 
   std::int64_t last = -1;
   for (const std::string& name : linears)
     last = std::max(last, layer_of(config, name).value_or(-1));
+  check<ConfigError>(last >= 0 || config.layers_pattern.empty(),
+                     "layers_pattern: expected the name before a layer's number, as in \"", linears.front(),
+                     "\", got \"", config.layers_pattern.empty() ? "" : config.layers_pattern[0], '"');
   for (const std::int64_t layer : config.layers_to_transform)
     check<ConfigError>(layer <= last, "layers_to_transform: expected layers from 0 to ", last, ", got ", layer);
 }

@@ -1,9 +1,12 @@
 #include "experiments/data/reader.hpp"
 
+#include <algorithm>
 #include <array>
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "backends/error.hpp"
+#include "experiments/data/unicode.hpp"
 #include "nn/io/atomic_file.hpp"
 
 namespace osteon::experiments {
@@ -44,6 +47,16 @@ std::vector<TextRecord::Message> messages_of(const Json& list, std::string_view 
   return messages;
 }
 
+std::string keys_of(const Json& object) {
+  constexpr std::size_t kShown = 8;
+  std::string found;
+  std::size_t count = 0;
+  for (const auto& [key, value] : object.items())
+    if (count++ < kShown)
+      found += (found.empty() ? "" : ", ") + key;
+  return found.empty() ? "an empty object" : found + (count > kShown ? ", ..." : "");
+}
+
 TextRecord record_of(const Json& object, std::string_view origin) {
   struct Pair {
     Kind kind;
@@ -69,16 +82,36 @@ TextRecord record_of(const Json& object, std::string_view origin) {
       record.input = string_field(object, "input", origin);
     return record;
   }
-  if (!object.contains("text")) {
-    std::string found;
-    for (const auto& [key, value] : object.items())
-      found += (found.empty() ? "" : ", ") + key;
+  if (!object.contains("text"))
     fail<FileError>(
         origin, ": expected messages, instruction/output, query/response, question/answer, prompt/completion or text, ",
-        found.empty() ? "got an empty object" : "got " + found);
-  }
+        "got ", keys_of(object));
   record.text = string_field(object, "text", origin);
   return record;
+}
+
+/// A tokenizer would make U+FFFD of the bytes of a compressed file, and train on that.
+void check_text(std::string_view text, const std::string& file) {
+  std::size_t at = text.find('\0');
+  if (at == std::string_view::npos && is_valid_utf8(text))
+    return;
+  for (std::size_t i = 0; i < std::min(at, text.size());) {
+    const Utf8Character next = first_character(text.substr(i));
+    if (next.state != Utf8Character::State::valid)
+      at = i;
+    i += next.bytes;
+  }
+  fail<FileError>(file, ": expected UTF-8 text, got the byte ",
+                  fmt::format("0x{:02x}", static_cast<unsigned char>(text[at])), " in line ",
+                  std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at), '\n') + 1);
+}
+
+/// A single object over several lines holds no records of ours; read line by line, its first line would be blamed.
+void check_not_one_object(std::string_view text, const std::string& file) {
+  if (text.find('\n', text.find('{')) >= text.find_last_of('}'))
+    return;
+  if (const Json object = Json::parse(text, nullptr, /*allow_exceptions=*/false); !object.is_discarded())
+    fail<FileError>(file, ": expected a list of objects, or an object a line, got one object with ", keys_of(object));
 }
 
 struct Line {
@@ -161,6 +194,9 @@ std::vector<PlacedRecord> read_records(const std::filesystem::path& file, bool w
   const std::string name = file.string(), ending = file.extension().string();
   const std::size_t first = text.find_first_not_of(" \t\r\n");
   check<FileError>(first != std::string::npos, name, ": expected at least one example, got an empty file");
+  check_text(text, name);
+  if (ending == ".json" && text[first] == '{')
+    check_not_one_object(text, name);
   const bool json_lines = ending == ".jsonl" || ending == ".ndjson";
   std::vector<PlacedRecord> records;
   if (ending == ".json" && text[first] == '[') {

@@ -21,9 +21,9 @@ struct PlacedRecord {
 ///   lines with "||", unless `whole_text`            MR||reference, one pair a line (E2E, WebNLG as in microsoft/LoRA)
 ///   anything else                                   one record with the whole text
 /// Objects hold messages, instruction/output with or without input, query/response, question/answer, prompt/completion,
-/// or text; other fields are ignored. FileError with file, line and reason: cannot be read, malformed JSON, not an
-/// object, none of these fields, a field that is no string, a malformed message, no record at all. Empty texts are
-/// data: whether anything is learned from them is for load_data to see.
+/// or text; other fields are ignored. FileError with file, line and reason: cannot be read, no UTF-8, malformed JSON,
+/// not an object, none of these fields, a field that is no string, a malformed message, no record at all. Empty texts
+/// are data: whether anything is learned from them is for load_data to see.
 std::vector<PlacedRecord> read_records(const std::filesystem::path& file, bool whole_text = false);
 
 }  // namespace osteon::experiments

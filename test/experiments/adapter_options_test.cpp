@@ -94,12 +94,12 @@ TEST_CASE("adapter keys reach the peft layer") {
   CHECK(made.base_model_name_or_path == "m");
   config.target_modules = {{"q_proj", "v_proj"}, ""};
   config.layers_to_transform = {1};
-  config.layers_pattern = "layers";
+  config.layers_pattern = {"layers"};
   made = adapter_config(config);
   CHECK(made.target_modules == config.target_modules.names);
   CHECK(!made.target_is_pattern);
   CHECK(made.layers_to_transform == config.layers_to_transform);
-  CHECK(made.layers_pattern == "layers");
+  CHECK(made.layers_pattern == std::vector<std::string>{"layers"});
 }
 
 TEST_CASE("chosen layers of all linears are a list of names, which peft can choose layers from") {

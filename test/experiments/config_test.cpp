@@ -49,6 +49,7 @@ exclude_modules = '.*\.0\..*'
 layers_to_transform = 3
 rank_pattern = { up_proj = 4, down_proj = 2 }
 alpha_pattern = { "q_proj" = 2.5 }
+layers_pattern = ""
 modules_to_save = "lm_head"
 init_weights = false
 template = "alpaca"
@@ -82,6 +83,7 @@ TEST_CASE("config.toml reads back as the same configuration") {
     config.target_modules = {{"q_proj", "v_proj"}, ""};
     config.exclude_modules = {{}, "a|b"};
     config.layers_to_transform = {0, 2};
+    config.layers_pattern = {"layers", "h"};
     config.rank_pattern = {{"z", 1}, {"a", 2}};
     config.alpha_pattern = {{"z.*", 1e-9}, {"a", 2}};
     config.modules_to_save = {"lm_head", "embed_tokens"};
@@ -205,7 +207,7 @@ TEST_CASE("rules between keys") {
   config.target_modules = {{}, ".*q_proj"};
   CHECK_THROWS_WITH_AS(check_config(config), doctest::Contains("layers_to_transform"), ConfigError);
   config.layers_to_transform.clear();
-  config.layers_pattern = "h";
+  config.layers_pattern = {"h"};
   CHECK_THROWS_WITH_AS(check_config(config), doctest::Contains("layers_pattern"), ConfigError);
   config.layers_pattern.clear();
   config.steps = 10;

@@ -96,7 +96,14 @@ TEST_CASE("malformed data names file, line and reason") {
   CHECK(read_error("d.jsonl", "{\"text\": \"a\"}\n{\"text\": \"b\"\n")
             .find("d.jsonl:2: malformed JSON: parse error at line 1, column ") == 0);
   CHECK(read_error("d.jsonl", "{\"text\": \"a\"} x\n").find("d.jsonl:1: malformed JSON: ") == 0);
-  CHECK(read_error("d.jsonl", "\n\n{\"text\": \"\xff\"}\n").find("d.jsonl:3: malformed JSON: ") == 0);
+  CHECK(read_error("d.jsonl", "\n\n{\"text\": \"\xff\"}\n") ==
+        "d.jsonl: expected UTF-8 text, got the byte 0xff in line 3");
+  CHECK(read_error("d.jsonl.gz", "\x1f\x8b\x08\n") == "d.jsonl.gz: expected UTF-8 text, got the byte 0x8b in line 1");
+  CHECK(read_error("d.txt", std::string("a\nb\0c\xff", 6)) ==
+        "d.txt: expected UTF-8 text, got the byte 0x00 in line 2");
+  CHECK(read_error("d.txt", "a\n\xe2\x82") == "d.txt: expected UTF-8 text, got the byte 0xe2 in line 2");
+  CHECK(read_error("d.json", "{\n  \"version\": 1,\n  \"data\": [{\"text\": \"a\"}]\n}\n") ==
+        "d.json: expected a list of objects, or an object a line, got one object with data, version");
   CHECK(read_error("d.jsonl", "[1]\n") == "d.jsonl:1: expected a JSON object, got array");
   CHECK(read_error("d.jsonl", "{\"query\": \"a\"}") ==
         "d.jsonl:1: expected messages, instruction/output, query/response, question/answer, prompt/completion or text, "

@@ -77,7 +77,7 @@ TEST_CASE("adapter_config.json: values of another type are refused with file and
   CHECK(refusal("modules_to_save", "head") == "modules_to_save: expected a list of names, found \"head\"");
   CHECK(refusal("layers_to_transform", "all") ==
         "layers_to_transform: expected a layer's number or a list of them, found \"all\"");
-  CHECK(refusal("layers_pattern", {1}) == "layers_pattern: expected text, found [1]");
+  CHECK(refusal("layers_pattern", {1}) == "layers_pattern: expected a list of names or a string, found [1]");
   CHECK(refusal("bias", true) == "bias: expected text, found true");
   CHECK(refusal("task_type", 1) == "task_type: expected text, found 1");
   CHECK(refusal("auto_mapping", "Llama") == "auto_mapping: expected an object, found \"Llama\"");
@@ -143,6 +143,10 @@ TEST_CASE("adapter_config.json: what is read is written again") {
   CHECK(outcome.message == "no error");
   CHECK(outcome.warnings.empty());
   CHECK(peft::adapter_config_json(outcome.config) == config);
+  const Outcome several = reading_with("layers_pattern", {"layers", "h"});
+  CHECK(several.config.layers_pattern == std::vector<std::string>{"layers", "h"});
+  CHECK(peft::adapter_config_json(several.config)["layers_pattern"] == json{"layers", "h"});
+  CHECK(reading_with("layers_pattern", "").config.layers_pattern.empty());
   CHECK(reading_with("layers_to_transform", 3).config.layers_to_transform == std::vector<std::int64_t>{3});
   for (const auto& method : peft::methods()) {
     CAPTURE(method->name());

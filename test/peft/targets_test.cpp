@@ -45,7 +45,9 @@ TEST_CASE("targets: lists of names and suffixes, patterns, all-linear, exclusion
   config = targeting({"q_proj"});
   config.layers_to_transform = {1};
   CHECK(chosen(config) == Names{q1});
-  config.layers_pattern = "layers";
+  config.layers_pattern = {"layers"};
+  CHECK(chosen(config) == Names{q1});
+  config.layers_pattern = {"blocks", "lay.rs"};  // several, as peft takes them; the first that fits counts
   CHECK(chosen(config) == Names{q1});
   config.layers_to_transform = {0, 1};
   CHECK(chosen(config) == Names{q0, q1});
@@ -84,6 +86,10 @@ TEST_CASE("targets: errors say which case it is") {
   config = targeting({"q_proj"});
   config.layers_to_transform = {5};
   CHECK(contains(error(config), "layers_to_transform: expected layers from 0 to 1, got 5"));
+  config.layers_pattern = {"h"};
+  CHECK(error(config) ==
+        "layers_pattern: expected the name before a layer's number, as in \"model.layers.0.self_attn.q_proj\", got "
+        "\"h\"");
 }
 
 TEST_CASE("a new adapter uses all that its config names; one from a folder may name more, as with peft") {
