@@ -4,6 +4,7 @@
 #include "backends/kernels/gemm.hpp"
 #include "backends/omp_threads.hpp"
 #include "experiments/adapter_options.hpp"
+#include "experiments/data/open.hpp"
 #include "experiments/evaluation.hpp"
 #include "experiments/model_loading.hpp"
 #include "nn/io/hf_config.hpp"
@@ -64,6 +65,7 @@ StepCost cost_on(Device device) {
 LoadedModel after_training(const RunConfig& given, Device device) {
   RunConfig config = given;
   fill_adapter_defaults(config);
+  config.seq_len = row_length(config);
   set_threads(config.threads);
   kernels::set_deterministic_gemm(config.deterministic);
   release_idle_memory(device);  // what earlier products kept is not this run's
@@ -79,7 +81,7 @@ Plan plan(const RunConfig& config) {
   Plan result{cost_on(Device::meta)};
   result.trainable_parameters = loaded.adapted->trainable_count();
   result.total_parameters = loaded.adapted->total_count();
-  result.tokens_per_step = config.batch_size * config.seq_len * config.accumulate;
+  result.tokens_per_step = config.batch_size * row_length(config) * config.accumulate;
   return result;
 }
 

@@ -54,7 +54,7 @@ void describe(RunSummary& summary, const RunConfig& config, LoadedModel& loaded)
   summary.lr = config.lr;
   summary.model = config.model;
   summary.batch_size = config.batch_size;
-  summary.seq_len = config.seq_len;
+  summary.seq_len = row_length(config);
   summary.total_parameters = loaded.adapted->total_count();
   summary.trainable_parameters = loaded.adapted->trainable_count();
   const peft::ModelAdapter& adapter = loaded.adapted->adapter();

@@ -42,17 +42,24 @@ Json model_facts(const fs::path& folder) {
           {"tied", config.tie_word_embeddings}};
 }
 
-Json adapter_facts(const fs::path& folder) {
+void add_adapter(Json& found, const fs::path& folder) {
   const peft::AdapterConfig config = peft::read_adapter_config(folder);
-  return {{"method", config.method},
-          {"rank", config.rank},
-          {"alpha", config.alpha},
-          {"init", config.init},
-          {"target_modules", config.target_modules},
-          {"base_model", config.base_model_name_or_path}};
+  const io::ModelFiles files(folder, "adapter_model");
+  std::int64_t parameters = 0;
+  for (const std::string& name : files.names())
+    parameters += files.info(name).shape.numel();
+  Json& adapter = found["adapter"] = {{"method", config.method}, {"rank", config.rank}};
+  if (peft::adapter_config_json(config).contains("lora_alpha"))
+    adapter["alpha"] = config.alpha;
+  adapter["init"] = config.init;
+  adapter["target_modules"] = config.target_modules;
+  adapter["base_model"] = config.base_model_name_or_path;
+  adapter["parameters"] = parameters;
+  found["adapter_tensors"] = tensors(files);
 }
 
-/// Everything that is recognised at a path: a model, an adapter, a run, or a single safetensors file.
+/// Everything that is recognised at a path: a model, an adapter, a run with its adapter or model, or a single
+/// safetensors file.
 Json facts(const fs::path& path) {
   check<FileError>(fs::exists(path), path.string(), ": expected a file or folder, found nothing");
   Json found;
@@ -65,14 +72,46 @@ Json facts(const fs::path& path) {
     found["model"] = model_facts(path);
   if (fs::exists(path / "model.safetensors") || fs::exists(path / "model.safetensors.index.json"))
     found["tensors"] = tensors(io::ModelFiles(path));
-  if (fs::exists(path / "adapter_config.json")) {
-    found["adapter"] = adapter_facts(path);
-    found["adapter_tensors"] = tensors(io::ModelFiles(path, "adapter_model"));
-  }
-  if (fs::exists(path / "summary.json"))
+  if (fs::exists(path / "adapter_config.json"))
+    add_adapter(found, path);
+  if (fs::exists(path / "summary.json")) {
     found["run"] = Json::parse(to_json(read_summary(path)));
+    if (fs::exists(path / "adapter/adapter_config.json"))
+      add_adapter(found, path / "adapter");
+    if (fs::exists(path / "model/config.json"))
+      found["model"] = model_facts(path / "model");
+  }
   check<FileError>(found.size() > 1, path.string(), ": expected a model, adapter or run folder, or a safetensors file");
   return found;
+}
+
+bool holds_objects(const Json& value) { return value.is_array() && !value.empty() && value[0].is_object(); }
+
+std::string text_of(const Json& value) {
+  constexpr std::size_t kShown = 16;
+  if (value.is_string())
+    return value.get<std::string>();
+  return value.is_array() && value.size() > kShown ? fmt::format("{} values", value.size()) : value.dump();
+}
+
+void print_fields(const Json& object, int indent) {
+  for (const auto& [key, value] : object.items()) {
+    if (!value.is_object() && !holds_objects(value)) {
+      fmt::print("{:{}}{:<24} {}\n", "", indent, key, text_of(value));
+      continue;
+    }
+    fmt::print("{:{}}{}\n", "", indent, key);
+    if (value.is_object()) {
+      print_fields(value, indent + 2);
+      continue;
+    }
+    for (const Json& line : value) {
+      fmt::print("{:{}}", "", indent + 2);
+      for (const auto& [name, part] : line.items())
+        fmt::print("{:<20} ", name == "count" ? "x " + text_of(part) : text_of(part));
+      fmt::print("\n");
+    }
+  }
 }
 
 void print_facts(const Json& found) {
@@ -88,9 +127,7 @@ void print_facts(const Json& found) {
                    tensor["dtype"].get<std::string>(), tensor["shape"].dump(), tensor["bytes"].get<std::int64_t>());
       continue;
     }
-    for (const auto& [key, value] : content.items())
-      if (!value.is_array() || value.size() <= 16)
-        fmt::print("  {:<24} {}\n", key, value.dump());
+    print_fields(content, 2);
   }
 }
 

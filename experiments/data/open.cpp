@@ -88,6 +88,10 @@ std::unique_ptr<BatchStream> open_training_data(const RunConfig& config, const T
                                                     .pad_id = tokenizer.pad().value_or(0)});
 }
 
+std::int64_t row_length(const RunConfig& config) {
+  return is_task(config.data) && !is_mixture(config.data) ? make_task(config.data)->max_length() : config.seq_len;
+}
+
 std::vector<EvaluationData> open_evaluation_data(const std::string& name, Split split, const RunConfig& config,
                                                  const Tokenizer& tokenizer, std::int64_t vocab_size) {
   std::vector<EvaluationData> sets;

@@ -17,6 +17,9 @@ namespace osteon::experiments {
 std::unique_ptr<BatchStream> open_training_data(const RunConfig& config, const Tokenizer& tokenizer,
                                                 std::int64_t vocab_size);
 
+/// Tokens that a row of the training stream has at most: a task's rows have their own length, others seq_len.
+std::int64_t row_length(const RunConfig& config);
+
 /// Data to be scored, in a fixed order and in fixed batches.
 struct EvaluationData {
   std::string name;  // a file, or "down/test"

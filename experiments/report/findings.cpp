@@ -42,6 +42,8 @@ struct Named {
       return enumerate(parts, last) + " (not all tested)";
     const double bound =
         largest ? *std::max_element(known.begin(), known.end()) : *std::min_element(known.begin(), known.end());
+    if (bound >= 0.995 && !largest)
+      return enumerate(parts, last) + " (" + p_text(bound) + ")";
     const std::string sign = bound < 0.001 ? "p " : largest ? "p \u2264 " : "p \u2265 ";
     return enumerate(parts, last) + " (" + sign + p_value(bound) + ")";
   }
@@ -149,6 +151,9 @@ class Writer {
       return task.better(task.entries[i].score.mean) > task.better(task.entries[j].score.mean);
     });
     const std::size_t best = order.front();
+    if (task.entries[best].score.mean == task.entries[order.back()].score.mean)
+      return join("All ", order.size(), " methods have the same mean ", task.by_accuracy ? "accuracy" : "loss", ", ",
+                  score_text(task, task.entries[best].score.mean), task.by_accuracy ? "%." : ".");
     const auto pair_of = [&](std::size_t i, std::size_t j) {
       return *std::find_if(task.pairs.begin(), task.pairs.end(), [&](const Pair& pair) {
         return (pair.a == i && pair.b == j) || (pair.a == j && pair.b == i);
@@ -165,8 +170,7 @@ class Writer {
     if (!behind.names.empty())
       text += "It is ahead of " + behind.text("and", /*largest=*/true) + (level.names.empty() ? ". " : "; ");
     if (level.names.size() == 1)
-      text += (behind.names.empty() ? "" : "and ") + name(task, best) + " and " + level.names[0] +
-              " are not told apart" + level.p(0) + ". ";
+      text += name(task, best) + " and " + level.names[0] + " are not told apart" + level.p(0) + ". ";
     else if (!level.names.empty())
       text += std::string(behind.names.empty() ? "It is" : "it is") + " not told apart from " +
               level.text("or", /*largest=*/false) + ". ";

@@ -246,8 +246,8 @@ class Page {
         continue;
       const experiments::RunSummary& s = task.entries.front().runs.front()->summary;
       return section("audit", "Saved tensors",
-                     fmt::format("<p>What each method keeps from forward for backward, in MiB (task {}, batch {}, {} "
-                                 "tokens a sequence). A "
+                     fmt::format("<p>What each method keeps from forward for backward, in MiB (task {}, batches of {} "
+                                 "rows of up to {} tokens). A "
                                  "storage is counted once, whatever number of ops hold it.</p>",
                                  escaped(task.name), s.batch_size, s.seq_len) +
                          table + audit_details(comparison_, task));

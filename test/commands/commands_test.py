@@ -174,6 +174,17 @@ class Commands(unittest.TestCase):
         self.assertEqual(model["model"]["parameters"], 623744)
         adapter = json.loads(osteon("inspect", self.trained / "adapter", "--json").stdout)
         self.assertEqual(adapter["adapter"]["method"], "bone")
+        self.assertEqual(adapter["adapter"]["parameters"], sum(
+            shape[0] * shape[1] for shape in (tensor["shape"] for tensor in adapter["adapter_tensors"])))
+        self.assertNotIn("alpha", adapter["adapter"])  # Bone has none
+        run = json.loads(osteon("inspect", self.trained, "--json").stdout)
+        self.assertEqual(run["adapter"], adapter["adapter"])
+        self.assertEqual(run["run"]["steps"], 3)
+        self.assertEqual(json.loads(osteon("inspect", self.base, "--json").stdout)["model"], model["model"])
+        said = osteon("inspect", self.trained).stdout
+        self.assertRegex(said, r"(?m)^  method +bone$")
+        self.assertRegex(said, r"(?m)^    linear_plus +left +.* x \d+ +$")
+        self.assertNotIn("{", said)
         self.assertIn("expected a file or folder", osteon("inspect", self.folder / "nothing", status=1).stderr)
 
 

@@ -48,6 +48,17 @@ TEST_CASE("tasks, the mixture, files of records and of tokens open as streams") 
   CHECK(open_training_data(config_for(tokens.path().string()), tokenizer, 260)->next().batches[0].input_ids == ids);
 }
 
+TEST_CASE("a task's rows have its own length, others seq_len") {
+  const ByteText tokenizer;
+  for (const char* task : {"down", "synthetic:op"}) {
+    const RunConfig config = config_for(task);
+    CHECK(row_length(config) == open_training_data(config, tokenizer, 260)->next().batches[0].seq_len);
+  }
+  CHECK(row_length(config_for("down")) == 24);
+  CHECK(row_length(config_for("mixture")) == 32);
+  CHECK(row_length(config_for("d.jsonl")) == 32);
+}
+
 TEST_CASE("names that are neither a file nor a task") {
   const ByteText tokenizer;
   CHECK_THROWS_WITH_AS(open_training_data(config_for("donw"), tokenizer, 260),

@@ -112,6 +112,17 @@ TEST_CASE("planner: every byte and every FLOP is the run's, for each method and 
     }
 }
 
+TEST_CASE("planner: rows of a task are as long as the task makes them") {
+  const Models models;
+  RunConfig config = small_run(models.folder_of(shapes()[0]), "bone"), same = config;
+  config.data = "down";
+  same.seq_len = 24;
+  CHECK(plan(config).tokens_per_step == 3 * 24);
+  CHECK(plan(config).peak.total() == plan(same).peak.total());
+  CHECK(plan(config).flops == plan(same).flops);
+  compare(config);
+}
+
 TEST_CASE("planner: settings of the run that change what lives when") {
   const Models models;
   for (const char* method : {"full", "lora", "dora", "bone", "bat"})

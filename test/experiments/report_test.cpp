@@ -266,6 +266,12 @@ TEST_CASE("no spread over seeds: nothing is divided by zero and no winner comes 
     CHECK_FALSE(contains(io::read_file(written.html), part));
 }
 
+TEST_CASE("methods that all score the same have no best one") {
+  const TemporaryFolder folder;
+  const RunCollection collection = write_and_collect(folder, small_task({{0, 0}, {0, 0}, {0, 0}}));
+  CHECK(findings_of(compare(collection)).tasks.at(0).text == "All 3 methods have the same mean accuracy, 0.0%.");
+}
+
 TEST_CASE("spreads that differ too much are not pooled") {
   const TemporaryFolder folder;
   const RunCollection collection = write_and_collect(

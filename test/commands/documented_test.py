@@ -1,0 +1,111 @@
+"""What the pages and --help show is run as it stands there, in a folder that holds what they speak of. OSTEON names the
+program."""
+import json
+import os
+import re
+import shutil
+import struct
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+from commands_test import OSTEON, ROOT, SUBCOMMANDS, write_safetensors
+
+PROGRAM = Path(OSTEON).resolve()
+# Long ones are made short where they stand, by one more option.
+SHORTER = {"ablate": "--dry-run", "pretrain": "--steps 1 --warmup-steps 0 --batch-size 2"}
+
+
+def blocks(page, language):
+    """The fenced blocks of a page; of language "" those that are indented."""
+    text = (ROOT / page).read_text()
+    if language:
+        return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return ["\n".join(line[4:] for line in found.splitlines()) for found in
+            re.findall(r"(?:^    osteon .*\n)+", text, re.MULTILINE)]
+
+
+class Documented(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.temporary = tempfile.TemporaryDirectory()
+        cls.folder = Path(cls.temporary.name)
+        llama = cls.folder / "path/to/llama"
+        shutil.copytree(ROOT / "experiments/base/tiny", llama)
+        config = json.loads((llama / "config.json").read_text())
+        (llama / "config.json").write_text(json.dumps(dict(config, max_position_embeddings=1024)))
+        lines = "".join(json.dumps({"query": f"{i}+{i}=", "response": str(2 * i)}) + "\n" for i in range(8))
+        for name in ["train.jsonl", "test.jsonl"]:
+            (cls.folder / name).write_text(lines)
+        (cls.folder / "texts.jsonl").write_text('{"text": "Once"}\n')
+        ids = "I64", [1, 4], struct.pack("<4q", 65, 66, 67, 68)
+        write_safetensors(cls.folder / "batch.safetensors", {"input_ids": ids, "labels": ids})
+        (cls.folder / "experiments").symlink_to(ROOT / "experiments")
+        # What the examples of --help find done already.
+        cls.shell("\n".join(f"osteon finetune --model path/to/llama --data train.jsonl --eval-data test.jsonl --method {method} "
+                            f"--rank 8 --quiet --out runs/{method}" for method in ["bone", "lora"]))
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.temporary.cleanup()
+
+    @classmethod
+    def shell(cls, commands, folder=None):
+        """Runs lines of a shell, `osteon` being the program; all must succeed. Returns what they print."""
+        setup = f'set -e\nosteon() {{ "{PROGRAM}" "$@"; }}\n'
+        done = subprocess.run(["bash", "-c", setup + commands], capture_output=True, text=True, cwd=folder or cls.folder,
+                              timeout=600, env=dict(os.environ, OMP_WAIT_POLICY="passive"))
+        assert done.returncode == 0, f"{commands}\nstatus {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def test_the_readme(self):
+        scripts = [text for text in blocks("README.md", "sh") if "$osteon" in text]
+        self.assertEqual(len(scripts), 1)
+        folder = self.folder / "readme"
+        shutil.copytree(self.folder / "path", folder / "path")
+        for name in ["train.jsonl", "test.jsonl"]:
+            shutil.copy(self.folder / name, folder)
+        script = scripts[0].replace("osteon=build/experiments/osteon", f'osteon="{PROGRAM}"')
+        self.assertNotEqual(script, scripts[0])
+        said = self.shell(script, folder)
+        self.assertIn("merged: the model with its adapter merged", said)
+        for name in ["runs/bone/summary.json", "runs/bone/adapter/adapter_model.safetensors", "merged/model.safetensors",
+                     "comparison/report.html", "comparison/report.md", "comparison/report.csv"]:
+            self.assertTrue((folder / name).exists(), name)
+
+    def test_every_example_of_help(self):
+        for name in SUBCOMMANDS:
+            text = subprocess.run([PROGRAM, name, "--help"], capture_output=True, text=True).stdout
+            examples = re.findall(r"^  (osteon [^(]*)", text[text.index("Example:"):], re.MULTILINE)
+            self.assertTrue(examples, name)
+            for number, example in enumerate(examples):
+                with self.subTest(example):
+                    out = f"help/{name}{number}"
+                    command = re.sub(r"--out \S+", f"--out {out}", example.strip()) + " " + SHORTER.get(name, "")
+                    self.assertTrue(self.shell(command) or (self.folder / out).exists())
+
+    def test_a_suite_of_the_pages(self):
+        (suite,) = blocks("docs/data-and-suites.md", "toml")
+        (self.folder / "suite.toml").write_text(suite)
+        plan = json.loads(self.shell("osteon ablate suite.toml --dry-run --json"))
+        self.assertEqual((len(plan["cells"]), plan["seeds"], plan["sweep_runs"]), (4, [1, 2, 3], 8))
+        self.assertEqual(json.loads(self.shell("osteon ablate suite.toml --quick --dry-run --json"))["seeds"], [1])
+
+    def test_results_can_be_had_again(self):
+        (again,) = [text for text in blocks("docs/results/quickstart.md", "") + re.findall(
+            r"^```\n(osteon .*?)\n```", (ROOT / "docs/results/quickstart.md").read_text(), re.MULTILINE)]
+        self.shell(again + " --dry-run")
+        (golden,) = blocks("docs/results/first-runs.md", "")
+        case = ROOT / "test/golden/models/llama-gqa"
+        folder = self.folder / "golden"
+        folder.mkdir()
+        for name in ["model", "full.safetensors"]:
+            (folder / name).symlink_to(case / name)
+        (folder / "adapter_after").symlink_to(case / "bone_ragged/adapter_after")
+        self.shell(golden, folder)
+        self.assertTrue((folder / "merged.safetensors").exists())
+
+
+if __name__ == "__main__":
+    unittest.main()
