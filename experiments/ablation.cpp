@@ -15,6 +15,7 @@
 #include "experiments/progress.hpp"
 #include "experiments/record.hpp"
 #include "experiments/run.hpp"
+#include "experiments/run_state.hpp"
 #include "nn/io/atomic_file.hpp"
 
 namespace osteon::experiments {
@@ -43,6 +44,17 @@ std::optional<RunSummary> finished(const fs::path& folder, const RunConfig& conf
   if (!summary.completed || summary.config_hash != config_hash(filled) || summary.data_hash != known_data_hash(filled))
     return std::nullopt;
   return summary;
+}
+
+/// Whether an interrupted run of this very config and data can go on in the folder.
+bool has_checkpoint_of(const fs::path& folder, const RunConfig& config) {
+  io::tidy_folder(folder / "checkpoint");
+  RunConfig filled = config;
+  fill_adapter_defaults(filled);
+  if (!fs::exists(folder / "checkpoint/state.json"))
+    return false;
+  const RunState state = read_run_state(folder / "checkpoint");
+  return state.config_hash == config_hash(filled) && state.data_hash == known_data_hash(filled);
 }
 
 /// Runs what is not finished yet and gives all summaries, in order; nothing for a run that failed.
@@ -96,6 +108,9 @@ class Batch {
     config.out = folder.string();
     config.threads = options_.threads;
     fs::create_directories(folder);
+    config.resume = has_checkpoint_of(folder, run.config);
+    if (!config.resume)
+      fs::remove_all(folder / "checkpoint");
     const fs::path file = folder / "given.toml";
     io::write_file_atomically(file, to_toml(config));
     const bool sweep = purpose_ == Purpose::sweep;

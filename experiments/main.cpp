@@ -1,5 +1,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <csignal>
 #include <fmt/format.h>
 #include <iostream>
 
@@ -67,14 +68,14 @@ int run_program(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   osteon::limit_spinning(argv);
-  osteon::experiments::catch_signals();
+  std::signal(SIGXFSZ, SIG_IGN);  // a file beyond the limit (ulimit -f) is an error that names it
   try {
     return osteon::experiments::run_program(argc, argv);
   } catch (const osteon::Error& error) {
-    fmt::print(stderr, "osteon: {}\n", error.what());
+    osteon::experiments::print_error(error.what());
     return 1;
   } catch (const std::exception& error) {
-    fmt::print(stderr, "osteon: unexpected error: {}\n", error.what());
+    osteon::experiments::print_error(std::string("unexpected error: ") + error.what());
     return 1;
   }
 }

@@ -72,7 +72,7 @@ void ProcessPool::stop() {
   stopping_ = true;
   waiting_.clear();
   for (const auto& [process, finished] : running_)
-    kill(process, SIGINT);
+    kill(process, SIGTERM);  // SIGINT is ignored below a script that runs in the background
 }
 
 void ProcessPool::wait() {

@@ -16,6 +16,12 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+/// Where stderr is closed or full the line is lost, not the run.
+void print(const std::string& text) {
+  std::fputs(text.c_str(), stderr);
+  std::fflush(stderr);
+}
+
 }  // namespace
 
 std::string duration_text(double seconds) {
@@ -36,7 +42,7 @@ Progress::Progress(std::string title, std::int64_t total, bool quiet)
 
 Progress::~Progress() {
   if (drawn_)
-    fmt::print(stderr, "\n");
+    print("\n");
 }
 
 void Progress::show(std::int64_t done, const std::string& status) {
@@ -55,8 +61,7 @@ void Progress::show(std::int64_t done, const std::string& status) {
     std::string bar;
     for (std::size_t i = 0; i < kBarWidth; ++i)
       bar += i < filled ? "█" : "░";
-    fmt::print(stderr, "\r\x1b[2K{} {} {}/{}  {}  {}", title_, bar, done, total_, status, left_text);
-    std::fflush(stderr);
+    print(fmt::format("\r\x1b[2K{} {} {}/{}  {}  {}", title_, bar, done, total_, status, left_text));
     drawn_ = true;
     last_drawn_ = std::chrono::steady_clock::now();
     return;
@@ -65,7 +70,7 @@ void Progress::show(std::int64_t done, const std::string& status) {
   if (tenth == shown_tenth_)
     return;
   shown_tenth_ = tenth;
-  fmt::print(stderr, "{} {}/{}  {}  {}\n", title_, done, total_, status, left_text);
+  print(fmt::format("{} {}/{}  {}  {}\n", title_, done, total_, status, left_text));
 }
 
 }  // namespace osteon::experiments

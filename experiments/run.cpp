@@ -12,6 +12,7 @@
 #include "experiments/environment.hpp"
 #include "experiments/evaluation.hpp"
 #include "experiments/folder_lock.hpp"
+#include "experiments/run_folder.hpp"
 #include "experiments/tasks/task.hpp"
 #include "experiments/trainer.hpp"
 #include "nn/io/atomic_file.hpp"
@@ -148,6 +149,7 @@ RunSummary run_in(const RunConfig& config, const RunOptions& options, RunSummary
                    .quiet = options.quiet,
                    .title = summary.name,
                    .config_hash = summary.config_hash,
+                   .data_hash = summary.data_hash,
                    .save = [&](const fs::path& best) { save_result(loaded, start, best, options.save_dtype); },
                    .should_stop = options.should_stop});
   const TrainingResult result = trainer.run(evaluation);
@@ -157,16 +159,18 @@ RunSummary run_in(const RunConfig& config, const RunOptions& options, RunSummary
   if (!result.step_seconds.empty()) {
     summary.step_seconds = StepSeconds::of(settled(result.step_seconds));
     summary.tokens_per_second = static_cast<double>(result.tokens) / std::max(result.train_seconds, 1e-9);
-    summary.final_train_loss = result.losses.back();
+    summary.peak_bytes = peak_bytes(result.memory.peak);
   }
-  summary.peak_bytes = peak_bytes(result.memory.peak);
+  summary.final_train_loss = result.last_loss;
   summary.pool_idle_bytes = result.memory.pool_idle_bytes;
   summary.process_peak_bytes = process_peak_bytes();
   summary.saved_tensors = result.saved_tensors;
   summary.batch_hash = result.batch_hash;
   summary.completed = !result.interrupted;
   if (result.interrupted)
-    summary.error = "interrupted; --resume goes on";
+    summary.error = fmt::format(
+        "interrupted after step {} of {}; {}", result.steps, trainer.total_steps(),
+        folder.empty() ? "without --out nothing was saved" : "the same command with --resume goes on from there");
 
   if (!result.interrupted && !evaluation.empty()) {
     const EvaluationResult after = evaluate(*loaded.model, evaluation);
@@ -182,15 +186,17 @@ RunSummary run_in(const RunConfig& config, const RunOptions& options, RunSummary
 
 }  // namespace
 
-std::string config_hash(const RunConfig& config) {
+RunConfig result_keys(const RunConfig& config) {
   RunConfig same = config;
   same.out.clear();
   same.resume = false;
   same.threads = 0;
   same.log_every = 1;
   same.save_every = 0;
-  return fmt::format("{:016x}", fnv1a(to_toml(same)));
+  return same;
 }
+
+std::string config_hash(const RunConfig& config) { return fmt::format("{:016x}", fnv1a(to_toml(result_keys(config)))); }
 
 RunSummary run(const RunConfig& given, const RunOptions& options) {
   RunConfig config = given;
@@ -211,8 +217,10 @@ RunSummary run(const RunConfig& given, const RunOptions& options) {
   summary.config_hash = config_hash(config);
   const fs::path folder = config.out;
   std::optional<FolderLock> lock;
-  if (!folder.empty())
+  if (!folder.empty()) {
     lock.emplace(folder);
+    prepare_run_folder(config, summary.config_hash);
+  }
   try {
     run_in(config, options, summary);
   } catch (const std::exception& error) {

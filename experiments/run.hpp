@@ -29,7 +29,9 @@ struct RunOptions {
 /// holds. A run that fails leaves a summary with its error where the folder exists.
 RunSummary run(const RunConfig& config, const RunOptions& options);
 
-/// Hash of what a run's result depends on: the resolved config without out, resume, threads and logging.
+/// What a run's result depends on: the resolved config with out, resume, threads and logging as they are by default.
+RunConfig result_keys(const RunConfig& config);
+/// Its hash.
 std::string config_hash(const RunConfig& config);
 
 }  // namespace osteon::experiments

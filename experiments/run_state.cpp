@@ -29,6 +29,14 @@ NamedTensors changed_base(peft::PeftModel& model) {
   return all;
 }
 
+json read_json(const fs::path& path) {
+  try {
+    return json::parse(io::read_file(path));
+  } catch (const json::exception& error) {
+    fail<FileError>(path.string(), ": expected JSON (", error.what(), ")");
+  }
+}
+
 template <class T>
 T field(const json& file, const char* key, const fs::path& path) {
   try {
@@ -47,27 +55,23 @@ void save_run_state(const fs::path& folder, const RunState& state, peft::PeftMod
   if (const NamedTensors base = changed_base(model); !base.empty())
     nn::write_tensors(checkpoint.path() / "base.safetensors", base);
   json file = {{"step", state.step},
-               {"optimizer_steps", optimizer.steps()},
                {"epoch", state.stream.epoch},
                {"position", state.stream.position},
                {"batch_hash", state.stream.hash},
                {"tokens", state.tokens},
                {"train_seconds", state.train_seconds},
                {"evaluations_without_gain", state.evaluations_without_gain},
-               {"config_hash", state.config_hash}};
+               {"config_hash", state.config_hash},
+               {"data_hash", state.data_hash}};
+  file["last_loss"] = state.last_loss ? json(*state.last_loss) : json();
   file["best_loss"] = state.best_loss ? json(*state.best_loss) : json();
   io::write_file_atomically(checkpoint.path() / "state.json", file.dump(2));
   checkpoint.commit();
 }
 
-RunState load_run_state(const fs::path& folder, peft::PeftModel& model, nn::AdamW& optimizer) {
+RunState read_run_state(const fs::path& folder) {
   const fs::path path = folder / "state.json";
-  json file;
-  try {
-    file = json::parse(io::read_file(path));
-  } catch (const json::exception& error) {
-    fail<FileError>(path.string(), ": expected JSON (", error.what(), ")");
-  }
+  const json file = read_json(path);
   RunState state;
   state.step = field<std::int64_t>(file, "step", path);
   state.stream = {field<std::int64_t>(file, "epoch", path), field<std::int64_t>(file, "position", path),
@@ -76,13 +80,21 @@ RunState load_run_state(const fs::path& folder, peft::PeftModel& model, nn::Adam
   state.train_seconds = field<double>(file, "train_seconds", path);
   state.evaluations_without_gain = field<std::int64_t>(file, "evaluations_without_gain", path);
   state.config_hash = field<std::string>(file, "config_hash", path);
+  state.data_hash = field<std::string>(file, "data_hash", path);
+  if (file.contains("last_loss") && !file["last_loss"].is_null())
+    state.last_loss = field<double>(file, "last_loss", path);
   if (file.contains("best_loss") && !file["best_loss"].is_null())
     state.best_loss = field<double>(file, "best_loss", path);
+  return state;
+}
+
+RunState load_run_state(const fs::path& folder, peft::PeftModel& model, nn::AdamW& optimizer) {
+  const RunState state = read_run_state(folder);
   nn::load_tensors(io::ModelFiles(folder / "trainable.safetensors"), trainable(model));
   nn::load_tensors(io::ModelFiles(folder / "optimizer.safetensors"), optimizer.state());
   if (const NamedTensors base = changed_base(model); !base.empty())
     nn::load_tensors(io::ModelFiles(folder / "base.safetensors"), base);
-  optimizer.set_steps(field<std::int64_t>(file, "optimizer_steps", path));
+  optimizer.set_steps(state.step);
   return state;
 }
 

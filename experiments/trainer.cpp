@@ -115,6 +115,7 @@ Trainer::Trainer(const RunConfig& config, LoadedModel& loaded, BatchStream& data
       parameters_(flat(loaded.adapted->trainable_parameters())),
       optimizer_(parameter_groups(*loaded.adapted, config), {config.beta1, config.beta2, config.eps}) {
   state_.config_hash = options_.config_hash;
+  state_.data_hash = options_.data_hash;
 }
 
 Tensor Trainer::audited_loss(const TokenBatch& batch, double normalizer) {
@@ -184,8 +185,6 @@ TrainingResult Trainer::run(std::span<const EvaluationData> evaluation) {
   std::optional<MetricsWriter> metrics;
   if (config_.resume && writes && fs::exists(options_.folder / "checkpoint")) {
     state_ = load_run_state(options_.folder / "checkpoint", *loaded_.adapted, optimizer_);
-    check<ConfigError>(state_.config_hash == options_.config_hash, "resume: ", options_.folder.string(),
-                       " was made by another config; give the same keys, or another --out");
     data_.restore(state_.stream);
     metrics = MetricsWriter::resume(options_.folder / "metrics.jsonl", state_.step);
   } else if (writes) {
@@ -195,7 +194,19 @@ TrainingResult Trainer::run(std::span<const EvaluationData> evaluation) {
   TrainingResult result;
   Progress progress(options_.title, total_steps_, options_.quiet);
   TrainingMemory memory(loaded_.model->device());
+  std::int64_t saved = -1;  // the step of the newest checkpoint
+  const auto save_once = [&] {
+    if (writes && saved != state_.step)
+      save();
+    saved = state_.step;
+  };
   while (state_.step < total_steps_) {
+    result.stopped_early = config_.early_stop > 0 && state_.evaluations_without_gain >= config_.early_stop;
+    result.interrupted = !result.stopped_early && options_.should_stop && options_.should_stop();
+    if (result.stopped_early || result.interrupted) {
+      save_once();
+      break;
+    }
     const auto start = Clock::now();
     const StepData step = data_.next();
     const StepResult done = accumulate(step);
@@ -210,7 +221,7 @@ TrainingResult Trainer::run(std::span<const EvaluationData> evaluation) {
     ++state_.step;
     state_.tokens += done.tokens;
     state_.train_seconds += seconds;
-    result.losses.push_back(done.loss);
+    state_.last_loss = done.loss;
     result.step_seconds.push_back(seconds);
     if (metrics && (state_.step % config_.log_every == 0 || state_.step == total_steps_))
       metrics->write(StepMetrics{state_.step, done.loss, lr, done.norm, done.tokens, seconds});
@@ -224,17 +235,13 @@ TrainingResult Trainer::run(std::span<const EvaluationData> evaluation) {
       if (improved(scores.scores.loss.value_or(0)) && writes && options_.save)
         options_.save(options_.folder / "best");
       memory.resume();
-      result.stopped_early = config_.early_stop > 0 && state_.evaluations_without_gain >= config_.early_stop;
     }
-    result.interrupted = options_.should_stop && options_.should_stop();
-    const bool ends = result.interrupted || result.stopped_early;
-    if (writes && (ends || (config_.save_every > 0 && state_.step % config_.save_every == 0)))
-      save();
-    if (ends)
-      break;
+    if (config_.save_every > 0 && state_.step % config_.save_every == 0)
+      save_once();
   }
   result.steps = state_.step;
   result.tokens = state_.tokens;
+  result.last_loss = state_.last_loss;
   result.train_seconds = state_.train_seconds;
   result.batch_hash = data_.hash().text();
   result.saved_tensors = saved_tensors_;

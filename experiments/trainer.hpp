@@ -20,10 +20,10 @@ struct TrainerOptions {
   std::filesystem::path folder;  ///< the run folder; empty = nothing is written
   bool quiet = false;            ///< no progress
   std::string title;             ///< before the progress bar
-  std::string config_hash;
+  std::string config_hash, data_hash;
   /// Writes what is trained so far into a folder: called for best/.
   std::function<void(const std::filesystem::path&)> save;
-  /// Asked after every step; true saves a checkpoint and ends the run early (SIGINT).
+  /// Asked before every step; true saves a checkpoint and ends the run early (SIGINT).
   std::function<bool()> should_stop;
 };
 
@@ -31,7 +31,8 @@ struct TrainerOptions {
 struct TrainingResult {
   std::int64_t steps = 0, tokens = 0;
   double train_seconds = 0;
-  std::vector<double> losses, step_seconds;  ///< of this process's steps
+  std::optional<double> last_loss;   ///< of the last step, by whichever process did it
+  std::vector<double> step_seconds;  ///< of this process's steps
   std::string batch_hash;
   std::vector<SavedTensor> saved_tensors;  ///< the audit of the first forward pass
   MemoryReport memory;
@@ -40,7 +41,8 @@ struct TrainingResult {
 
 /// Trains the active adapter of a model: gradient accumulation normalised by the tokens of the whole window, clipping
 /// by global norm, AdamW, a schedule, evaluation, checkpoints. With a run folder it writes metrics.jsonl, checkpoint/
-/// and best/ (what had the lowest evaluation loss); config.resume goes on from checkpoint/ bit for bit.
+/// and best/ (what had the lowest evaluation loss); config.resume goes on bit for bit from checkpoint/, which must be
+/// of the same config.
 /// NumericError naming step and first bad op when the loss or the gradient is no longer finite: the last checkpoint
 /// stays.
 class Trainer {

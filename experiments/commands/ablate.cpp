@@ -69,8 +69,9 @@ std::string repeating_command(const AblateArguments& arguments) {
   return command;
 }
 
-/// Makes the tiny base anew in the run folder, as the one in the repository was made, and uses that one.
-void pretrain_base(const AblateArguments& arguments, const fs::path& folder) {
+/// Makes the tiny base anew in the run folder, as the one in the repository was made, and uses that one. False where it
+/// was interrupted.
+bool pretrain_base(const AblateArguments& arguments, const fs::path& folder) {
   RunConfig config;
   config.method = "full";
   for (const EmbeddedFile& file : embedded_files())
@@ -84,9 +85,18 @@ void pretrain_base(const AblateArguments& arguments, const fs::path& folder) {
   options.name = "base";
   options.save_dtype = DType::bf16;  // as the stored one
   options.should_stop = interrupted;
-  if (!fs::exists(folder / "base/model/config.json"))
-    run(config, options);
-  setenv("OSTEON_BASE", (folder / "base/model").c_str(), 1);
+  const fs::path base = config.out;
+  config.resume = fs::exists(base / "checkpoint");
+  const bool there = fs::exists(base / "summary.json") && read_summary(base).completed;
+  if (!there && !run(config, options).completed)
+    return false;
+  setenv("OSTEON_BASE", (base / "model").c_str(), 1);
+  return true;
+}
+
+int say_interrupted() {
+  print_error("interrupted; the same command goes on where it stopped");
+  return 130;
 }
 
 int run_ablate(const AblateArguments& arguments, bool json) {
@@ -97,9 +107,10 @@ int run_ablate(const AblateArguments& arguments, bool json) {
   }
   const fs::path folder = arguments.out.empty() ? fs::path("runs") / (suite.name + (arguments.quick ? "-quick" : ""))
                                                 : fs::path(arguments.out);
+  catch_signals();
   fs::create_directories(folder);
-  if (arguments.from_scratch)
-    pretrain_base(arguments, folder);
+  if (arguments.from_scratch && !pretrain_base(arguments, folder))
+    return say_interrupted();
   const AblationResult result = run_ablation(suite, {.folder = folder,
                                                      .jobs = arguments.jobs,
                                                      .threads = arguments.threads,
@@ -107,10 +118,8 @@ int run_ablate(const AblateArguments& arguments, bool json) {
                                                      .should_stop = interrupted});
   for (const std::string& error : result.errors)
     fmt::print(stderr, "failed: {}\n", error);
-  if (result.interrupted) {
-    fmt::print(stderr, "osteon: interrupted; the same command goes on where it stopped\n");
-    return 130;
-  }
+  if (result.interrupted)
+    return say_interrupted();
   report::ReportOptions options;
   options.question = suite.question;
   options.title = suite.title;

@@ -2,13 +2,21 @@
 
 #include <CLI/CLI.hpp>
 #include <csignal>
+#include <cstdio>
+#include <string_view>
+#include <unistd.h>
 
 namespace osteon::experiments {
 namespace {
 
 volatile std::sig_atomic_t signalled = 0;
 
-void on_signal(int /*signal*/) { signalled = 1; }
+void on_signal(int /*signal*/) {
+  constexpr std::string_view kText = "\nosteon: stopping; the step that runs now is finished and saved first\n";
+  if (signalled == 0) [[maybe_unused]]
+    const ssize_t written = ::write(STDERR_FILENO, kText.data(), kText.size());
+  signalled = 1;
+}
 
 }  // namespace
 
@@ -20,9 +28,21 @@ CLI::App* new_command(CLI::App& program, CommandContext& context, const std::str
   return command;
 }
 
+void print_error(const std::string& text) { std::fputs(("osteon: " + text + "\n").c_str(), stderr); }
+
 void catch_signals() {
-  std::signal(SIGINT, on_signal);
-  std::signal(SIGTERM, on_signal);
+  struct sigaction action {};
+  action.sa_flags = SA_RESTART;
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    struct sigaction before {};
+    ::sigaction(signal, nullptr, &before);
+    if (before.sa_handler == SIG_IGN)  // NOLINT: the macro's cast; nohup and a script's `&` say so
+      continue;
+    action.sa_handler = on_signal;
+    ::sigaction(signal, &action, nullptr);
+  }
+  action.sa_handler = SIG_IGN;  // NOLINT: the macro's cast
+  ::sigaction(SIGPIPE, &action, nullptr);
 }
 
 bool interrupted() { return signalled != 0; }

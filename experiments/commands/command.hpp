@@ -31,7 +31,12 @@ void add_unload(CLI::App& program, CommandContext& context);
 CLI::App* new_command(CLI::App& program, CommandContext& context, const std::string& name, const std::string& summary,
                       const std::string& example);
 
-/// From here on SIGINT and SIGTERM only set what interrupted() tells: a run saves and ends.
+/// "osteon: text" on stderr. A closed or full stderr is passed over: what was done and its exit status stay.
+void print_error(const std::string& text);
+
+/// From here on SIGINT, SIGTERM and SIGHUP (a closed terminal) only set what interrupted() tells, so that a run saves
+/// and ends, and so does each of them after the first; those that the caller ignores stay ignored. SIGPIPE is ignored:
+/// in `osteon finetune 2>&1 | tee log` an interrupt ends the reader too, and saving must not end at a line for it.
 void catch_signals();
 bool interrupted();
 

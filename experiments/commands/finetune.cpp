@@ -49,6 +49,7 @@ void warn_of_unused_keys(RunConfig config) {
 }
 
 int train(const TrainArguments& arguments, const RunConfig& defaults, bool pretrain, bool json) {
+  catch_signals();
   RunConfig config = resolve_config(arguments.config, defaults);
   if (!config.adapter.empty())
     adopt_adapter(config, arguments.config.given());
@@ -74,7 +75,7 @@ int train(const TrainArguments& arguments, const RunConfig& defaults, bool pretr
   else if (!arguments.quiet)
     print_summary(summary);
   if (!summary.completed)
-    fmt::print(stderr, "osteon: {}\n", summary.error);
+    print_error(summary.error);
   return summary.completed ? 0 : 130;
 }
 

@@ -1,0 +1,15 @@
+#pragma once
+
+#include <string>
+
+#include "experiments/config.hpp"
+
+namespace osteon::experiments {
+
+/// What must hold before a run writes anything to its folder, config.out, which exists. What a process that was killed
+/// left half written there is removed. ConfigError where config.resume is set and the checkpoint is of another config,
+/// with the keys that differ, or of other data, and where it is not set and there is a checkpoint: starting anew would
+/// lose it. Only to be called by the one process that has the folder.
+void prepare_run_folder(const RunConfig& config, const std::string& config_hash);
+
+}  // namespace osteon::experiments
