@@ -71,7 +71,7 @@ void describe(RunSummary& summary, const RunConfig& config, LoadedModel& loaded)
 std::map<std::string, double> skill_scores(const LoadedModel& loaded, const RunConfig& config) {
   std::map<std::string, double> keep;
   for (const EvaluationData& skill : open_evaluation_data(std::string(kMixture), Split::test, config, *loaded.tokenizer,
-                                                          loaded.model->config().vocab_size))
+                                                          ModelLimits(loaded.model->config())))
     keep[skill.name] = evaluate(*loaded.model, skill.batches, skill.exact_match).scores.accuracy.value_or(0);
   return keep;
 }
@@ -127,14 +127,14 @@ RunSummary run_in(const RunConfig& config, const RunOptions& options, RunSummary
   LoadedModel loaded = load_model(config, options.from_random_weights ? Weights::random : Weights::pretrained);
   for (const std::string& warning : loaded.warnings)
     fmt::print(stderr, "warning: {}\n", warning);
-  const std::int64_t vocab_size = loaded.model->config().vocab_size;
+  const ModelLimits limits(loaded.model->config());
   add_run_adapter(loaded, config);
   describe(summary, config, loaded);
-  const std::unique_ptr<BatchStream> data = open_training_data(config, *loaded.tokenizer, vocab_size);
+  const std::unique_ptr<BatchStream> data = open_training_data(config, *loaded.tokenizer, limits);
   std::vector<EvaluationData> evaluation;
   const std::string eval_name = !config.eval_data.empty() ? config.eval_data : is_task(config.data) ? config.data : "";
   if (!eval_name.empty())
-    evaluation = open_evaluation_data(eval_name, options.split, config, *loaded.tokenizer, vocab_size);
+    evaluation = open_evaluation_data(eval_name, options.split, config, *loaded.tokenizer, limits);
 
   const fs::path folder = config.out;
   if (!folder.empty()) {

@@ -150,9 +150,12 @@ Trainer::StepResult Trainer::accumulate(const StepData& step) {
 }
 
 void Trainer::name_bad_op(const StepData& step, const StepResult& result) {
+  const auto text = [](double value) {
+    return std::isnan(value) ? "nan" : fmt::format("{}", value);
+  };  // -nan says less
   optimizer_.clear_gradients();
   const std::string where =
-      fmt::format("step {}: loss {}, gradient norm {}", state_.step + 1, result.loss, result.norm);
+      fmt::format("step {}: loss {}, gradient norm {}", state_.step + 1, text(result.loss), text(result.norm));
   const std::string kept = options_.folder.empty() || !fs::exists(options_.folder / "checkpoint")
                                ? std::string()
                                : "; the last good state is in " + (options_.folder / "checkpoint").string();

@@ -3,8 +3,11 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <string_view>
 #include <unistd.h>
+
+#include "backends/error.hpp"
 
 namespace osteon::experiments {
 namespace {
@@ -29,6 +32,12 @@ CLI::App* new_command(CLI::App& program, CommandContext& context, const std::str
 }
 
 void print_error(const std::string& text) { std::fputs(("osteon: " + text + "\n").c_str(), stderr); }
+
+void check_apart(const std::string& out, const std::string& read, const std::string& option) {
+  std::error_code not_there;
+  check<ConfigError>(!std::filesystem::equivalent(out, read, not_there), "--out: expected another folder than that of ",
+                     option, ", got ", out);
+}
 
 void catch_signals() {
   struct sigaction action {};

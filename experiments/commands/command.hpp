@@ -34,6 +34,9 @@ CLI::App* new_command(CLI::App& program, CommandContext& context, const std::str
 /// "osteon: text" on stderr. A closed or full stderr is passed over: what was done and its exit status stay.
 void print_error(const std::string& text);
 
+/// Refuses to write into the folder that `option` reads: what is there would be lost, or be taken for something else.
+void check_apart(const std::string& out, const std::string& read, const std::string& option);
+
 /// From here on SIGINT, SIGTERM and SIGHUP (a closed terminal) only set what interrupted() tells, so that a run saves
 /// and ends, and so does each of them after the first; those that the caller ignores stay ignored. SIGPIPE is ignored:
 /// in `osteon finetune 2>&1 | tee log` an interrupt ends the reader too, and saving must not end at a line for it.

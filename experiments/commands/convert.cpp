@@ -29,6 +29,8 @@ NamedTensors read_all(const std::filesystem::path& folder) {
 }
 
 int run_convert(const ConvertArguments& arguments, bool json) {
+  check_apart(arguments.out, arguments.config.adapter, "--adapter");
+  check_apart(arguments.out, arguments.start, "--start");
   LoadedModel loaded = load_weights(arguments.config);
   const peft::ModelAdapter& adapter =
       peft::load_adapter(*loaded.adapted, arguments.config.adapter, "default", &loaded.warnings);

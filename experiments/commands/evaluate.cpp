@@ -39,7 +39,7 @@ int run_evaluation(const ConfigArguments& arguments, bool json) {
   for (const std::string& warning : loaded.warnings)
     fmt::print(stderr, "warning: {}\n", warning);
   const auto sets =
-      open_evaluation_data(data, Split::test, config, *loaded.tokenizer, loaded.model->config().vocab_size);
+      open_evaluation_data(data, Split::test, config, *loaded.tokenizer, ModelLimits(loaded.model->config()));
   nlohmann::ordered_json result = nlohmann::ordered_json::array();
   for (const EvaluationData& set : sets) {
     const EvaluationResult scores = evaluate(*loaded.model, set.batches, set.exact_match);

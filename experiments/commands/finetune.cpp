@@ -6,6 +6,7 @@
 #include "experiments/adapter_options.hpp"
 #include "experiments/commands/command.hpp"
 #include "experiments/config_options.hpp"
+#include "experiments/data/open.hpp"
 #include "experiments/run.hpp"
 
 namespace osteon::experiments {
@@ -44,6 +45,8 @@ void print_summary(const RunSummary& summary) {
 
 void warn_of_unused_keys(RunConfig config) {
   fill_adapter_defaults(config);
+  for (const std::string& key : unused_data_keys(config))
+    fmt::print(stderr, "warning: {}: the data {} has no such setting; ignored\n", key, config.data);
   for (const std::string& key : unused_keys(config))
     fmt::print(stderr, "warning: {}: the method {} has no such setting; ignored\n", key, config.method);
 }

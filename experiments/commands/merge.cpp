@@ -54,6 +54,8 @@ void say(bool json, const std::string& out, const std::string& text) {
 }
 
 int run_merge(const MergeArguments& arguments, bool json) {
+  check_apart(arguments.out, arguments.config.model, "--model");
+  check_apart(arguments.out, arguments.config.adapter, "--adapter");
   LoadedModel loaded = load(arguments);
   loaded.adapted->merge();
   nn::save_llama(*loaded.model, arguments.out);
@@ -64,6 +66,7 @@ int run_merge(const MergeArguments& arguments, bool json) {
 
 /// The recipe of the Bone README: adapter, base without it (PiSSA's residual), and tokenizer in one folder.
 int run_unload(const MergeArguments& arguments, bool json) {
+  check_apart(arguments.out, arguments.config.model, "--model");
   LoadedModel loaded = load(arguments);
   const std::string summary = loaded.adapted->trainable_summary();
   peft::save_adapter(*loaded.adapted, arguments.out);

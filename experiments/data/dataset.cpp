@@ -48,6 +48,8 @@ DataSet load_data(const std::filesystem::path& file, const Tokenizer& tokenizer,
   DataSet data;
   data.source = file.string();
   const std::int64_t vocab_size = options.vocab_size ? options.vocab_size : tokenizer.vocab_size();
+  const bool by_model = options.max_positions > 0 && options.max_positions < options.seq_len;
+  const std::int64_t most = by_model ? options.max_positions : options.seq_len;
   const bool has_bos = tokenizer.bos() && tokenizer.special().add_bos;
   const auto full = [&] {
     return options.max_examples > 0 && static_cast<std::int64_t>(data.examples.size()) >= options.max_examples;
@@ -59,7 +61,7 @@ DataSet load_data(const std::filesystem::path& file, const Tokenizer& tokenizer,
     Example example = encode_segments(segments, tokenizer, options.train_on_prompt);
     check_vocabulary(example, vocab_size, origin);
     if (record.kind == TextRecord::Kind::text && segments.size() == 1) {
-      for (Example& piece : pieces_of(example, has_bos, options.seq_len)) {
+      for (Example& piece : pieces_of(example, has_bos, most)) {
         if (full())
           break;
         if (loss_tokens(piece) > 0)
@@ -67,11 +69,13 @@ DataSet load_data(const std::filesystem::path& file, const Tokenizer& tokenizer,
       }
       continue;
     }
-    if (const auto length = static_cast<std::int64_t>(example.ids.size()); length > options.seq_len) {
-      check<FileError>(options.truncate, origin, ": expected at most seq_len = ", options.seq_len, " tokens, got ",
-                       length, " (--seq-len takes longer ones, --truncate cuts them)");
-      example.ids.resize(static_cast<std::size_t>(options.seq_len));
-      example.labels.resize(static_cast<std::size_t>(options.seq_len));
+    if (const auto length = static_cast<std::int64_t>(example.ids.size()); length > most) {
+      check<FileError>(options.truncate, origin, ": expected at most ",
+                       by_model ? "the model's max_position_embeddings = " : "seq_len = ", most, " tokens, got ",
+                       length,
+                       by_model ? " (--truncate cuts them)" : " (--seq-len takes longer ones, --truncate cuts them)");
+      example.ids.resize(static_cast<std::size_t>(most));
+      example.labels.resize(static_cast<std::size_t>(most));
       ++data.truncated;
     }
     if (loss_tokens(example) == 0) {

@@ -15,8 +15,9 @@ struct DataOptions {
   bool train_on_prompt = false;
   std::int64_t seq_len = 512;
   bool truncate = false;
-  std::int64_t max_examples = 0;  // 0 = all
-  std::int64_t vocab_size = 0;    // of the model; 0 = the tokenizer's
+  std::int64_t max_examples = 0;   // 0 = all
+  std::int64_t vocab_size = 0;     // of the model; 0 = the tokenizer's
+  std::int64_t max_positions = 0;  // of the model: no example is longer; 0 = any
 };
 
 /// A data file as token sequences.
@@ -30,11 +31,12 @@ struct DataSet {
   std::int64_t loss_tokens() const;
 };
 
-/// Reads a file of records (reader.hpp) into examples of at most seq_len tokens. Pairs and chats are one example each:
-/// one that is longer is a FileError with its line, or cut with `truncate`. Running text (the template text, and none
-/// for texts) is cut into pieces of seq_len so that every token but the very first is predicted exactly once: each
-/// piece begins with the first token (BOS) where the tokenizer adds one, else with the last token of the piece before.
-/// Throws FileError as read_records, and where nothing is left; IndexError for an id outside the model's vocabulary.
+/// Reads a file of records (reader.hpp) into examples of at most seq_len tokens, and no more than the model's
+/// positions. Pairs and chats are one example each: one that is longer is a FileError with its line, or cut with
+/// `truncate`. Running text (the template text, and none for texts) is cut into pieces of seq_len so that every token
+/// but the very first is predicted exactly once: each piece begins with the first token (BOS) where the tokenizer adds
+/// one, else with the last token of the piece before. Throws FileError as read_records, and where nothing is left;
+/// IndexError for an id outside the model's vocabulary.
 DataSet load_data(const std::filesystem::path& file, const Tokenizer& tokenizer, const DataOptions& options);
 
 }  // namespace osteon::experiments

@@ -1,6 +1,7 @@
 #include "experiments/data/open.hpp"
 
 #include <algorithm>
+#include <fmt/format.h>
 
 #include "backends/error.hpp"
 #include "backends/suggest.hpp"
@@ -24,13 +25,35 @@ void check_file(const std::string& name) {
   check<FileError>(!std::filesystem::is_directory(name), name, ": expected a file, got a folder");
 }
 
-DataOptions data_options(const RunConfig& config, std::int64_t vocab_size) {
+DataOptions data_options(const RunConfig& config, const ModelLimits& limits) {
   return {.template_name = config.template_name,
           .train_on_prompt = config.train_on_prompt,
           .seq_len = config.seq_len,
           .truncate = config.truncate,
           .max_examples = config.max_examples,
-          .vocab_size = vocab_size};
+          .vocab_size = limits.vocab_size,
+          .max_positions = limits.positions};
+}
+
+/// Nothing is passed over in silence.
+void report_cuts(const DataSet& data) {
+  if (data.truncated > 0)
+    fmt::print(stderr, "{}: {} examples were cut\n", data.source, data.truncated);
+  if (data.dropped > 0)
+    fmt::print(stderr, "warning: {}: {} examples without a token to be learned were left out\n", data.source,
+               data.dropped);
+}
+
+void check_positions(std::int64_t row, const ModelLimits& limits, const std::string& name) {
+  check<ConfigError>(row <= limits.positions, name,
+                     ": expected rows of at most max_position_embeddings = ", limits.positions, " tokens, got ", row);
+}
+
+std::vector<TokenBatch> token_batches(const std::string& name, const ModelLimits& limits) {
+  std::vector<TokenBatch> batches = read_token_file(name, limits.vocab_size);
+  for (const TokenBatch& batch : batches)
+    check_positions(batch.seq_len, limits, name);
+  return batches;
 }
 
 /// Tasks are written in bytes that every useful tokenizer has; the model's table may still be smaller.
@@ -40,7 +63,7 @@ void check_items(const std::vector<TokenBatch>& batches, std::int64_t vocab_size
 }
 
 EvaluationData task_evaluation(const Task& task, Split split, const RunConfig& config, const Tokenizer& tokenizer,
-                               std::int64_t vocab_size) {
+                               const ModelLimits& limits) {
   const HeldOut held = held_out(task);
   std::vector<Item> items = split == Split::test ? held.test : held.validation;
   if (config.eval_size > 0)
@@ -49,7 +72,8 @@ EvaluationData task_evaluation(const Task& task, Split split, const RunConfig& c
   data.name = join(task.name(), split == Split::test ? "/test" : "/validation");
   data.exact_match = true;
   data.batches = item_batches(items, tokenizer, config.batch_size, task.max_length());
-  check_items(data.batches, vocab_size, data.name);
+  check_positions(task.max_length(), limits, data.name);
+  check_items(data.batches, limits.vocab_size, data.name);
   return data;
 }
 
@@ -63,11 +87,12 @@ std::int64_t EvaluationData::rows() const {
 }
 
 std::unique_ptr<BatchStream> open_training_data(const RunConfig& config, const Tokenizer& tokenizer,
-                                                std::int64_t vocab_size) {
+                                                const ModelLimits& limits) {
   if (is_task(config.data)) {
-    check<ConfigError>(tokenizer.vocab_size() <= vocab_size, "data: ", config.data,
-                       ": expected a tokenizer of at most ", vocab_size, " ids, as the model has, got ",
+    check<ConfigError>(tokenizer.vocab_size() <= limits.vocab_size, "data: ", config.data,
+                       ": expected a tokenizer of at most ", limits.vocab_size, " ids, as the model has, got ",
                        tokenizer.vocab_size());
+    check_positions(row_length(config), limits, config.data);
     if (is_mixture(config.data))
       return std::make_unique<MixtureStream>(
           tokenizer, MixtureStream::Options{config.batch_size, config.accumulate, config.seq_len, config.seed});
@@ -76,16 +101,39 @@ std::unique_ptr<BatchStream> open_training_data(const RunConfig& config, const T
   }
   check_file(config.data);
   if (is_token_file(config.data))
-    return std::make_unique<TokenFileStream>(read_token_file(config.data, vocab_size), config.accumulate);
-  DataSet data = load_data(config.data, tokenizer, data_options(config, vocab_size));
-  return std::make_unique<DataLoader>(std::move(data.examples),
-                                      LoaderOptions{.batch_size = config.batch_size,
-                                                    .accumulate = config.accumulate,
-                                                    .seq_len = config.packing ? config.seq_len : 0,
-                                                    .packing = config.packing,
-                                                    .shuffle = config.shuffle,
-                                                    .seed = config.seed,
-                                                    .pad_id = tokenizer.pad().value_or(0)});
+    return std::make_unique<TokenFileStream>(token_batches(config.data, limits), config.accumulate);
+  DataSet data = load_data(config.data, tokenizer, data_options(config, limits));
+  report_cuts(data);
+  const std::int64_t row = std::min(config.seq_len, limits.positions);
+  return std::make_unique<DataLoader>(std::move(data.examples), LoaderOptions{.batch_size = config.batch_size,
+                                                                              .accumulate = config.accumulate,
+                                                                              .seq_len = config.packing ? row : 0,
+                                                                              .packing = config.packing,
+                                                                              .shuffle = config.shuffle,
+                                                                              .seed = config.seed,
+                                                                              .pad_id = tokenizer.pad().value_or(0)});
+}
+
+ModelLimits::ModelLimits(const nn::LlamaConfig& config) : ModelLimits(config.vocab_size) {
+  if (config.rope.type != nn::RopeType::dynamic)
+    positions = config.max_position_embeddings;
+}
+
+std::vector<std::string> unused_data_keys(const RunConfig& config) {
+  const auto reads_records = [](const std::string& name) {
+    return !name.empty() && !is_task(name) && !is_token_file(name);
+  };
+  std::vector<std::string_view> unused;
+  if (!reads_records(config.data))
+    unused = {"packing", "shuffle", "max_examples"};
+  if (!reads_records(config.data) && !reads_records(config.eval_data))
+    unused.insert(unused.end(), {"template", "train_on_prompt", "truncate"});
+  const RunConfig open;
+  std::vector<std::string> found;
+  for (const std::string_view key : unused)
+    if (key_text(config, key) != key_text(open, key))
+      found.emplace_back(key);
+  return found;
 }
 
 std::int64_t row_length(const RunConfig& config) {
@@ -93,23 +141,24 @@ std::int64_t row_length(const RunConfig& config) {
 }
 
 std::vector<EvaluationData> open_evaluation_data(const std::string& name, Split split, const RunConfig& config,
-                                                 const Tokenizer& tokenizer, std::int64_t vocab_size) {
+                                                 const Tokenizer& tokenizer, const ModelLimits& limits) {
   std::vector<EvaluationData> sets;
   if (is_task(name) && is_mixture(name)) {
     for (const WeightedTask& skill : mixture_skills())
-      sets.push_back(task_evaluation(*skill.task, split, config, tokenizer, vocab_size));
+      sets.push_back(task_evaluation(*skill.task, split, config, tokenizer, limits));
     return sets;
   }
   if (is_task(name))
-    return {task_evaluation(*make_task(name), split, config, tokenizer, vocab_size)};
+    return {task_evaluation(*make_task(name), split, config, tokenizer, limits)};
   check_file(name);
   if (is_token_file(name)) {
-    sets.push_back({name, read_token_file(name, vocab_size)});
+    sets.push_back({name, token_batches(name, limits)});
     return sets;
   }
-  DataOptions options = data_options(config, vocab_size);
+  DataOptions options = data_options(config, limits);
   options.max_examples = config.eval_size;
   const DataSet data = load_data(name, tokenizer, options);
+  report_cuts(data);
   sets.push_back({name, evaluation_batches(data.examples, config.batch_size, tokenizer.pad().value_or(0))});
   return sets;
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -8,14 +9,30 @@
 #include "experiments/config.hpp"
 #include "experiments/data/stream.hpp"
 #include "experiments/data/tokenizer.hpp"
+#include "nn/io/hf_config.hpp"
 
 namespace osteon::experiments {
 
+/// What of data a model can take: ids below vocab_size, rows of at most `positions` tokens.
+struct ModelLimits {
+  ModelLimits(std::int64_t ids, std::int64_t longest = std::numeric_limits<std::int64_t>::max())
+      : vocab_size(ids), positions(longest) {}
+  /// Dynamic rope knows no end of positions.
+  explicit ModelLimits(const nn::LlamaConfig& config);
+
+  std::int64_t vocab_size, positions;
+};
+
 /// The training stream that `config.data` names: an embedded task or the mixture, a safetensors file of ready tokens,
-/// or a file of records. `vocab_size` is the model's. Errors as load_data and read_token_file; a name that is neither a
-/// file nor a task is a FileError that suggests the nearest task. The tokenizer must outlive the stream.
+/// or a file of records. Errors as load_data and read_token_file; a name that is neither a file nor a task is a
+/// FileError that suggests the nearest task. The tokenizer must outlive the stream. Says on stderr how many examples
+/// were cut or left out.
 std::unique_ptr<BatchStream> open_training_data(const RunConfig& config, const Tokenizer& tokenizer,
-                                                std::int64_t vocab_size);
+                                                const ModelLimits& limits);
+
+/// Keys of `config` that are not at their defaults and that its data and eval_data have no use for: a task makes its
+/// rows by itself, a file of tokens has them.
+std::vector<std::string> unused_data_keys(const RunConfig& config);
 
 /// Tokens that a row of the training stream has at most: a task's rows have their own length, others seq_len.
 std::int64_t row_length(const RunConfig& config);
@@ -35,6 +52,6 @@ enum class Split { validation, test };
 /// `config` gives template, seq_len, batch_size and eval_size: at most so many items or examples are kept. Errors as
 /// above.
 std::vector<EvaluationData> open_evaluation_data(const std::string& name, Split split, const RunConfig& config,
-                                                 const Tokenizer& tokenizer, std::int64_t vocab_size);
+                                                 const Tokenizer& tokenizer, const ModelLimits& limits);
 
 }  // namespace osteon::experiments

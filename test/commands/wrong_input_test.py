@@ -1,12 +1,13 @@
 """Wrong input through the osteon program: the message names file or option, what was expected and what came, and nothing is
 left behind. OSTEON names the program."""
 import json
+import shutil
 import struct
 import tempfile
 import unittest
 from pathlib import Path
 
-from commands_test import osteon, write_safetensors
+from commands_test import ROOT, osteon, write_safetensors
 
 SMALL = ["--steps", 2, "--batch-size", 2, "--accumulate", 1, "--seq-len", 64, "--quiet"]
 
@@ -96,6 +97,8 @@ class WrongInput(unittest.TestCase):
                       osteon(*self.finetune("--method", "bone", "--alpha", 3)).stderr)
 
     def test_numbers_out_of_range(self):
+        self.refused(*self.finetune("--rank", 0), says=["rank: expected an integer of at least 1, got 0"])
+        self.refused(*self.finetune("--method", "bat", "--rank", 48), says=["bat: in_features 128", "got rank 48"])
         self.refused("ablate", "--dry-run", "--jobs", -1, status=2, says=["--jobs", "-1"])
         self.refused("ablate", "--dry-run", "--threads", 0, status=2, says=["--threads", "0"])
         self.refused("ablate", "--dry-run", "--set", "seeds=1,x", says=["--set seeds=1,x: expected whole numbers", '"x"'])
@@ -115,6 +118,42 @@ class WrongInput(unittest.TestCase):
         self.refused("plan", "--model", "synthetic:big", says=["synthetic:tiny", "got synthetic:big"])
         self.refused(*self.finetune("--method", "pissa", "--init-weights", "gaussian"),
                      says=["init_lora_weights: expected true, pissa or pissa_niter_<n>, got \"gaussian\""])
+
+    def test_folders_that_are_read_are_not_written(self):
+        model = self.folder / "model"
+        shutil.copytree(ROOT / "experiments/base/tiny", model)
+        before = (model / "model.safetensors").read_bytes()
+        both = ["--model", model, "--adapter", self.adapter, "--out"]
+        for command in ["merge", "unload"]:
+            self.refused(command, *both, f"{model}/../model/", says=["--out: expected another folder than that of --model"])
+        self.refused("merge", *both, self.adapter, says=["--out: expected another folder than that of --adapter"])
+        self.refused("convert", *both, self.adapter, "--to", "lora", says=["expected another folder than that of --adapter"])
+        self.assertEqual((model / "model.safetensors").read_bytes(), before)
+        self.assertFalse((self.adapter / "config.json").exists())
+
+    def test_rows_longer_than_the_model(self):
+        long = self.file("long.jsonl", json.dumps({"prompt": "a" * 300, "completion": "b"}) + "\n" +
+                         json.dumps({"prompt": "a", "completion": "b" * 300}) + "\n")
+        data = ["--model", "synthetic:tiny", "--data", long]
+        self.refused("evaluate", *data, says=["long.jsonl:1: expected at most the model's max_position_embeddings = 256",
+                                              "got 301 (--truncate cuts them)"])
+        cut = osteon("evaluate", *data, "--truncate")
+        self.assertIn("1 rows, 255 tokens", cut.stdout)
+        self.assertIn("long.jsonl: 2 examples were cut", cut.stderr)
+        self.assertIn("warning: " + str(long) + ": 1 examples without a token to be learned were left out", cut.stderr)
+        self.refused("finetune", *data[:3], "mixture", "--seq-len", 300, "--steps", 1, "--quiet",
+                     says=["mixture: expected rows of at most max_position_embeddings = 256 tokens, got 300"])
+        tokens = self.folder / "long.safetensors"
+        write_safetensors(tokens, {"input_ids.0": ids(*range(250), *range(50))})
+        self.refused("evaluate", *data[:3], tokens, says=["long.safetensors: expected rows of at most", "got 300"])
+        self.refused("finetune", *data, "--batch-size", 10 ** 9, says=["batch_size: expected an integer in [1, 65536]"])
+
+    def test_settings_that_the_data_have_no_use_for(self):
+        said = osteon(*self.finetune("--packing", "--template", "alpaca")).stderr
+        for key in ["packing", "template"]:
+            self.assertIn(f"warning: {key}: the data op has no such setting; ignored", said)
+        said = osteon(*self.finetune("--template", "none", "--eval-data", self.data, "--eval-size", 2)).stderr
+        self.assertNotIn("template", said)
 
     def test_evaluate_takes_no_training_options(self):
         self.refused("evaluate", "--model", "synthetic:tiny", "--data", "op", "--steps", 3, status=2, says=["--steps"])
