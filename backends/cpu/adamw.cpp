@@ -11,8 +11,8 @@ namespace {
 
 using namespace cpu;
 
-/// a + t (b - a) with one rounding at the end, as torch's vectorised lerp; std::fma is slow where there is no such
-/// instruction.
+/// a + t (b - a), as torch's vectorised lerp: with one rounding at the end where there is an instruction for it, as
+/// std::fma is slow elsewhere.
 template <class C>
 C lerp(C a, C b, C t) {
 #ifdef __FP_FAST_FMAF

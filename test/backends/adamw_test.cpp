@@ -83,7 +83,12 @@ TEST_CASE("adamw rounds as torch.optim.AdamW does, operation by operation") {
     volatile float p = f(start.parameter.at(i)), m = f(start.m.at(i)), v = f(start.v.at(i)), t = 0;
     p = p * f(1 - options.lr * options.weight_decay);
     t = g - m;
+#ifdef __FP_FAST_FMAF
     m = std::fma(f(1 - options.beta1), t, m);  // lerp
+#else
+    t = f(1 - options.beta1) * t;
+    m = m + t;
+#endif
     v = v * f(options.beta2);
     t = f(1 - options.beta2) * g;
     t = t * g;
