@@ -17,6 +17,7 @@
 #include "experiments/trainer.hpp"
 #include "nn/io/atomic_file.hpp"
 #include "nn/io/checkpoint.hpp"
+#include "nn/io/output_folder.hpp"
 #include "nn/io/pretrained.hpp"
 #include "peft/convert.hpp"
 #include "peft/hf_format.hpp"
@@ -114,8 +115,10 @@ class StartingFactors {
 void save_result(LoadedModel& loaded, const StartingFactors& start, const fs::path& folder,
                  std::optional<DType> dtype) {
   if (!loaded.adapted->adapter().method->adapts_linears()) {
-    nn::save_llama(*loaded.model, folder / "model", dtype);
-    loaded.tokenizer->save(folder / "model");
+    io::OutputFolder out(folder / "model");
+    nn::save_llama(*loaded.model, out.path(), dtype);
+    loaded.tokenizer->save(out.path());
+    out.commit();
   } else if (start.exist()) {
     peft::save_residual_as_lora(*loaded.adapted, start.read(loaded), folder / "adapter");
   } else {

@@ -6,7 +6,7 @@
 #include "experiments/data/data_hash.hpp"
 #include "experiments/run.hpp"
 #include "experiments/run_state.hpp"
-#include "nn/io/atomic_file.hpp"
+#include "nn/io/output_folder.hpp"
 
 namespace osteon::experiments {
 namespace {
@@ -35,9 +35,11 @@ std::string differences(const fs::path& folder, const RunConfig& config) {
 
 void prepare_run_folder(const RunConfig& config, const std::string& config_hash) {
   const fs::path folder = config.out;
-  for (const char* name : {"checkpoint", "best", "adapter", "model", "config.toml", "environment.json", "metrics.jsonl",
-                           "start.safetensors", "summary.json"})
+  for (const char* name :
+       {"checkpoint", "config.toml", "environment.json", "metrics.jsonl", "start.safetensors", "summary.json"})
     io::tidy_folder(folder / name);
+  for (const char* name : {"adapter", "model", "best/adapter", "best/model"})
+    io::tidy_output(folder / name);
   const fs::path checkpoint = folder / "checkpoint";
   if (!fs::exists(checkpoint)) {
     if (config.resume)

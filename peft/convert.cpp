@@ -5,8 +5,8 @@
 
 #include "backends/kernels/block_sum.hpp"
 #include "backends/kernels/elementwise.hpp"
-#include "nn/io/atomic_file.hpp"
 #include "nn/io/model_files.hpp"
+#include "nn/io/output_folder.hpp"
 #include "peft/hf_config.hpp"
 #include "peft/hf_format.hpp"
 
@@ -137,9 +137,10 @@ void save_residual_as_lora(PeftModel& model, const NamedTensors& start, const st
     joined.push_back(both);
     tensors.push_back(io::tensor_to_write(name, both.dtype(), both.shape(), both.view().data));
   }
-  std::filesystem::create_directories(folder);
-  io::write_model_files(folder, tensors, io::kDefaultShardBytes, io::default_metadata(), "adapter_model");
-  io::write_file_atomically(folder / "adapter_config.json", adapter_config_json(config).dump(2));
+  io::OutputFolder out(folder);
+  io::write_model_files(out.path(), tensors, io::kDefaultShardBytes, io::default_metadata(), "adapter_model");
+  io::write_file_atomically(out.path() / "adapter_config.json", adapter_config_json(config).dump(2));
+  out.commit();
 }
 
 }  // namespace osteon::peft

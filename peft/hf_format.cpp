@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "nn/io/atomic_file.hpp"
 #include "nn/io/checkpoint.hpp"
+#include "nn/io/output_folder.hpp"
 #include "peft/hf_config.hpp"
 #include "peft/methods.hpp"
 
@@ -81,8 +81,10 @@ ModelAdapter& load_adapter(PeftModel& model, const std::filesystem::path& folder
 
 void save_adapter(PeftModel& model, const std::filesystem::path& folder, const std::string& name) {
   const ModelAdapter& adapter = model.adapter(name);
-  nn::save_tensors(folder, adapter_tensors(model, name), "adapter_model");
-  io::write_file_atomically(folder / "adapter_config.json", adapter_config_json(adapter.config).dump(2));
+  io::OutputFolder out(folder);
+  nn::save_tensors(out.path(), adapter_tensors(model, name), "adapter_model");
+  io::write_file_atomically(out.path() / "adapter_config.json", adapter_config_json(adapter.config).dump(2));
+  out.commit();
 }
 
 }  // namespace osteon::peft

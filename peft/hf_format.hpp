@@ -14,7 +14,7 @@ namespace osteon::peft {
 ModelAdapter& load_adapter(PeftModel& model, const std::filesystem::path& folder, const std::string& name = "default",
                            std::vector<std::string>* warnings = nullptr);
 
-/// Writes an adapter as peft does, keys and dtypes alike: complete or not at all.
+/// Writes an adapter as peft does, keys and dtypes alike, as an io::OutputFolder: complete or not at all.
 void save_adapter(PeftModel& model, const std::filesystem::path& folder, const std::string& name = "default");
 
 /// The adapter's tensors by their names in the file ("base_model.model.model.layers.0....lora_A.weight"), in the order

@@ -6,7 +6,7 @@
 #include "experiments/commands/command.hpp"
 #include "experiments/data/tokenizer.hpp"
 #include "experiments/model_loading.hpp"
-#include "nn/io/atomic_file.hpp"
+#include "nn/io/output_folder.hpp"
 #include "nn/io/pretrained.hpp"
 #include "peft/hf_format.hpp"
 
@@ -36,12 +36,12 @@ LoadedModel load(const MergeArguments& arguments) {
 }
 
 /// Beside the weights, what the model has of them: golden and test models come without.
-void copy_tokenizer_and_generation(const MergeArguments& arguments) {
+void copy_tokenizer_and_generation(const MergeArguments& arguments, const fs::path& out) {
   if (const fs::path generation = fs::path(arguments.config.model) / "generation_config.json"; fs::exists(generation))
-    io::write_file_atomically(fs::path(arguments.out) / "generation_config.json", io::read_file(generation));
+    io::write_file_atomically(out / "generation_config.json", io::read_file(generation));
   const bool tiny = arguments.config.model == kTinyModel;
   const auto tokenizer = tiny ? load_tokenizer("byte") : load_model_tokenizer(arguments.config.model);
-  tokenizer->save(arguments.out);
+  tokenizer->save(out);
   if (tokenizer->kind() == "none")
     fmt::print(stderr, "warning: {} holds no tokenizer, so none was written\n", arguments.config.model);
 }
@@ -58,8 +58,10 @@ int run_merge(const MergeArguments& arguments, bool json) {
   check_apart(arguments.out, arguments.config.adapter, "--adapter");
   LoadedModel loaded = load(arguments);
   loaded.adapted->merge();
-  nn::save_llama(*loaded.model, arguments.out);
-  copy_tokenizer_and_generation(arguments);
+  io::OutputFolder out(arguments.out);
+  nn::save_llama(*loaded.model, out.path());
+  copy_tokenizer_and_generation(arguments, out.path());
+  out.commit();
   say(json, arguments.out, "the model with its adapter merged");
   return 0;
 }
@@ -69,10 +71,12 @@ int run_unload(const MergeArguments& arguments, bool json) {
   check_apart(arguments.out, arguments.config.model, "--model");
   LoadedModel loaded = load(arguments);
   const std::string summary = loaded.adapted->trainable_summary();
-  peft::save_adapter(*loaded.adapted, arguments.out);
+  io::OutputFolder out(arguments.out);
+  peft::save_adapter(*loaded.adapted, out.path());
   loaded.adapted->unload();
-  nn::save_llama(*loaded.model, arguments.out);
-  copy_tokenizer_and_generation(arguments);
+  nn::save_llama(*loaded.model, out.path());
+  copy_tokenizer_and_generation(arguments, out.path());
+  out.commit();
   if (!json)
     fmt::print("{}\n", summary);
   say(json, arguments.out, "the adapter and the base model without it");

@@ -21,8 +21,19 @@ constexpr std::size_t kBufferBytes = std::size_t{1} << 18;
 
 std::string reason(int error_number) { return std::generic_category().message(error_number); }
 
+/// A file in an AtomicFolder by the name that it is to have: "run/.best.tmp-7-0/a" is run/best/a to the reader.
+fs::path final_name(const fs::path& path) {
+  fs::path name;
+  for (const fs::path& part : path) {
+    const std::string text = part.string();
+    const std::size_t mark = text.find(".tmp-", 1);
+    name /= text.starts_with('.') && mark != std::string::npos ? fs::path(text.substr(1, mark - 1)) : part;
+  }
+  return name.lexically_normal();
+}
+
 [[noreturn]] void fail_file(const fs::path& path, const char* action, int error_number) {
-  fail<FileError>(path.string(), ": cannot ", action, ": ", reason(error_number));
+  fail<FileError>(final_name(path).string(), ": cannot ", action, ": ", reason(error_number));
 }
 
 /// "folder/" and "folder" name the same target, and a rename needs the second form.
@@ -52,9 +63,9 @@ void sync_path(const fs::path& path, int flags) {
     fail_file(path, "sync", error);
 }
 
-void sync_folder(const fs::path& folder) { sync_path(folder, O_RDONLY | O_DIRECTORY); }
-
 }  // namespace
+
+void sync_folder(const fs::path& folder) { sync_path(folder, O_RDONLY | O_DIRECTORY); }
 
 AtomicFile::AtomicFile(fs::path target) : target_(std::move(target)) {
   check<FileError>(target_.has_filename(), target_.string(), ": expected the name of a file, got a folder");

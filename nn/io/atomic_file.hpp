@@ -38,9 +38,9 @@ class AtomicFile {
 void write_file_atomically(const std::filesystem::path& target, std::string_view content);
 
 /// The same promise for a folder: fill path(), then commit() puts it in the place of `target`. An old folder there
-/// stays complete until the new one is, and is deleted after the exchange. Where the file system cannot exchange two
-/// folders in one step, a crash between the two renames leaves the old one beside the target: tidy_folder() brings it
-/// back.
+/// stays complete until the new one is, and is deleted with all it holds after the exchange (OutputFolder keeps what is
+/// not its own). Where the file system cannot exchange two folders in one step, a crash between the two renames leaves
+/// the old one beside the target: tidy_folder() brings it back.
 class AtomicFolder {
  public:
   explicit AtomicFolder(std::filesystem::path target);
@@ -55,6 +55,9 @@ class AtomicFolder {
   std::filesystem::path target_, temporary_;
   bool committed_ = false;
 };
+
+/// Makes renames and removals inside a folder survive a power loss.
+void sync_folder(const std::filesystem::path& folder);
 
 /// Cleans up beside `target` after a process that died while writing it: restores the old folder if it was moved away,
 /// and removes temporary files and folders. Only to be called when no other process writes the target.

@@ -70,6 +70,11 @@ std::string shard_name(const std::string& stem, std::size_t index, std::size_t c
 
 }  // namespace
 
+bool is_weight_file(const std::string& name, const std::string& stem) {
+  const std::string single = stem + ".safetensors";
+  return name == single || name == single + ".index.json" || is_shard_of(name, stem);
+}
+
 ModelFiles::ModelFiles(const fs::path& path, const std::string& stem) : path_(path) {
   if (!fs::is_directory(path)) {
     files_.emplace_back(path);
@@ -176,8 +181,7 @@ void write_model_files(const fs::path& folder, std::span<const TensorToWrite> te
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder)) {
     const std::string name = entry.path().filename().string();
-    const bool ours = name == single || name == index_name || is_shard_of(name, stem);
-    if (ours && std::find(written.begin(), written.end(), name) == written.end())
+    if (is_weight_file(name, stem) && std::find(written.begin(), written.end(), name) == written.end())
       fs::remove(entry.path(), error);
     check<FileError>(!error, entry.path().string(), ": cannot remove what an earlier save left: ", error.message());
   }

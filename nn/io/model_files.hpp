@@ -43,12 +43,15 @@ class ModelFiles {
   std::vector<std::string> warnings_;
 };
 
+/// Whether a file of this name holds weights of a stem, or is their index.
+bool is_weight_file(const std::string& name, const std::string& stem);
+
 constexpr std::int64_t kDefaultShardBytes = 5'000'000'000;  ///< transformers' max_shard_size
 
 /// Writes `<stem>.safetensors` to an existing folder, or shards of at most `max_shard_bytes` (a larger tensor gets one
 /// of its own) and their index, split in the order given as transformers does. Weight files of an earlier save under
 /// the same stem that are no part of this one are removed at the end. Each file is atomic; for the set to be, write
-/// into an AtomicFolder.
+/// into an OutputFolder.
 void write_model_files(const std::filesystem::path& folder, std::span<const TensorToWrite> tensors,
                        std::int64_t max_shard_bytes = kDefaultShardBytes, const Metadata& metadata = default_metadata(),
                        const std::string& stem = "model");

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "nn/io/checkpoint.hpp"
+#include "nn/io/output_folder.hpp"
 
 namespace osteon::nn {
 
@@ -45,10 +46,12 @@ void save_llama(const Llama& model, const std::filesystem::path& folder, std::op
   for (auto& [name, tensor] : tensors)
     if (tensor.dtype() != written)
       tensor = converted(tensor, written, Category::workspace);
-  save_tensors(folder, tensors);
+  io::OutputFolder out(folder);
+  save_tensors(out.path(), tensors);
   LlamaConfig config = model.config();
   config.torch_dtype = written == DType::bf16 ? "bfloat16" : written == DType::f64 ? "float64" : "float32";
-  write_llama_config(folder, config);
+  write_llama_config(out.path(), config);
+  out.commit();
 }
 
 }  // namespace osteon::nn

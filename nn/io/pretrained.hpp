@@ -16,8 +16,7 @@ namespace osteon::nn {
 std::unique_ptr<Llama> load_llama(const std::filesystem::path& folder, DType dtype, Device device = Device::cpu,
                                   std::vector<std::string>* warnings = nullptr);
 
-/// Writes config.json and the weights in `dtype`, the model's own by default (one rounding); files of the folder that
-/// are not a model's stay.
+/// Writes config.json and the weights in `dtype`, the model's own by default (one rounding), as an OutputFolder.
 void save_llama(const Llama& model, const std::filesystem::path& folder, std::optional<DType> dtype = {});
 
 }  // namespace osteon::nn
