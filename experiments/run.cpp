@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 #include <numeric>
 #include <sys/resource.h>
 
@@ -20,6 +21,7 @@
 #include "nn/io/output_folder.hpp"
 #include "nn/io/pretrained.hpp"
 #include "peft/convert.hpp"
+#include "peft/hf_config.hpp"
 #include "peft/hf_format.hpp"
 
 namespace osteon::experiments {
@@ -62,7 +64,8 @@ void describe(RunSummary& summary, const RunConfig& config, LoadedModel& loaded)
   const peft::ModelAdapter& adapter = loaded.adapted->adapter();
   if (adapter.method->adapts_linears()) {
     summary.rank = adapter.config.rank;
-    summary.alpha = adapter.config.alpha;
+    if (peft::adapter_config_json(adapter.config).contains("lora_alpha"))
+      summary.alpha = adapter.config.alpha;
     summary.target_modules = adapter.config.target_modules;
   }
   summary.data_hash = data_hash(config);

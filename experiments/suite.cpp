@@ -8,6 +8,7 @@
 #include "backends/suggest.hpp"
 #include "experiments/config_keys.hpp"
 #include "experiments/embedded.hpp"
+#include "experiments/tasks/task.hpp"
 #include "nn/io/atomic_file.hpp"
 
 namespace osteon::experiments {
@@ -103,6 +104,14 @@ std::vector<SuiteRun> sweep_runs(const Suite& suite) {
     for (const std::string& value : suite.sweep->values)
       for (SuiteRun& run : runs_of(suite, cell, value, {suite.sweep->seed})) {
         run.id = join(cell.id, '-', suite.sweep->key, value, "-seed", suite.sweep->seed);
+        std::string& chosen_on = run.config.eval_data;
+        const std::string reported = chosen_on;
+        if (!suite.sweep->eval_data.empty())
+          chosen_on = suite.sweep->eval_data;
+        check<ConfigError>(chosen_on.empty() || is_task(chosen_on) || chosen_on != reported, suite.name,
+                           ": sweep.eval_data: expected other data than ", reported,
+                           ", which the reported runs are scored on, got ",
+                           suite.sweep->eval_data.empty() ? "nothing" : "the same");
         runs.push_back(std::move(run));
       }
   return runs;

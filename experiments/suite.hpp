@@ -27,6 +27,7 @@ struct Sweep {
   std::vector<std::string> values;
   std::int64_t seed = 0;
   std::vector<std::string> by;  // "accuracy" and "loss", the first decides, the next breaks ties
+  std::string eval_data;        // what it is chosen on; tasks have validation items of their own
 };
 
 /// What the cells must have in common for the comparison to be fair. The runner checks it before anything is trained.
@@ -42,7 +43,7 @@ struct Fairness {
 ///   [axes]                       run keys with lists of values: every combination is a cell, the first axis slowest
 ///   [[cases]]                    run keys of one cell each, with an optional `name`; combined with the axes
 ///   [for.KEY.VALUE]              run keys of the cells whose KEY is VALUE; a case's own keys go before them
-///   [sweep]                      one run key with its values; seed; by
+///   [sweep]                      one run key with its values; seed; by; eval_data
 ///   [fairness]                   see the struct
 ///   [report]                     title, and tasks: the order of its parts
 ///   [quick]                      the same sections again: what they name replaces the value above
@@ -84,7 +85,8 @@ bool set_by_ablate(std::string_view key);
 /// swept, or not a suite's.
 void set_in_suite(Suite& suite, std::string_view argument);
 
-/// Cells x sweep values, with the sweep's seed; nothing without a sweep.
+/// Cells x sweep values, with the sweep's seed; nothing without a sweep. ConfigError where a cell would be chosen on
+/// the file that its reported runs are scored on.
 std::vector<SuiteRun> sweep_runs(const Suite& suite);
 
 /// Cells x seeds, cells slowest. `chosen` maps a cell's id to the text of its swept key's value; a cell that is missing

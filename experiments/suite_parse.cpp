@@ -50,6 +50,10 @@ std::optional<Sweep> read_sweep(const SuiteSource& source, const std::vector<std
                          ": sweep.seed: expected a seed that is not reported, got ", sweep.seed);
     } else if (name == "by") {
       sweep.by = source.strings(*node, "sweep.by", {"accuracy", "loss"});
+    } else if (name == "eval_data") {
+      RunConfig config;
+      assign(config, run_key(source, name, *node), *node, source.at(*node));
+      sweep.eval_data = config.eval_data;
     } else {
       const Key& key = run_key(source, name, *node);
       check<ConfigError>(sweep.key.empty(), source.at(*node), ": sweep: expected one key, got ", sweep.key, " and ",

@@ -97,14 +97,17 @@ class Builder {
     });
   }
 
+  /// A setting is told where runs of one method and task differ in it, and alike in all that is told before: alpha goes
+  /// without saying where it follows the rank.
   void find_varying_settings() {
-    std::map<std::tuple<std::string, std::string, std::size_t>, std::set<std::string>> values;
-    for (const Run* run : finals_)
-      for (std::size_t i = 0; i < settings().size(); ++i)
-        values[{run->summary.task, run->summary.method, i}].insert(settings()[i].text(run->summary));
-    for (const auto& [key, different] : values)
-      if (different.size() > 1)
-        varying_.insert({std::get<1>(key), std::get<2>(key)});
+    for (std::size_t i = 0; i < settings().size(); ++i) {
+      std::map<std::tuple<std::string, std::string, std::string>, std::set<std::string>> values;
+      for (const Run* run : finals_)
+        values[{run->summary.task, run->summary.method, label(run->summary)}].insert(settings()[i].text(run->summary));
+      for (const auto& [key, different] : values)
+        if (different.size() > 1)
+          varying_.insert({std::get<1>(key), i});
+    }
   }
 
   std::string label(const RunSummary& summary, bool with_lr = true) const {

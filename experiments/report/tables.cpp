@@ -231,7 +231,7 @@ std::string terminal_table(const Comparison& comparison) {
   for (const std::string& caution : comparison.cautions)
     out += wrapped("Caution: " + printable(ascii(caution)), 100, "");
   if (!comparison.absent.empty())
-    out += join(comparison.absent.size(), " failed or missing, see the report\n");
+    out += join(comparison.absent.size(), " failed, missing or left out, see the report\n");
   return out;
 }
 

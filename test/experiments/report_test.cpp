@@ -266,6 +266,26 @@ TEST_CASE("no spread over seeds: nothing is divided by zero and no winner comes 
     CHECK_FALSE(contains(io::read_file(written.html), part));
 }
 
+TEST_CASE("labels tell what runs of a method differ in, and nothing that follows from it") {
+  const auto labels = [](const std::vector<std::pair<std::int64_t, double>>& rank_and_alpha) {
+    const TemporaryFolder folder;
+    experiments::RunSummary run = test::synthetic_summary(small_task({{80, 82}, {70, 71}}), 1, 0);
+    for (std::size_t i = 0; i < rank_and_alpha.size(); ++i) {
+      std::tie(run.rank, run.alpha) = rank_and_alpha[i];
+      test::write_synthetic_run(folder / std::to_string(i), run);
+    }
+    std::vector<std::string> found;
+    for (const Contestant& contestant : compare(collect_runs({folder.path()})).contestants)
+      found.push_back(contestant.label);
+    return found;
+  };
+  using Labels = std::vector<std::string>;
+  CHECK(labels({{2, 4}, {8, 16}}) == Labels{"LoRA rank 2", "LoRA rank 8"});
+  CHECK(labels({{2, 4}, {2, 8}}) == Labels{"LoRA alpha 4", "LoRA alpha 8"});
+  CHECK(labels({{2, 4}, {8, 4}, {8, 16}}) ==
+        Labels{"LoRA rank 2 alpha 4", "LoRA rank 8 alpha 16", "LoRA rank 8 alpha 4"});
+}
+
 TEST_CASE("methods that all score the same have no best one") {
   const TemporaryFolder folder;
   const RunCollection collection = write_and_collect(folder, small_task({{0, 0}, {0, 0}, {0, 0}}));
@@ -327,7 +347,7 @@ TEST_CASE("failed, unreadable, doubled and missing runs are listed, the others c
   const WrittenReport written = write_report({folder / "runs"}, folder / "out", {.gnuplot = kNoGnuplot});
   CHECK(contains(io::read_file(written.html), "NaN loss at step 7"));
   CHECK(contains(io::read_file(written.markdown), "NaN loss at step 7"));
-  CHECK(contains(written.terminal, "6 failed or missing"));
+  CHECK(contains(written.terminal, "6 failed, missing or left out"));
 }
 
 TEST_CASE("paths without runs, and runs without a score, are errors that say what was expected") {

@@ -82,6 +82,7 @@ TEST_CASE("run: a folder with config, environment, metrics, summary and adapter"
   const RunSummary summary = run(config, silent());
   CHECK(summary.completed);
   CHECK(summary.steps == 6);
+  CHECK_FALSE(summary.alpha.has_value());  // Bone has none
   CHECK(summary.trainable_parameters > 0);
   CHECK(summary.peak_bytes->adapter == 4 * summary.trainable_parameters);
   CHECK(summary.items.size() == 8);

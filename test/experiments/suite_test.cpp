@@ -125,6 +125,23 @@ seed = 100
                        ConfigError);
 }
 
+TEST_CASE("sweep: what is chosen on is not what is reported") {
+  const auto with = [](const std::string& base, const std::string& sweep) {
+    return parse_suite("[base]\nmodel = \"m\"\ndata = \"t.txt\"\n" + base +
+                           "[axes]\nmethod = [\"lora\"]\n[sweep]\nlr = [1]\n" + "seed = 9\n" + sweep,
+                       "s.toml");
+  };
+  CHECK_THROWS_WITH_AS(sweep_runs(with("eval_data = \"e.txt\"\n", "")),
+                       "s: sweep.eval_data: expected other data than e.txt, which the reported runs are scored on, got "
+                       "nothing",
+                       ConfigError);
+  CHECK_THROWS_AS(sweep_runs(with("eval_data = \"e.txt\"\n", "eval_data = \"e.txt\"\n")), ConfigError);
+  const Suite apart = with("eval_data = \"e.txt\"\n", "eval_data = \"v.txt\"\n");
+  CHECK(sweep_runs(apart)[0].config.eval_data == "v.txt");
+  CHECK(final_runs(apart, {{"lora", "1"}})[0].config.eval_data == "e.txt");
+  CHECK(sweep_runs(with("eval_data = \"down\"\n", ""))[0].config.eval_data == "down");  // its validation items
+}
+
 TEST_CASE("[quick] replaces what it names and nothing else") {
   const std::string text = "seeds = [1, 2]\n" + kBase + R"(
 [axes]
