@@ -84,6 +84,7 @@ class Documented(unittest.TestCase):
                     out = f"help/{name}{number}"
                     command = re.sub(r"--out \S+", f"--out {out}", example.strip()) + " " + SHORTER.get(name, "")
                     self.assertTrue(self.shell(command) or (self.folder / out).exists())
+                    self.assertIsInstance(json.loads(self.shell(command + " --json")), dict)
 
     def test_a_suite_of_the_pages(self):
         (suite,) = blocks("docs/data-and-suites.md", "toml")

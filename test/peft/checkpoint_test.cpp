@@ -1,0 +1,55 @@
+#include <doctest/doctest.h>
+
+#include "backends/memory.hpp"
+#include "test/peft/tiny_model.hpp"
+
+namespace osteon::test {
+namespace {
+
+/// Loss and every gradient of a step, and how much it kept alive for its backward.
+struct Step {
+  double loss = 0;
+  std::vector<std::pair<std::string, Values>> gradients;
+  std::int64_t kept = 0;
+};
+
+Step step_of(const std::string& method, DType dtype, bool checkpointing) {
+  const auto model = tiny_model(dtype);
+  peft::PeftModel adapted(*model);
+  peft::AdapterConfig config = tiny_adapter(method);
+  config.dropout = method == "bat" ? 0.0 : 0.3;  // the masks are drawn again
+  peft::ModelAdapter& adapter = adapted.add(config);
+  disturb(adapter, 3);
+  model->set_checkpointing(checkpointing);
+  random_state() = {RandomKey{7, 1}, 0};
+  std::vector<std::int32_t> targets;
+  for (std::int32_t i = 0; i < 12; ++i)
+    targets.push_back((i * 5 + 1) % 24);
+  const auto live = [] { return memory_report(Device::cpu).live[Category::activation]; };
+  const std::int64_t before = live();
+  const Tensor loss = model->loss(tiny_input(), from_ids(targets, {2, 6}), 12.0);
+  Step step{loss.item(), {}, live() - before};
+  loss.backward();
+  model->finish_gradients();
+  for (const auto& parameter : adapted.trainable_parameters())
+    step.gradients.emplace_back(parameter.name, parameter.tensor.grad().to_doubles());
+  return step;
+}
+
+TEST_CASE("checkpointing changes no bit of a step, whatever the method, and keeps less") {
+  std::vector<std::string> all = adapting_methods();
+  all.insert(all.end(), {"full", "bitfit"});
+  for (const std::string& method : all)
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      CAPTURE(method);
+      CAPTURE(dtype);
+      const Step plain = step_of(method, dtype, false), again = step_of(method, dtype, true);
+      CHECK(again.loss == plain.loss);
+      CHECK(again.gradients == plain.gradients);
+      CHECK_FALSE(plain.gradients.empty());
+      CHECK(again.kept < plain.kept / 2);
+    }
+}
+
+}  // namespace
+}  // namespace osteon::test
