@@ -57,8 +57,12 @@ int train(const TrainArguments& arguments, const RunConfig& defaults, bool pretr
   if (!config.adapter.empty())
     adopt_adapter(config, arguments.config.given());
   warn_of_unused_keys(config);
-  if (config.out.empty())
+  if (!config.out.empty()) {  // a resumed run would begin from what the stopped one wrote
+    check_apart((std::filesystem::path(config.out) / "adapter").string(), config.adapter, "--adapter");
+    check_apart((std::filesystem::path(config.out) / "model").string(), config.model, "--model");
+  } else {
     fmt::print(stderr, "warning: without --out nothing of the run is kept\n");
+  }
   RunOptions options;
   options.from_random_weights = pretrain;
   options.quiet = arguments.quiet;
