@@ -7,6 +7,7 @@
 
 #include "backends/kernels/elementwise.hpp"
 #include "backends/suggest.hpp"
+#include "peft/hf_config.hpp"
 
 namespace osteon::peft {
 namespace {
@@ -46,12 +47,20 @@ void Method::check(const AdapterConfig& config) const {
 void Method::write(const AdapterConfig& config, nlohmann::json& file) const {
   file["peft_type"] = name();
   file["r"] = config.rank;
+  file["lora_alpha"] = json_number(config.alpha);
+  file["lora_dropout"] = config.dropout;
+  file["init_weights"] = config.init == "true" || config.init == "false" ? nlohmann::json(config.init == "true")
+                                                                         : nlohmann::json(config.init);
 }
 
 bool Method::read(const nlohmann::json& file, AdapterConfig& config) const {
   if (file.value("peft_type", "") != name())
     return false;
   config.rank = file.value("r", config.rank);
+  config.alpha = file.value("lora_alpha", config.alpha);
+  config.dropout = file.value("lora_dropout", config.dropout);
+  const nlohmann::json init = file.value("init_weights", nlohmann::json(true));
+  config.init = init.is_boolean() ? (init.get<bool>() ? "true" : "false") : init.get<std::string>();
   return true;
 }
 

@@ -67,7 +67,7 @@ class Method {
   virtual double default_alpha_over_rank() const { return 1.0; }
 
   /// The method's part of Hugging Face's adapter_config.json, and back: `read` says whether the file is this method's
-  /// and fills the config if so.
+  /// and fills the config if so. By default all that a config says of a method: rank, alpha, dropout, init.
   virtual void write(const AdapterConfig& config, nlohmann::json& file) const;
   virtual bool read(const nlohmann::json& file, AdapterConfig& config) const;
 };

@@ -205,9 +205,10 @@ json adapter_config_json(const AdapterConfig& config) {
     file.update(lora_keys());
     file["rank_pattern"] = json::object();
     file["alpha_pattern"] = json::object();
+  }
+  if (file.contains("lora_alpha"))
     for (const auto& [pattern, alpha] : config.alpha_pattern)
       file["alpha_pattern"][pattern] = json_number(alpha);
-  }
   // peft has no rank_pattern in its other configs; here every method has, and without it the folder could not be read.
   for (const auto& [pattern, rank] : config.rank_pattern)
     file["rank_pattern"][pattern] = rank;

@@ -74,7 +74,7 @@ void print_ranks(const RunConfig& config, std::int64_t budget, bool json) {
     const peft::SolvedRank solved = peft::solve_rank(loaded.model->config(), adapter_config(one), budget);
     all[method->name()] = {{"rank", solved.rank}, {"parameters", solved.parameters}};
     if (!json)
-      fmt::print("{:<10} rank {:>5}  {:>14} parameters\n", method->name(), solved.rank, solved.parameters);
+      fmt::print("{:<16} rank {:>5}  {:>14} parameters\n", method->name(), solved.rank, solved.parameters);
   }
   if (json)
     std::cout << all.dump() << '\n';

@@ -3,8 +3,10 @@
 
 #include "autograd/gradcheck.hpp"
 #include "autograd/ops.hpp"
+#include "peft/hf_format.hpp"
 #include "peft/methods.hpp"
 #include "peft/model.hpp"
+#include "test/nn/temporary_folder.hpp"
 
 // The code of docs/adding-an-adapter.md and docs/adding-an-op.md, which the build takes out of the pages.
 
@@ -45,6 +47,7 @@ TEST_CASE("the adapter of adding-an-adapter.md trains, counts and merges as the 
   peft::AdapterConfig config;
   config.method = "fixed_projection";
   config.rank = 2;
+  config.alpha = 6;
   config.target_modules = {"q_proj", "down_proj"};
   adapted.add(config);
   CHECK(adapted.trainable_count() == 2 * (8 + 8));
@@ -61,6 +64,17 @@ TEST_CASE("the adapter of adding-an-adapter.md trains, counts and merges as the 
   }
   const double trained = model.loss(input, targets, 3).item();
   CHECK(trained < before);
+
+  // Its folder says all that its forward reads.
+  const test::TemporaryFolder folder;
+  peft::save_adapter(adapted, folder.path());
+  nn::Llama same(architecture, DType::f64);
+  same.initialize(1);
+  peft::PeftModel again(same);
+  const peft::ModelAdapter& loaded = peft::load_adapter(again, folder.path());
+  CHECK(loaded.config.alpha == 6);
+  CHECK(same.loss(input, targets, 3).item() == doctest::Approx(trained).epsilon(1e-6));
+
   adapted.merge();
   CHECK(model.loss(input, targets, 3).item() == doctest::Approx(trained).epsilon(1e-12));
 }

@@ -95,11 +95,11 @@ TEST_CASE("adapter_config.json: text that is no JSON object") {
 }
 
 TEST_CASE("adapter_config.json: an unknown method is refused with the nearest") {
-  CHECK(refusal("peft_type", "LORAX") ==
-        "peft_type: expected one of full, bitfit, LORA, BONE, MISS, found \"LORAX\"; did you mean 'LORA'?");
+  const std::string near = refusal("peft_type", "LORAX"), far = refusal("peft_type", "PREFIX_TUNING");
+  CHECK(contains(near, "peft_type: expected one of full, bitfit, LORA, BONE, MISS"));
+  CHECK(near.ends_with(", found \"LORAX\"; did you mean 'LORA'?"));
   CHECK(contains(refusal("peft_type", "bones"), "did you mean 'BONE'?"));
-  CHECK(refusal("peft_type", "PREFIX_TUNING") ==
-        "peft_type: expected one of full, bitfit, LORA, BONE, MISS, found \"PREFIX_TUNING\"");
+  CHECK(far.ends_with(", found \"PREFIX_TUNING\""));
   const std::string other_start = refusal("init_lora_weights", "eva");
   CHECK(contains(other_start, "peft_type \"LORA\": expected the other keys of one of lora, rslora, "));
   CHECK(contains(other_start, ", found init_lora_weights \"eva\", use_dora false, use_rslora false"));
