@@ -15,6 +15,7 @@
 #include "experiments/progress.hpp"
 #include "experiments/record.hpp"
 #include "experiments/run.hpp"
+#include "experiments/run_folder.hpp"
 #include "experiments/run_state.hpp"
 #include "nn/io/atomic_file.hpp"
 
@@ -36,14 +37,11 @@ std::string known_data_hash(const RunConfig& config) {
 
 /// A run's summary if it is complete, of this very config and of the data as they are now.
 std::optional<RunSummary> finished(const fs::path& folder, const RunConfig& config) {
-  if (!fs::exists(folder / "summary.json"))
+  if (!fs::exists(folder / "summary.json"))  // without a look at the data: the run itself says what is wrong there
     return std::nullopt;
-  RunSummary summary = read_summary(folder);
   RunConfig filled = config;
   fill_adapter_defaults(filled);
-  if (!summary.completed || summary.config_hash != config_hash(filled) || summary.data_hash != known_data_hash(filled))
-    return std::nullopt;
-  return summary;
+  return finished_run(folder, config_hash(filled), known_data_hash(filled));
 }
 
 /// Whether an interrupted run of this very config and data can go on in the folder.

@@ -144,6 +144,7 @@ RunSummary run_in(const RunConfig& config, const RunOptions& options, RunSummary
 
   const fs::path folder = config.out;
   if (!folder.empty()) {
+    fs::remove(folder / "summary.json");  // of a run before: it does not speak of this one
     io::write_file_atomically(folder / "config.toml", to_toml(config));
   }
   const StartingFactors start(loaded, config);
@@ -178,6 +179,8 @@ RunSummary run_in(const RunConfig& config, const RunOptions& options, RunSummary
         "interrupted after step {} of {}; {}", result.steps, trainer.total_steps(),
         folder.empty() ? "without --out nothing was saved" : "the same command with --resume goes on from there");
 
+  if (!folder.empty() && options.keep_model)  // first: an evaluation may take long, or more memory than there is
+    save_result(loaded, start, folder, options.save_dtype);
   if (!result.interrupted && !evaluation.empty()) {
     const EvaluationResult after = evaluate(*loaded.model, evaluation);
     summary.evaluation.after = after.scores;
@@ -185,8 +188,6 @@ RunSummary run_in(const RunConfig& config, const RunOptions& options, RunSummary
   }
   if (!result.interrupted && options.score_forgetting)
     summary.evaluation.keep = skill_scores(loaded, config);
-  if (!folder.empty() && options.keep_model)
-    save_result(loaded, start, folder, options.save_dtype);
   return summary;
 }
 
@@ -225,6 +226,9 @@ RunSummary run(const RunConfig& given, const RunOptions& options) {
   std::optional<FolderLock> lock;
   if (!folder.empty()) {
     lock.emplace(folder);
+    if (config.resume)
+      if (const auto done = finished_run(folder, summary.config_hash, data_hash(config)))
+        return *done;
     prepare_run_folder(config, summary.config_hash);
   }
   try {

@@ -26,7 +26,8 @@ struct RunOptions {
 
 /// One run from config to folder: loads, trains, scores, and leaves config.toml, environment.json, metrics.jsonl,
 /// summary.json and adapter/ (or model/ where the base itself was trained) in config.out. Returns what summary.json
-/// holds. A run that fails leaves a summary with its error where the folder exists.
+/// holds. A run that is resumed after its end stays as it is. A run that fails leaves a summary with its error where
+/// the folder exists.
 RunSummary run(const RunConfig& config, const RunOptions& options);
 
 /// What a run's result depends on: the resolved config with out, resume, threads and logging as they are by default.

@@ -56,4 +56,13 @@ void prepare_run_folder(const RunConfig& config, const std::string& config_hash)
                      folder.string(), " began; give the same data, or another --out");
 }
 
+std::optional<RunSummary> finished_run(const fs::path& folder, const std::string& config_hash,
+                                       const std::string& data_hash) {
+  if (!fs::exists(folder / "summary.json"))
+    return std::nullopt;
+  RunSummary summary = read_summary(folder);
+  const bool same = summary.config_hash == config_hash && summary.data_hash == data_hash;
+  return summary.completed && same ? std::optional(std::move(summary)) : std::nullopt;
+}
+
 }  // namespace osteon::experiments

@@ -1,8 +1,11 @@
 #pragma once
 
+#include <filesystem>
+#include <optional>
 #include <string>
 
 #include "experiments/config.hpp"
+#include "experiments/record.hpp"
 
 namespace osteon::experiments {
 
@@ -11,5 +14,9 @@ namespace osteon::experiments {
 /// with the keys that differ, or of other data, and where it is not set and there is a checkpoint: starting anew would
 /// lose it. Only to be called by the one process that has the folder.
 void prepare_run_folder(const RunConfig& config, const std::string& config_hash);
+
+/// The summary of the run in a folder, if it is complete and was of this config and data.
+std::optional<RunSummary> finished_run(const std::filesystem::path& folder, const std::string& config_hash,
+                                       const std::string& data_hash);
 
 }  // namespace osteon::experiments

@@ -15,7 +15,8 @@ namespace {
 volatile std::sig_atomic_t signalled = 0;
 
 void on_signal(int /*signal*/) {
-  constexpr std::string_view kText = "\nosteon: stopping; the step that runs now is finished and saved first\n";
+  constexpr std::string_view kText =
+      "\nosteon: stopping; the step or evaluation that runs now is finished and saved first\n";
   if (signalled == 0) [[maybe_unused]]
     const ssize_t written = ::write(STDERR_FILENO, kText.data(), kText.size());
   signalled = 1;

@@ -147,6 +147,10 @@ class InterruptedRun(unittest.TestCase):
     def test_a_run_that_is_done_stays_what_it_is(self):
         out = self.folder / "again"
         osteon(*self.run_of(out, save_every=STEPS))
+        before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+        self.assertEqual(osteon(*self.run_of(out, "--resume", "--quiet")).stderr, "")
+        self.assertTrue({path: path.stat().st_mtime_ns for path in out.rglob("*")} == before)
+        (out / "summary.json").unlink()  # killed when all steps were done
         osteon(*self.run_of(out, "--resume", save_every=STEPS))
         self.assert_same_run(out, self.whole)
 
@@ -156,6 +160,7 @@ class InterruptedRun(unittest.TestCase):
         osteon(*self.run_of(out, **stop))
         first = files_of(out / "adapter"), lines(out / "metrics.jsonl")
         self.assertLess(json.loads((out / "summary.json").read_text())["steps"], STEPS)
+        (out / "summary.json").unlink()  # killed in the evaluation at the end
         osteon(*self.run_of(out, "--resume", **stop))
         self.assertTrue((files_of(out / "adapter"), lines(out / "metrics.jsonl")) == first)
 
