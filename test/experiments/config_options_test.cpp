@@ -101,7 +101,7 @@ TEST_CASE("file, then --set, then options") {
 TEST_CASE("errors of options name the option") {
   ConfigArguments arguments;
   CHECK_THROWS_WITH_AS(parse({"--batch-size", "0"}, arguments),
-                       "--batch-size: batch_size: expected an integer of at least 1, got 0", ConfigError);
+                       "--batch-size: batch_size: expected an integer in [1, 65536], got 0", ConfigError);
 }
 
 TEST_CASE("unknown options are refused and every key is in the help") {
