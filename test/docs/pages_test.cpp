@@ -1,30 +1,19 @@
-#include <cmath>
 #include <doctest/doctest.h>
 
-#include "autograd/gradcheck.hpp"
 #include "autograd/ops.hpp"
 #include "peft/hf_format.hpp"
 #include "peft/methods.hpp"
 #include "peft/model.hpp"
 #include "test/nn/temporary_folder.hpp"
 
-// The code of docs/adding-an-adapter.md and docs/adding-an-op.md, which the build takes out of the pages.
+// The code of docs/adding-an-adapter.md, which the build takes out of the page; that of docs/adding-an-op.md is among
+// the ops of test/op_cases.cpp.
 
-namespace osteon {
-Tensor square(const Tensor& x);
-namespace peft {
+namespace osteon::peft {
 std::unique_ptr<Method> fixed_projection_method();
 }
-}  // namespace osteon
 
 using namespace osteon;
-
-TEST_CASE("the op of adding-an-op.md agrees with central differences") {
-  const Tensor x = from_values(std::vector<double>{0.5, -1.25, 2.0, 0.0, 3.5, -0.1}, {2, 3}, DType::f64);
-  CHECK(square(x).to_doubles()[1] == doctest::Approx(1.5625));
-  const GradReport report = gradcheck([](const std::vector<Tensor>& in) { return square(in[0]); }, {x});
-  CHECK_MESSAGE(report.max_error <= 1e-6, report.worst);
-}
 
 TEST_CASE("the adapter of adding-an-adapter.md trains, counts and merges as the built-in ones do") {
   peft::register_method(peft::fixed_projection_method());
