@@ -34,6 +34,8 @@ TokenInput next_input(std::span<const std::int32_t> ids, std::int64_t start, Dev
 }  // namespace
 
 std::int32_t choose_token(std::span<const double> logits, const GenerateOptions& options, double u) {
+  for (const double logit : logits)
+    check<NumericError>(std::isfinite(logit), "generate: logits: expected finite numbers, got ", logit);
   if (options.temperature == 0.0)
     return static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
   std::vector<std::int32_t> order(logits.size());

@@ -15,7 +15,7 @@ struct GenerateOptions {
   std::int64_t top_k = 0;    ///< sample among the k largest; 0 = all
   double top_p = 1.0;        ///< and among the fewest whose probabilities reach p (at least one)
   std::uint64_t seed = 0;
-  std::vector<std::int32_t> stop_ids;  ///< generation ends behind one of these
+  std::vector<std::int32_t> stop_ids = {};  ///< generation ends behind one of these
 };
 
 /// Continues a prompt token by token with a KV cache. Returns the new ids, a stop id included. `on_token` sees each as
@@ -26,7 +26,8 @@ std::vector<std::int32_t> generate(const Llama& model, std::span<const std::int3
                                    const GenerateOptions& options,
                                    const std::function<bool(std::int32_t)>& on_token = {});
 
-/// Picks an id from logits by the options; `u` in [0, 1) decides where there is a choice.
+/// Picks an id from logits by the options; `u` in [0, 1) decides where there is a choice. NumericError for a NaN or an
+/// infinity among them.
 std::int32_t choose_token(std::span<const double> logits, const GenerateOptions& options, double u);
 
 }  // namespace osteon::nn
