@@ -222,7 +222,7 @@ class Page {
         "<p>Every method was given the same learning rates on validation data, apart from the test data of the tables. "
         "The rings mark the rate of the final runs. A comparison at one shared rate could rank the methods "
         "differently.</p>" +
-            key(figures_.sweep) + panels(figures_.sweep));
+            key(figures_.sweep) + panels(figures_.sweep) + grid_edges(comparison_));
   }
 
   std::string memory() {

@@ -55,7 +55,7 @@ figure svg{width:100%;height:auto;display:block}
 figcaption{font-weight:600;color:var(--ink);margin:0 0 .1rem}
 .strip{display:block;width:130px;height:18px}
 table.matrix{width:auto;font-size:.86rem}
-table.matrix td{text-align:center;min-width:3.9rem;padding:.3rem .15rem}
+table.matrix td{text-align:center;min-width:4.4rem;padding:.3rem .3rem}
 table.matrix th{padding:.3rem .35rem}
 table.matrix td.apart{font-weight:650;background:var(--mark)}
 table.matrix td small{display:block;font-weight:400;color:var(--soft);font-size:.74rem;line-height:1.25}
@@ -72,7 +72,7 @@ code{font:.92em ui-monospace,SFMono-Regular,Menlo,Consolas,"Liberation Mono",mon
 @media(max-width:600px){main{padding:1.4rem .9rem 3rem}h1{font-size:1.6rem}.headline{font-size:1.14rem}
   .finding{padding:1rem}.finding dl{grid-template-columns:1fr;gap:.1rem}.finding dd{margin-bottom:.6rem}
   th,td{padding:.38rem .5rem}dl.facts{grid-template-columns:1fr;gap:0}dl.facts dd{margin-bottom:.5rem}
-  table.matrix td{min-width:3.7rem}}
+  table.matrix td{min-width:4.2rem;padding:.3rem .2rem}}
 @media print{body{font-size:10pt}main{max-width:none;padding:0}nav,summary{display:none}.scroll{overflow:visible}
   h2,h3{break-after:avoid}figure,tr,.finding{break-inside:avoid}table{font-size:7.6pt}th,td{padding:2pt 3.5pt}
   .panels{grid-template-columns:repeat(3,1fr)}table.results tbody th{position:static}}

@@ -216,4 +216,23 @@ std::string absent_table(const std::vector<AbsentRun>& absent) {
   return html + "</tbody></table></div>";
 }
 
+std::string grid_edges(const Comparison& comparison) {
+  std::string tasks;
+  for (const Task& task : comparison.tasks) {
+    std::vector<std::string> names;
+    for (const Entry& entry : task.entries) {
+      const auto tried = task.sweep.find(entry.contestant);
+      const std::optional<double> rate = entry.runs.front()->summary.lr;
+      if (tried != task.sweep.end() && tried->second.size() > 1 &&
+          (rate == tried->second.front().lr || rate == tried->second.back().lr))
+        names.push_back(comparison.contestants[entry.contestant].label);
+    }
+    if (!names.empty())
+      tasks += (tasks.empty() ? "" : "; ") + enumerate(names) + " on " + task.name;
+  }
+  return tasks.empty() ? ""
+                       : "<p class=\"note\">At the edge of the rates that were tried, where others may do better: " +
+                             escaped(tasks) + ".</p>";
+}
+
 }  // namespace osteon::report

@@ -18,4 +18,8 @@ std::string pair_table(const Comparison& comparison, const Task& task);
 std::string environment_list(const experiments::Environment& environment);
 std::string absent_table(const std::vector<AbsentRun>& absent);
 
+/// A note of the methods that got the smallest or the largest learning rate that was tried: their best one may lie
+/// beyond. Empty where there is none.
+std::string grid_edges(const Comparison& comparison);
+
 }  // namespace osteon::report

@@ -286,6 +286,22 @@ TEST_CASE("labels tell what runs of a method differ in, and nothing that follows
         Labels{"LoRA rank 2 alpha 4", "LoRA rank 8 alpha 16", "LoRA rank 8 alpha 4"});
 }
 
+TEST_CASE("a rate at the edge of those that were tried is named") {
+  const auto note = [](double rate_of_bone) {
+    const TemporaryFolder folder;
+    auto tasks = test::reference_tasks();
+    tasks[2].lr[3] = rate_of_bone;
+    test::write_ablation(folder / "runs", tasks);
+    const std::string html =
+        io::read_file(write_report({folder / "runs"}, folder / "out", {.gnuplot = kNoGnuplot}).html);
+    const std::size_t at = html.find("At the edge of the rates that were tried");
+    return at == std::string::npos ? "" : html.substr(at, html.find("</p>", at) - at);
+  };
+  CHECK(note(1e-2).empty());
+  CHECK(contains(note(3e-2), "others may do better: Bone on down."));
+  CHECK(contains(note(1e-3), "others may do better: Bone on down."));
+}
+
 TEST_CASE("methods that all score the same have no best one") {
   const TemporaryFolder folder;
   const RunCollection collection = write_and_collect(folder, small_task({{0, 0}, {0, 0}, {0, 0}}));
