@@ -269,11 +269,13 @@ class Page {
     if (!command.empty())
       html += "<p>This command repeats every run and this report:</p><pre>" + escaped(command) + "</pre>";
     html +=
-        "<p class=\"note\">Each run folder holds its whole configuration (<code>config.toml</code>), every step "
-        "(<code>metrics.jsonl</code>) and its results (<code>summary.json</code>). Beside this page: "
-        "<code>report.csv</code> "
-        "and <code>tests.csv</code> with every number, <code>figures</code> with the data and gnuplot script of each "
-        "figure.</p>";
+        "<p>One run, to the same bits: <code>osteon finetune RUN/config.toml --out FOLDER</code></p><p "
+        "class=\"note\">Each "
+        "run folder holds its whole configuration (<code>config.toml</code>), every step (<code>metrics.jsonl</code>) "
+        "and "
+        "its results (<code>summary.json</code>). Beside this page: <code>report.csv</code> and <code>tests.csv</code> "
+        "with "
+        "every number, <code>figures</code> with the data and gnuplot script of each figure.</p>";
     return section("repeat", "Run it again", html);
   }
 

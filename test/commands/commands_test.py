@@ -106,6 +106,12 @@ class Commands(unittest.TestCase):
         osteon("convert", "--model", self.model, "--adapter", self.trained / "adapter", "--to", "lora", "--out", lora)
         self.assertAlmostEqual(loss("--model", self.model, "--adapter", lora), with_adapter, places=5)
 
+    def test_a_config_repeats_its_run_to_the_bit(self):
+        again = self.folder / "again"
+        osteon("finetune", self.trained / "config.toml", "--out", again, "--quiet")
+        name = "adapter/adapter_model.safetensors"
+        self.assertEqual((again / name).read_bytes(), (self.trained / name).read_bytes())
+
     def test_data_on_the_command_line_goes_before_a_config_of_the_run(self):
         config = self.folder / "config.toml"
         config.write_text(f'model = "{self.model}"\ntokenizer = "byte"\ndata = "op"\neval_data = "down"\neval_size = 4\n')
