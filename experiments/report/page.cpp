@@ -280,9 +280,8 @@ class Page {
   }
 
   std::string absent() {
-    if (comparison_.absent.empty())
-      return section("absent", "Failed and missing runs", "<p class=\"note\">None.</p>");
-    return section("absent", "Failed and missing runs", absent_table(comparison_.absent));
+    return section("absent", "Failed and missing runs",
+                   comparison_.absent.empty() ? "<p class=\"note\">None.</p>" : absent_table(comparison_.absent));
   }
 
   const Comparison& comparison_;

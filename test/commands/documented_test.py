@@ -86,6 +86,20 @@ class Documented(unittest.TestCase):
                     self.assertTrue(self.shell(command) or (self.folder / out).exists())
                     self.assertIsInstance(json.loads(self.shell(command + " --json")), dict)
 
+    def test_the_filter_of_contributing_finds_tests(self):
+        (program, pattern), = re.findall(r"^build/(test/\S+) (-tc=\S+)", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+        program = PROGRAM.parents[1] / program
+        if not program.exists():
+            self.skipTest(f"{program} is not built")
+        self.assertRegex(self.shell(f'"{program}" {pattern}'), r"test cases: +[1-9]")
+
+    def test_tools_that_pages_name_can_be_started(self):
+        pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
+        named = {name for page in pages for name in re.findall(r"(?m)^ *(?:\./)?((?:tools/)?[a-z_]+\.(?:py|sh))\b", page.read_text())}
+        self.assertIn("tools/first_runs.py", named)
+        for name in named:
+            self.assertTrue(os.access(ROOT / name, os.X_OK), name)
+
     def test_a_suite_of_the_pages(self):
         (suite,) = blocks("docs/data-and-suites.md", "toml")
         (self.folder / "suite.toml").write_text(suite)
