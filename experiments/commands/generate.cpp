@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <iostream>
+#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -72,7 +73,7 @@ void add_generate(CLI::App& program, CommandContext& context) {
   command->add_option("--top-p", arguments->options.top_p, "Nucleus")->capture_default_str();
   command->add_option("--seed", arguments->options.seed, "Of the random choice")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(CLI::Range(std::int64_t{0}, std::numeric_limits<std::int64_t>::max()));
   command->add_flag("--ignore-eos", arguments->ignore_eos, "Go on behind the end of the text");
   command->callback([arguments, &context] {
     context.action = [arguments, &context] { return run_generation(*arguments, context.json); };

@@ -1,6 +1,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <iostream>
+#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -124,7 +125,7 @@ void add_plan(CLI::App& program, CommandContext& context) {
   add_config_options(*command, arguments->config);
   command->add_flag("--compare", arguments->compare, "Run the steps too and show what the allocator counted");
   command->add_option("--budget", arguments->budget, "Show each method's rank nearest to so many trainable parameters")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(std::int64_t{1}, std::numeric_limits<std::int64_t>::max()));
   command->callback(
       [arguments, &context] { context.action = [arguments, &context] { return run_plan(*arguments, context.json); }; });
 }

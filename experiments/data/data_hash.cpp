@@ -6,6 +6,7 @@
 
 #include "backends/error.hpp"
 #include "experiments/data/example.hpp"
+#include "experiments/data/open.hpp"
 #include "experiments/tasks/held_out.hpp"
 
 namespace osteon::experiments {
@@ -30,6 +31,7 @@ std::uint64_t hash_of(const Task& task, std::uint64_t state) {
 
 std::uint64_t hash_of_file(const std::string& path, std::uint64_t state) {
   std::ifstream file(path, std::ios::binary);
+  check_data_file(path);
   check<FileError>(file.is_open(), path, ": expected a file that can be read");
   std::vector<char> block(std::size_t{1} << 20);
   while (file.read(block.data(), static_cast<std::streamsize>(block.size())) || file.gcount() > 0)

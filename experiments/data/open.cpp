@@ -16,15 +16,6 @@ namespace {
 bool is_mixture(std::string_view name) { return name.ends_with(kMixture); }
 bool is_token_file(const std::string& name) { return name.ends_with(".safetensors"); }
 
-/// A name that is no task must be a file; a file wins over a task of its name only if it says so ("./down").
-void check_file(const std::string& name) {
-  std::vector<std::string> names = task_names();
-  names.emplace_back(kMixture);
-  check<FileError>(std::filesystem::exists(name), name,
-                   ": expected a file or the name of an embedded task, found neither", suggestion(name, names));
-  check<FileError>(!std::filesystem::is_directory(name), name, ": expected a file, got a folder");
-}
-
 DataOptions data_options(const RunConfig& config, const ModelLimits& limits) {
   return {.template_name = config.template_name,
           .train_on_prompt = config.train_on_prompt,
@@ -79,6 +70,14 @@ EvaluationData task_evaluation(const Task& task, Split split, const RunConfig& c
 
 }  // namespace
 
+void check_data_file(const std::string& name) {
+  std::vector<std::string> names = task_names();
+  names.emplace_back(kMixture);
+  check<FileError>(std::filesystem::exists(name), name,
+                   ": expected a file or the name of an embedded task, found neither", suggestion(name, names));
+  check<FileError>(!std::filesystem::is_directory(name), name, ": expected a file, got a folder");
+}
+
 std::int64_t EvaluationData::rows() const {
   std::int64_t count = 0;
   for (const TokenBatch& batch : batches)
@@ -99,7 +98,7 @@ std::unique_ptr<BatchStream> open_training_data(const RunConfig& config, const T
     return std::make_unique<TaskStream>(make_task(config.data), tokenizer,
                                         TaskStream::Options{config.batch_size, config.accumulate, config.seed});
   }
-  check_file(config.data);
+  check_data_file(config.data);
   if (is_token_file(config.data))
     return std::make_unique<TokenFileStream>(token_batches(config.data, limits), config.accumulate);
   DataSet data = load_data(config.data, tokenizer, data_options(config, limits));
@@ -150,7 +149,7 @@ std::vector<EvaluationData> open_evaluation_data(const std::string& name, Split 
   }
   if (is_task(name))
     return {task_evaluation(*make_task(name), split, config, tokenizer, limits)};
-  check_file(name);
+  check_data_file(name);
   if (is_token_file(name)) {
     sets.push_back({name, token_batches(name, limits)});
     return sets;

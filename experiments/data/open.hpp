@@ -30,6 +30,10 @@ struct ModelLimits {
 std::unique_ptr<BatchStream> open_training_data(const RunConfig& config, const Tokenizer& tokenizer,
                                                 const ModelLimits& limits);
 
+/// A name that is no task must be a file (a file of a task's name has to be "./down"): else a FileError that suggests
+/// the nearest task.
+void check_data_file(const std::string& name);
+
 /// Keys of `config` that are not at their defaults and that its data and eval_data have no use for: a task makes its
 /// rows by itself, a file of tokens has them.
 std::vector<std::string> unused_data_keys(const RunConfig& config);

@@ -104,6 +104,7 @@ class WrongInput(unittest.TestCase):
         self.refused("ablate", "--dry-run", "--set", "seeds=1,x", says=["--set seeds=1,x: expected whole numbers", '"x"'])
         self.refused("ablate", "--dry-run", "--set", "seeds=3,3", says=["3 comes twice"])
         self.refused("plan", "--model", "synthetic:tiny", "--budget", -5, status=2, says=["--budget", "-5"])
+        self.refused("plan", "--model", "synthetic:tiny", "--budget", "x", status=2, says=["--budget", "x not in range 1 to 9223"])
         self.refused("generate", "--model", "synthetic:tiny", "--prompt", "a", "--seed", -1, status=2, says=["--seed", "-1"])
 
     def test_suites(self):
@@ -154,6 +155,13 @@ class WrongInput(unittest.TestCase):
             self.assertIn(f"warning: {key}: the data op has no such setting; ignored", said)
         said = osteon(*self.finetune("--template", "none", "--eval-data", self.data, "--eval-size", 2)).stderr
         self.assertNotIn("template", said)
+
+    def test_data_that_are_not_there(self):
+        says = ["donw: expected a file or the name of an embedded task, found neither", "did you mean 'down'?"]
+        for command in ["finetune", "evaluate"]:
+            self.refused(command, "--model", "synthetic:tiny", "--data", "donw", says=says)
+        self.refused(*self.finetune("--eval-data", "donw"), says=says)
+        self.refused(*self.finetune("--eval-data", self.folder), says=["expected a file, got a folder"])
 
     def test_evaluate_takes_no_training_options(self):
         self.refused("evaluate", "--model", "synthetic:tiny", "--data", "op", "--steps", 3, status=2, says=["--steps"])
