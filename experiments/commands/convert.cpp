@@ -9,6 +9,7 @@
 #include "experiments/model_loading.hpp"
 #include "nn/io/model_files.hpp"
 #include "peft/hf_format.hpp"
+#include "peft/methods.hpp"
 
 namespace osteon::experiments {
 namespace {
@@ -29,6 +30,7 @@ NamedTensors read_all(const std::filesystem::path& folder) {
 }
 
 int run_convert(const ConvertArguments& arguments, bool json) {
+  peft::find_method(arguments.to);  // suggests the nearest name, which the list of conversions does not
   check_apart(arguments.out, arguments.config.adapter, "--adapter");
   check_apart(arguments.out, arguments.start, "--start");
   LoadedModel loaded = load_weights(arguments.config);
@@ -41,6 +43,9 @@ int run_convert(const ConvertArguments& arguments, bool json) {
                        ": expected --start, the adapter before training");
     peft::save_residual_as_lora(*loaded.adapted, read_all(arguments.start), arguments.out);
   } else {
+    check<ConfigError>(arguments.start.empty(),
+                       "--start: expected only with an adapter that begins from the base's own ",
+                       "weights (pissa, olora), got one of ", from);
     peft::convert_adapter(*loaded.adapted, arguments.to, "converted");
     peft::save_adapter(*loaded.adapted, arguments.out, "converted");
   }

@@ -163,6 +163,15 @@ class WrongInput(unittest.TestCase):
         self.refused(*self.finetune("--eval-data", "donw"), says=says)
         self.refused(*self.finetune("--eval-data", self.folder), says=["expected a file, got a folder"])
 
+    def test_conversions(self):
+        bone, out = self.folder / "bone", self.folder / "converted"
+        osteon(*self.finetune("--method", "bone", "--rank", 4, "--out", bone))
+        both = ["convert", "--model", "synthetic:tiny", "--adapter", bone / "adapter", "--out", out, "--to"]
+        self.refused(*both, "lorra", says=["lorra", "did you mean 'lora'?"])
+        self.refused(*both, "bat", says=["from bone to bat: no exact conversion; there are: bone -> miss"])
+        self.refused(*both, "lora", "--start", self.adapter, says=["--start: expected only with", "got one of bone"])
+        self.assertFalse(out.exists())
+
     def test_evaluate_takes_no_training_options(self):
         self.refused("evaluate", "--model", "synthetic:tiny", "--data", "op", "--steps", 3, status=2, says=["--steps"])
 
