@@ -53,7 +53,7 @@ Figure Easel::draw(const std::string& name, const std::string& task, const std::
       // the page's version first: gnuplot keeps a background once it is set
       "unset key\n" + terminal(280, "", page_file) + plot + "\n" +
       fmt::format("set title {} textcolor rgb '{}'\n", gnuplot_quoted(task), kInk) +
-      fmt::format("set key below samplen 1.5 textcolor rgb '{}'\n", kInk) +
+      fmt::format("set key below Left reverse height 1 samplen 1.5 textcolor rgb '{}'\n", kInk) +
       terminal(340, " background '#ffffff'", name + ".svg") + "replot\n";
   io::write_file_atomically(folder_ / (name + ".csv"), csv);
   io::write_file_atomically(folder_ / (name + ".gp"), script);
