@@ -119,7 +119,7 @@ std::vector<Key> make_keys() {
       {run, "seed", &C::seed, "of the data order and of everything drawn", {}, at_least(0)},
       {run, "out", &C::out, "run folder: config, metrics, summary, adapter, checkpoint"},
       {run, "resume", &C::resume, "go on from the checkpoint in the run folder"},
-      {run, "log_every", &C::log_every, "steps between lines of progress", {}, at_least(1)},
+      {run, "log_every", &C::log_every, "steps between lines of metrics.jsonl", {}, at_least(1)},
       {run, "eval_every", &C::eval_every, "steps between evaluations (0 = at the end only)", {}, at_least(0)},
       {run, "save_every", &C::save_every, "steps between checkpoints (0 = at the end only)", {}, at_least(0)},
       {run,

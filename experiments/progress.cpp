@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdio>
 #include <fmt/format.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 namespace osteon::experiments {
@@ -20,6 +21,12 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 void print(const std::string& text) {
   std::fputs(text.c_str(), stderr);
   std::fflush(stderr);
+}
+
+/// Of the terminal; many where it does not say.
+std::size_t columns() {
+  winsize size{};
+  return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : 1000;
 }
 
 }  // namespace
@@ -45,6 +52,21 @@ Progress::~Progress() {
     print("\n");
 }
 
+/// One row: a line that wraps could not be drawn over. What there is no room for is the bar, then the title, then the
+/// end of the text.
+std::string Progress::line(std::int64_t done, const std::string& text) const {
+  const std::size_t room = columns() - 1, plain = title_.size() + 1 + text.size();
+  if (plain > room)
+    return text.substr(0, room);
+  if (plain + kBarWidth + 1 > room)
+    return title_ + " " + text;
+  const auto filled = static_cast<std::size_t>(kBarWidth * done / total_);
+  std::string bar;
+  for (std::size_t i = 0; i < kBarWidth; ++i)
+    bar += i < filled ? "█" : "░";
+  return title_ + " " + bar + " " + text;
+}
+
 void Progress::show(std::int64_t done, const std::string& status) {
   if (quiet_)
     return;
@@ -57,11 +79,7 @@ void Progress::show(std::int64_t done, const std::string& status) {
   if (terminal_) {
     if (drawn_ && done < total_ && seconds_since(last_drawn_) < kRedrawSeconds)
       return;
-    const auto filled = static_cast<std::size_t>(kBarWidth * done / total_);
-    std::string bar;
-    for (std::size_t i = 0; i < kBarWidth; ++i)
-      bar += i < filled ? "█" : "░";
-    print(fmt::format("\r\x1b[2K{} {} {}/{}  {}  {}", title_, bar, done, total_, status, left_text));
+    print("\r\x1b[2K" + line(done, fmt::format("{}/{}  {}  {}", done, total_, status, left_text)));
     drawn_ = true;
     last_drawn_ = std::chrono::steady_clock::now();
     return;

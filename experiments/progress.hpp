@@ -6,8 +6,8 @@
 
 namespace osteon::experiments {
 
-/// What a long run shows while it works, on stderr: one bar that is drawn over on a terminal; elsewhere a plain line
-/// ten times a run. Says nothing where `quiet`.
+/// What a long run shows while it works, on stderr: one bar that is drawn over on a terminal, in one row of it;
+/// elsewhere a plain line ten times a run. Says nothing where `quiet`.
 class Progress {
  public:
   Progress(std::string title, std::int64_t total, bool quiet = false);
@@ -19,6 +19,8 @@ class Progress {
   void show(std::int64_t done, const std::string& status);
 
  private:
+  std::string line(std::int64_t done, const std::string& text) const;
+
   std::string title_;
   std::int64_t total_, shown_tenth_ = -1, first_ = -1;
   bool quiet_, terminal_, drawn_ = false;

@@ -1,10 +1,13 @@
 """The osteon program as a user meets it: every subcommand, right and wrong. OSTEON names the program."""
+import fcntl
 import json
 import os
+import pty
 import shutil
 import struct
 import subprocess
 import tempfile
+import termios
 import unittest
 from pathlib import Path
 
@@ -82,6 +85,31 @@ class Commands(unittest.TestCase):
         bad.write_text('{"query": "a", "response": "b"}\n{"query": \n')
         self.assertIn("bad.jsonl:2", osteon("finetune", "--model", self.model, "--tokenizer", "byte", "--data", bad, "--steps", 1,
                                             status=1).stderr)
+
+    def test_the_bar_keeps_to_one_row_of_the_terminal(self):
+        def rows(columns):
+            """What is drawn over one another on a terminal of so many columns."""
+            ours, its = pty.openpty()
+            fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+            run = subprocess.Popen([OSTEON, "finetune", "--model", str(self.model), "--tokenizer", "byte", "--data", "down",
+                                    "--steps", "2", "--batch-size", "2", "--accumulate", "1", "--eval-size", "2", "--rank", "8",
+                                    "--out", str(self.folder / f"bar{columns}")], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=its)
+            os.close(its)
+            said = b""
+            try:
+                while piece := os.read(ours, 4096):
+                    said += piece
+            except OSError:
+                pass  # the other end is closed
+            self.assertEqual(run.wait(), 0)
+            os.close(ours)
+            return [row.split("\n")[0].rstrip("\r") for row in said.decode().split("\r\x1b[2K")[1:]]
+        for columns, bar in [(200, True), (70, False), (30, False)]:
+            drawn = rows(columns)
+            self.assertTrue(drawn)
+            self.assertLess(max(map(len, drawn)), columns)
+            self.assertEqual("█" in drawn[-1], bar, drawn[-1])
+            self.assertIn("2/2  loss ", drawn[-1])
 
     def test_the_run_folder_is_complete(self):
         for name in ["config.toml", "environment.json", "metrics.jsonl", "summary.json", "adapter/adapter_config.json",
