@@ -27,9 +27,10 @@ struct AblateArguments {
 
 Suite suite_of(const AblateArguments& arguments) {
   const fs::path file = arguments.suite;
-  check<FileError>(fs::exists(file) || (!file.has_parent_path() && !file.has_extension()), arguments.suite,
+  const bool there = fs::exists(file) && !fs::is_directory(file);  // a folder of runs may be called as the suite
+  check<FileError>(there || (!file.has_parent_path() && !file.has_extension()), arguments.suite,
                    ": expected a suite file or the name of an embedded suite, found neither");
-  Suite suite = fs::exists(file) ? load_suite(file, arguments.quick) : embedded_suite(arguments.suite, arguments.quick);
+  Suite suite = there ? load_suite(file, arguments.quick) : embedded_suite(arguments.suite, arguments.quick);
   for (const std::string& argument : arguments.set)
     set_in_suite(suite, argument);
   return suite;

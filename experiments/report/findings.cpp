@@ -152,8 +152,9 @@ class Writer {
     });
     const std::size_t best = order.front();
     if (task.entries[best].score.mean == task.entries[order.back()].score.mean)
-      return join("All ", order.size(), " methods have the same mean ", task.by_accuracy ? "accuracy" : "loss", ", ",
-                  score_text(task, task.entries[best].score.mean), task.by_accuracy ? "%." : ".");
+      return join(order.size() == 2 ? "Both" : join("All ", order.size()), " methods have the same mean ",
+                  task.by_accuracy ? "accuracy" : "loss", ", ", score_text(task, task.entries[best].score.mean),
+                  task.by_accuracy ? "%." : ".");
     const auto pair_of = [&](std::size_t i, std::size_t j) {
       return *std::find_if(task.pairs.begin(), task.pairs.end(), [&](const Pair& pair) {
         return (pair.a == i && pair.b == j) || (pair.a == j && pair.b == i);

@@ -11,14 +11,14 @@ import termios
 import unittest
 from pathlib import Path
 
-OSTEON = os.environ.get("OSTEON", "build/experiments/osteon")
 ROOT = Path(__file__).resolve().parents[2]
+OSTEON = os.path.abspath(os.environ.get("OSTEON", ROOT / "build/experiments/osteon"))
 SUBCOMMANDS = ["ablate", "finetune", "pretrain", "evaluate", "generate", "forward", "merge", "unload", "convert", "plan",
                "report", "inspect", "tokenize"]
 
 
-def osteon(*arguments, status=0):
-    done = subprocess.run([OSTEON, *map(str, arguments)], capture_output=True, text=True, cwd=ROOT, timeout=300,
+def osteon(*arguments, status=0, cwd=ROOT):
+    done = subprocess.run([OSTEON, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, timeout=300,
                           env=dict(os.environ, OMP_WAIT_POLICY="passive"))
     assert done.returncode == status, f"{arguments}: status {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done

@@ -110,6 +110,9 @@ class WrongInput(unittest.TestCase):
     def test_suites(self):
         self.refused("ablate", "nowhere.toml", says=["nowhere.toml: expected a suite file or the name of an embedded suite"])
         self.refused("ablate", "quickstrat", says=["did you mean 'quickstart'?"])
+        (self.folder / "quickstart").mkdir()  # runs of an earlier --out quickstart
+        self.assertIn("down-bone", osteon("ablate", "--quick", "--dry-run", cwd=self.folder).stdout)
+        self.refused("ablate", self.folder, says=[f"{self.folder}: expected a suite file or the name of an embedded suite"])
         unfair = self.file("unfair.toml", '[base]\nmodel = "synthetic:tiny"\ndata = "op"\n[axes]\nmethod = ["lora", "bone"]\n'
                            '[fairness]\nequal = "parameters"\n')
         self.refused("ablate", unfair, "--dry-run", says=["fairness: expected equal trainable parameters"])

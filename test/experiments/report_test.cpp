@@ -306,6 +306,9 @@ TEST_CASE("methods that all score the same have no best one") {
   const TemporaryFolder folder;
   const RunCollection collection = write_and_collect(folder, small_task({{0, 0}, {0, 0}, {0, 0}}));
   CHECK(findings_of(compare(collection)).tasks.at(0).text == "All 3 methods have the same mean accuracy, 0.0%.");
+  const TemporaryFolder two;
+  const RunCollection pair = write_and_collect(two, small_task({{0, 0}, {0, 0}}));
+  CHECK(findings_of(compare(pair)).tasks.at(0).text == "Both methods have the same mean accuracy, 0.0%.");
 }
 
 TEST_CASE("spreads that differ too much are not pooled") {
