@@ -70,6 +70,9 @@ LoadedModel after_training(const RunConfig& given, Device device) {
   kernels::set_deterministic_gemm(config.deterministic);
   release_idle_memory(device);  // what earlier products kept is not this run's
   LoadedModel loaded = prepared(config, device);
+  const std::int64_t positions = ModelLimits(loaded.model->config()).positions;
+  check<ConfigError>(config.seq_len <= positions, "seq_len: expected at most max_position_embeddings = ", positions,
+                     " of ", config.model, ", got ", config.seq_len);
   train_steps(loaded, config);
   return loaded;
 }

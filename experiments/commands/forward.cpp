@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "experiments/commands/command.hpp"
+#include "experiments/data/open.hpp"
 #include "experiments/model_loading.hpp"
 #include "nn/io/checkpoint.hpp"
 #include "nn/token_input.hpp"
@@ -55,6 +56,10 @@ int run_forward(const ForwardArguments& arguments, bool json) {
   const io::SafetensorsFile file(arguments.input);
   const Shape shape = file.info("input_ids").shape;
   check<FileError>(shape.rank() == 2, arguments.input, ": input_ids: expected [batch, seq_len], got ", shape);
+  const std::int64_t positions = ModelLimits(model->config()).positions;
+  check<FileError>(shape[1] <= positions, arguments.input,
+                   ": input_ids: expected rows of at most max_position_embeddings = ", positions, " tokens, got ",
+                   shape[1]);
   const std::vector<std::int32_t> ids = read_ids(file, "input_ids", shape, vocab_size, /*may_ignore=*/false);
   const nn::TokenInput input =
       file.contains("attention_mask")

@@ -150,6 +150,11 @@ class WrongInput(unittest.TestCase):
         tokens = self.folder / "long.safetensors"
         write_safetensors(tokens, {"input_ids.0": ids(*range(250), *range(50))})
         self.refused("evaluate", *data[:3], tokens, says=["long.safetensors: expected rows of at most", "got 300"])
+        write_safetensors(tokens, {"input_ids": ids(*range(250), *range(50))})
+        self.refused("forward", *data[:2], "--input", tokens, "--output", self.folder / "no",
+                     says=["long.safetensors: input_ids: expected rows of at most max_position_embeddings = 256 tokens, got 300"])
+        self.refused("plan", *data[:2], "--seq-len", 300,
+                     says=["seq_len: expected at most max_position_embeddings = 256 of synthetic:tiny, got 300"])
         self.refused("finetune", *data, "--batch-size", 10 ** 9, says=["batch_size: expected an integer in [1, 65536]"])
 
     def test_settings_that_the_data_have_no_use_for(self):
