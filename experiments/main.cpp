@@ -1,6 +1,9 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
+#include <cstdio>
+#include <cstring>
 #include <fmt/format.h>
 #include <iostream>
 
@@ -62,6 +65,15 @@ int run_program(int argc, char** argv) {
   return context.action();
 }
 
+/// What was printed must have arrived: a full disk behind `>` is an error like any other.
+int after_printing(int status) {
+  std::cout.flush();
+  if (status != 0 || (std::cout.good() && std::fflush(stdout) == 0 && std::ferror(stdout) == 0))
+    return status;
+  print_error(join("standard output: expected to be written, got ", std::strerror(errno)));
+  return 1;
+}
+
 }  // namespace
 
 }  // namespace osteon::experiments
@@ -70,7 +82,7 @@ int main(int argc, char** argv) {
   osteon::limit_spinning(argv);
   std::signal(SIGXFSZ, SIG_IGN);  // a file beyond the limit (ulimit -f) is an error that names it
   try {
-    return osteon::experiments::run_program(argc, argv);
+    return osteon::experiments::after_printing(osteon::experiments::run_program(argc, argv));
   } catch (const osteon::Error& error) {
     osteon::experiments::print_error(error.what());
     return 1;

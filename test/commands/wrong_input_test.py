@@ -3,11 +3,12 @@ left behind. OSTEON names the program."""
 import json
 import shutil
 import struct
+import subprocess
 import tempfile
 import unittest
 from pathlib import Path
 
-from commands_test import ROOT, osteon, write_safetensors
+from commands_test import OSTEON, ROOT, osteon, write_safetensors
 
 SMALL = ["--steps", 2, "--batch-size", 2, "--accumulate", 1, "--seq-len", 64, "--quiet"]
 
@@ -179,6 +180,15 @@ class WrongInput(unittest.TestCase):
         self.refused(*both, "bat", says=["from bone to bat: no exact conversion; there are: bone -> miss"])
         self.refused(*both, "lora", "--start", self.adapter, says=["--start: expected only with", "got one of bone"])
         self.assertFalse(out.exists())
+
+    def test_output_that_does_not_arrive(self):
+        texts = self.file("texts.jsonl", '{"text": "abc"}\n')
+        for words in [["tokenize", "--tokenizer", "byte", "--input", texts], ["inspect", self.adapter, "--json"], ["inspect", self.adapter],
+                      ["--version"]]:
+            with open("/dev/full", "w") as full:
+                done = subprocess.run([OSTEON, *map(str, words)], stdout=full, stderr=subprocess.PIPE, text=True)
+            self.assertEqual(done.returncode, 1, words)
+            self.assertIn("No space left on device", done.stderr)
 
     def test_evaluate_takes_no_training_options(self):
         self.refused("evaluate", "--model", "synthetic:tiny", "--data", "op", "--steps", 3, status=2, says=["--steps"])
