@@ -84,7 +84,7 @@ def run_osteon(options, paths, shape_name, method, dtype, mode, adapter, idle):
     rank = [] if method == "full" or "--adapter" in start else ["--rank", rank_of(method)]
     text, peak = call([options.osteon, "finetune", "--model", model, "--data", batches, *start, *rank, "--dtype", dtype,
                        "--threads", options.threads, "--steps", options.steps, "--batch-size", SHAPES[shape_name]["rows"],
-                       "--seq-len", SHAPES[shape_name]["columns"], "--accumulate", 1, "--no-shuffle", "--schedule",
+                       "--seq-len", SHAPES[shape_name]["columns"], "--accumulate", 1, "--schedule",
                        "constant", "--lr", options.rate, "--clip-norm", 0, "--out", folder, "--quiet", "--json",
                        *(["--checkpoint"] if mode == "checkpoint" else [])])
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
