@@ -6,50 +6,18 @@ import pty
 import shutil
 import struct
 import subprocess
-import tempfile
 import termios
 import unittest
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-OSTEON = os.path.abspath(os.environ.get("OSTEON", ROOT / "build/experiments/osteon"))
-SUBCOMMANDS = ["ablate", "finetune", "pretrain", "evaluate", "generate", "forward", "merge", "unload", "convert", "plan",
-               "report", "inspect", "tokenize"]
+from program import OSTEON, ROOT, SUBCOMMANDS, ProgramTest, osteon, read_safetensors, write_safetensors
 
 
-def osteon(*arguments, status=0, cwd=ROOT):
-    done = subprocess.run([OSTEON, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, timeout=300,
-                          env=dict(os.environ, OMP_WAIT_POLICY="passive"))
-    assert done.returncode == status, f"{arguments}: status {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done
+class Commands(ProgramTest):
+    examples = 40
 
-
-def write_safetensors(path, tensors):
-    """{name: (dtype, shape, bytes)}"""
-    header, data = {}, b""
-    for name, (dtype, shape, raw) in tensors.items():
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(raw)]}
-        data += raw
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    Path(path).write_bytes(struct.pack("<Q", len(text)) + text + data)
-
-
-def read_safetensors(path):
-    raw = Path(path).read_bytes()
-    size = struct.unpack("<Q", raw[:8])[0]
-    header = json.loads(raw[8:8 + size])
-    return {name: (entry, raw[8 + size + entry["data_offsets"][0]:8 + size + entry["data_offsets"][1]])
-            for name, entry in header.items() if name != "__metadata__"}
-
-
-class Commands(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.temporary = tempfile.TemporaryDirectory()
-        cls.folder = Path(cls.temporary.name)
-        cls.data = cls.folder / "pairs.jsonl"
-        cls.data.write_text("".join(json.dumps({"query": f"{i}+{i}=", "response": str(2 * i)}) + "\n" for i in range(40)))
+        super().setUpClass()
         # A tiny model made by the program itself.
         cls.base = cls.folder / "base"
         osteon("pretrain", "--model", "synthetic:tiny", "--data", "add", "--steps", 4, "--batch-size", 4, "--accumulate", 1,
@@ -59,10 +27,6 @@ class Commands(unittest.TestCase):
         osteon("finetune", "--model", cls.model, "--tokenizer", "byte", "--data", cls.data, "--template", "none", "--method",
                "bone", "--rank", 8, "--steps", 3, "--batch-size", 4, "--accumulate", 1, "--seq-len", 64, "--lr", "1e-2",
                "--out", cls.trained, "--quiet")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.temporary.cleanup()
 
     def test_wrong_options_suggest_the_nearest(self):
         self.assertIn("did you mean '--rank'?", osteon("finetune", "--rnak", "3", status=2).stderr)

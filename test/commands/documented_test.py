@@ -10,7 +10,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from commands_test import OSTEON, ROOT, SUBCOMMANDS, write_safetensors
+from program import OSTEON, ROOT, SUBCOMMANDS, write_safetensors
 
 PROGRAM = Path(OSTEON).resolve()
 # Long ones are made short where they stand, by one more option.

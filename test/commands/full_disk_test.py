@@ -3,32 +3,19 @@ it was. A limit on the size of a file is how it looks to a program, and needs no
 import json
 import resource
 import subprocess
-import tempfile
 import unittest
-from pathlib import Path
 
-from commands_test import OSTEON, ROOT, osteon
+from program import OSTEON, ROOT, ProgramTest, files_of, osteon
 
 STEPS = 12
 
 
-def files_of(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-class FullDisk(unittest.TestCase):
+class FullDisk(ProgramTest):
     @classmethod
     def setUpClass(cls):
-        cls.temporary = tempfile.TemporaryDirectory()
-        cls.folder = Path(cls.temporary.name)
-        cls.data = cls.folder / "pairs.jsonl"
-        cls.data.write_text("".join(json.dumps({"query": f"{i}+{i}=", "response": str(2 * i)}) + "\n" for i in range(60)))
+        super().setUpClass()
         cls.whole = cls.folder / "whole"
         osteon(*cls.run_of(cls.whole))
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.temporary.cleanup()
 
     @classmethod
     def run_of(cls, out, *flags, method="bone", rank=8, eval_every=6):

@@ -6,12 +6,10 @@ import random
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 import unittest
-from pathlib import Path
 
-from commands_test import OSTEON, ROOT, osteon
+from program import OSTEON, ROOT, ProgramTest, files_of, osteon
 
 STEPS = 200
 
@@ -38,23 +36,12 @@ def wait_for_step(process, out, step):
     return True
 
 
-def files_of(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-class InterruptedRun(unittest.TestCase):
+class InterruptedRun(ProgramTest):
     @classmethod
     def setUpClass(cls):
-        cls.temporary = tempfile.TemporaryDirectory()
-        cls.folder = Path(cls.temporary.name)
-        cls.data = cls.folder / "pairs.jsonl"
-        cls.data.write_text("".join(json.dumps({"query": f"{i}+{i}=", "response": str(2 * i)}) + "\n" for i in range(60)))
+        super().setUpClass()
         cls.whole = cls.folder / "whole"
         osteon(*cls.run_of(cls.whole, save_every=70))
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.temporary.cleanup()
 
     @classmethod
     def run_of(cls, out, *flags, **keys):

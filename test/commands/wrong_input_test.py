@@ -4,11 +4,9 @@ import json
 import shutil
 import struct
 import subprocess
-import tempfile
 import unittest
-from pathlib import Path
 
-from commands_test import OSTEON, ROOT, osteon, write_safetensors
+from program import OSTEON, ROOT, ProgramTest, osteon, write_safetensors
 
 SMALL = ["--steps", 2, "--batch-size", 2, "--accumulate", 1, "--seq-len", 64, "--quiet"]
 
@@ -17,20 +15,15 @@ def ids(*values):
     return "I64", [1, len(values)], struct.pack(f"<{len(values)}q", *values)
 
 
-class WrongInput(unittest.TestCase):
+class WrongInput(ProgramTest):
+    examples = 20
+
     @classmethod
     def setUpClass(cls):
-        cls.temporary = tempfile.TemporaryDirectory()
-        cls.folder = Path(cls.temporary.name)
-        cls.data = cls.folder / "pairs.jsonl"
-        cls.data.write_text("".join(json.dumps({"query": f"{i}+{i}=", "response": str(2 * i)}) + "\n" for i in range(20)))
+        super().setUpClass()
         osteon("finetune", "--model", "synthetic:tiny", "--data", "op", "--method", "lora", "--rank", 4, *SMALL, "--out",
                cls.folder / "lora")
         cls.adapter = cls.folder / "lora/adapter"
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.temporary.cleanup()
 
     def refused(self, *arguments, says, status=1):
         """The program ends with `status` and its message holds every text of `says`."""

@@ -1,0 +1,60 @@
+"""What the tests of the osteon program share: the program itself, a folder with a small data file, files read and written.
+OSTEON names the program."""
+import json
+import os
+import struct
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+OSTEON = os.path.abspath(os.environ.get("OSTEON", ROOT / "build/experiments/osteon"))
+SUBCOMMANDS = ["ablate", "finetune", "pretrain", "evaluate", "generate", "forward", "merge", "unload", "convert", "plan",
+               "report", "inspect", "tokenize"]
+
+
+def osteon(*arguments, status=0, cwd=ROOT):
+    done = subprocess.run([OSTEON, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, timeout=300,
+                          env=dict(os.environ, OMP_WAIT_POLICY="passive"))
+    assert done.returncode == status, f"{arguments}: status {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def write_safetensors(path, tensors):
+    """{name: (dtype, shape, bytes)}"""
+    header, data = {}, b""
+    for name, (dtype, shape, raw) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    Path(path).write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+def read_safetensors(path):
+    raw = Path(path).read_bytes()
+    size = struct.unpack("<Q", raw[:8])[0]
+    header = json.loads(raw[8:8 + size])
+    return {name: (entry, raw[8 + size + entry["data_offsets"][0]:8 + size + entry["data_offsets"][1]])
+            for name, entry in header.items() if name != "__metadata__"}
+
+
+def files_of(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+class ProgramTest(unittest.TestCase):
+    """Tests that share a temporary folder with `examples` pairs to learn from."""
+    examples = 60
+
+    @classmethod
+    def setUpClass(cls):
+        cls.temporary = tempfile.TemporaryDirectory()
+        cls.folder = Path(cls.temporary.name)
+        cls.data = cls.folder / "pairs.jsonl"
+        cls.data.write_text("".join(json.dumps({"query": f"{i}+{i}=", "response": str(2 * i)}) + "\n" for i in range(cls.examples)))
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.temporary.cleanup()
