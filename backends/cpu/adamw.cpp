@@ -1,6 +1,8 @@
 #include "backends/kernels/adamw.hpp"
 
+#include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "backends/cpu/check.hpp"
 #include "backends/cpu/parallel.hpp"
@@ -22,50 +24,79 @@ C lerp(C a, C b, C t) {
 #endif
 }
 
-}  // namespace
+// Elements that a thread takes at a time; whole vectors, so that an element's place matters to no bit.
+constexpr std::int64_t kPiece = 16384;
 
-void adamw(Cpu, View parameter, View master, ConstView gradient, View m, View v, AdamwOptions options) {
-  const DType state = accumulator(parameter.dtype);
+/// Some elements of one parameter.
+struct Piece {
+  const AdamwUpdate* update;
+  std::int64_t begin, end;
+};
+
+void check_update(const AdamwUpdate& update) {
+  const DType state = accumulator(update.parameter.dtype);
   const auto expect_state = [&](const char* name, const ConstView& view) {
-    expect_numel("adamw", name, view, parameter.numel());
+    expect_numel("adamw", name, view, update.parameter.numel());
     expect_dtype("adamw", name, view, state);
   };
-  expect_state("gradient", gradient);
-  expect_state("m", m);
-  expect_state("v", v);
-  if (master)
-    expect_state("master", master);
-  check<ConfigError>(options.step >= 1, "adamw: step: expected at least 1, got ", options.step);
-  dispatch_floating(parameter.dtype, "adamw", [&](auto element) {
-    using T = decltype(element);
-    using C = compute_t<T>;
-    const auto power = [&](double beta) { return std::pow(beta, static_cast<double>(options.step)); };
-    const C decay = static_cast<C>(1 - options.lr * options.weight_decay);
-    const C mix = static_cast<C>(1 - options.beta1);
-    const C beta2 = static_cast<C>(options.beta2), square_mix = static_cast<C>(1 - options.beta2);
-    const C correction = static_cast<C>(std::sqrt(1 - power(options.beta2)));
-    const C eps = static_cast<C>(options.eps), step = static_cast<C>(-options.lr / (1 - power(options.beta1)));
-    const C scale = static_cast<C>(options.gradient_scale);
-    const C* g = gradient.as<C>();
-    C *first = m.as<C>(), *second = v.as<C>();
-    T* p = parameter.as<T>();
-    C* full = master ? master.as<C>() : nullptr;
-    const auto updated = [=](std::int64_t i, C value) {
-      const C gi = g[i] * scale;
-      const C mi = lerp(first[i], gi, mix);
-      const C vi = second[i] * beta2 + square_mix * gi * gi;
-      first[i] = mi;
-      second[i] = vi;
-      return value * decay + step * mi / (std::sqrt(vi) / correction + eps);
-    };
-    if (full != nullptr)
-      parallel_elements(parameter.numel(), [=](std::int64_t i) {
-        const C value = updated(i, full[i]);
-        full[i] = value;
-        store(p[i], value);
-      });
-    else
-      parallel_elements(parameter.numel(), [=](std::int64_t i) { store(p[i], updated(i, load(p[i]))); });
+  expect_state("gradient", update.gradient);
+  expect_state("m", update.m);
+  expect_state("v", update.v);
+  if (update.master)
+    expect_state("master", update.master);
+  check<ConfigError>(update.options.step >= 1, "adamw: step: expected at least 1, got ", update.options.step);
+}
+
+template <class T>
+void run(const Piece& piece) {
+  using C = compute_t<T>;
+  const AdamwOptions& options = piece.update->options;
+  const auto power = [&](double beta) { return std::pow(beta, static_cast<double>(options.step)); };
+  const C decay = static_cast<C>(1 - options.lr * options.weight_decay);
+  const C mix = static_cast<C>(1 - options.beta1);
+  const C beta2 = static_cast<C>(options.beta2), square_mix = static_cast<C>(1 - options.beta2);
+  const C correction = static_cast<C>(std::sqrt(1 - power(options.beta2)));
+  const C eps = static_cast<C>(options.eps), step = static_cast<C>(-options.lr / (1 - power(options.beta1)));
+  const C scale = static_cast<C>(options.gradient_scale);
+  const C* const g = piece.update->gradient.as<C>();
+  C *const first = piece.update->m.as<C>(), *const second = piece.update->v.as<C>();
+  T* const p = piece.update->parameter.as<T>();
+  const auto updated = [=](std::int64_t i, C value) {
+    const C gi = g[i] * scale;
+    const C mi = lerp(first[i], gi, mix);
+    const C vi = second[i] * beta2 + square_mix * gi * gi;
+    first[i] = mi;
+    second[i] = vi;
+    return value * decay + step * mi / (std::sqrt(vi) / correction + eps);
+  };
+  if (piece.update->master) {
+    C* const full = piece.update->master.as<C>();
+#pragma omp simd
+    for (std::int64_t i = piece.begin; i < piece.end; ++i) {
+      const C value = updated(i, full[i]);
+      full[i] = value;
+      store(p[i], value);
+    }
+  } else {
+#pragma omp simd
+    for (std::int64_t i = piece.begin; i < piece.end; ++i)
+      store(p[i], updated(i, load(p[i])));
+  }
+}
+
+}  // namespace
+
+void adamw(Cpu, std::span<const AdamwUpdate> updates) {
+  std::vector<Piece> pieces;
+  for (const AdamwUpdate& update : updates) {
+    check_update(update);
+    const std::int64_t count = update.parameter.numel();
+    for (std::int64_t begin = 0; begin < count; begin += kPiece)
+      pieces.push_back({&update, begin, std::min(begin + kPiece, count)});
+  }
+  parallel_rows(static_cast<std::int64_t>(pieces.size()), kPiece, [&](std::int64_t i) {
+    const Piece& piece = pieces[static_cast<std::size_t>(i)];
+    dispatch_floating(piece.update->parameter.dtype, "adamw", [&]<class T>(T) { run<T>(piece); });
   });
 }
 

@@ -7,8 +7,8 @@
 #include <limits>
 
 #include "backends/cpu/check.hpp"
+#include "backends/cpu/fma_tile.hpp"
 #include "backends/cpu/simd.hpp"
-#include "backends/cpu/tile.hpp"
 #include "backends/device.hpp"
 
 namespace osteon::cpu {
@@ -115,25 +115,6 @@ inline Vector<double> exp_lanes(const Vector<double>& x) {
   for (int lane = 0; lane < static_cast<int>(kLanes<double>); ++lane)
     y[lane] = std::exp(x[lane]);
   return y;
-}
-
-/// A vector of elements, computed in C; `count` of them, the rest 0.
-template <class C, class T>
-inline Vector<C> load_lanes(const T* from, std::int64_t count) {
-  if constexpr (std::is_same_v<T, C>) {
-    if (count >= kLanes<C>)
-      return load_vector<Vector<C>>(from);
-  } else {
-    if (count >= kLanes<C>) {  // bf16 is the upper half of an f32
-      typedef std::uint16_t Halves __attribute__((vector_size(kVectorBytes / 2)));
-      const auto bits = __builtin_convertvector(load_vector<Halves>(from), IntVector<C>) << 16;
-      return std::bit_cast<Vector<C>>(bits);
-    }
-  }
-  Vector<C> v{};
-  for (std::int64_t lane = 0; lane < count; ++lane)
-    v[lane] = load(from[lane]);
-  return v;
 }
 
 /// columns [head_dim, kRows] = factor * rows, transposed; row(i) points at row i, rows from `count` on are 0.

@@ -64,9 +64,9 @@ void pack_block(const B* block, Index rank, C* to) {
 /// Columns [col, col + kVectors vectors of kBytes) of kPieces pieces: w + B_a[row, :], then one chain over the piece.
 template <Index kBytes, int kVectors, int kPieces, class C>
 void transform_pieces(const C* w, Index rank, Index col, const C* panel, Index row, C* y) {
-  using V = typename cpu::VectorOf<C, kBytes>::type;
+  using V = cpu::Vector<C, kBytes>;
   constexpr Index kLanes = kBytes / static_cast<Index>(sizeof(C));
-  const auto load = [](const C* from) { return *reinterpret_cast<const V*>(from); };
+  const auto load = [](const C* from) { return cpu::load_vector<V>(from); };
   V sum[kPieces][kVectors];
   for (int p = 0; p < kPieces; ++p)
     for (int v = 0; v < kVectors; ++v)
@@ -77,11 +77,11 @@ void transform_pieces(const C* w, Index rank, Index col, const C* panel, Index r
       factors[v] = load(panel + i * kTileCols<C> + v * kLanes);
     for (int p = 0; p < kPieces; ++p)
       for (int v = 0; v < kVectors; ++v)
-        sum[p][v] += w[p * rank + i] * factors[v];
+        sum[p][v] = cpu::fused(cpu::broadcast<V>(w[p * rank + i]), factors[v], sum[p][v]);
   }
   for (int p = 0; p < kPieces; ++p)
     for (int v = 0; v < kVectors; ++v)
-      *reinterpret_cast<V*>(y + p * rank + col + v * kLanes) = sum[p][v];
+      cpu::store_vector(y + p * rank + col + v * kLanes, sum[p][v]);
 }
 
 template <Index kBytes, int kVectors, class C>

@@ -1,65 +1,69 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "backends/cpu/simd.hpp"
+#include "backends/cpu/vector.hpp"
 
 namespace osteon::cpu {
 
+// Small matrix products whose sums lie in registers. Every element is one chain of fused multiply-adds in the order of
+// the sum that begins with what c holds (or 0): cutting the sum anywhere, or the matrix into other tiles, gives the
+// same bits, so an element does not depend on what is computed beside it.
+
 #if defined(__AVX512F__)
-constexpr std::int64_t kVectorBytes = 64, kTileRows = 8;  // 16 sums in 32 registers hide the latency
-#elif defined(__AVX__)
-constexpr std::int64_t kVectorBytes = 32, kTileRows = 6;  // 12 sums in 16 registers
+constexpr std::int64_t kTileRows = 8;  // 16 sums in 32 registers hide the latency
 #else
-constexpr std::int64_t kVectorBytes = 16, kTileRows = 6;
+constexpr std::int64_t kTileRows = 6;  // 12 sums in 16 registers
 #endif
 constexpr int kTileVectors = 2;
 
-/// A register's worth of C, loadable from any element.
-template <class C, std::int64_t kBytes = kVectorBytes>
-struct VectorOf {
-  typedef C type __attribute__((vector_size(kBytes), aligned(alignof(C)), may_alias));
-};
-
 template <class C>
-constexpr std::int64_t kTileCols = kTileVectors* kVectorBytes / static_cast<std::int64_t>(sizeof(C));
+constexpr std::int64_t kTileCols = kTileVectors* kLanes<C>;
 
-/// c [kRows, kVectors vectors] += sum over t < depth of a[t] b[t], each element one chain of fused multiply-adds in the
-/// order of t that begins with what c holds: cutting the sum anywhere, or the matrix into other tiles, gives the same
-/// bits. a[t] starts at a + t * a_step and has kRows elements `a_row` apart; b[t] starts at b + t * b_step. Rows of c
-/// are kTileCols apart.
+/// c [kRows, kVectors vectors] = (add ? c : 0) + sum over t < depth of a[t] b[t]. a[t] starts at a + t * a_step and has
+/// kRows elements `a_row` apart; b[t] starts at b + t * b_step; rows of c are `c_row` apart.
 template <class C, int kRows, int kVectors>
-inline void fma_tile(const C* a, std::int64_t a_row, std::int64_t a_step, const C* b, std::int64_t b_step,
-                     std::int64_t depth, C* c) {
-  using V = typename VectorOf<C>::type;
-  constexpr std::int64_t kLanes = kTileCols<C> / kTileVectors;
+[[gnu::always_inline]] inline void fma_tile(const C* a, std::int64_t a_row, std::int64_t a_step, const C* b,
+                                            std::int64_t b_step, std::int64_t depth, C* c, std::int64_t c_row,
+                                            bool add) {
+  using V = Vector<C>;
   V sum[kRows][kVectors];
+#pragma GCC unroll 8
   for (int row = 0; row < kRows; ++row)
+#pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v)
-      sum[row][v] = *reinterpret_cast<const V*>(c + row * kTileCols<C> + v * kLanes);
+      sum[row][v] = add ? load_vector<V>(c + row * c_row + v * kLanes<C>) : V{};
   for (std::int64_t t = 0; t < depth; ++t, a += a_step, b += b_step) {
     V columns[kVectors];
+#pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v)
-      columns[v] = *reinterpret_cast<const V*>(b + v * kLanes);
+      columns[v] = load_vector<V>(b + v * kLanes<C>);
+#pragma GCC unroll 8
     for (int row = 0; row < kRows; ++row)
+#pragma GCC unroll 2
       for (int v = 0; v < kVectors; ++v)
-        sum[row][v] += a[row * a_row] * columns[v];  // the compiler fuses these
+        sum[row][v] = fused(broadcast<V>(a[row * a_row]), columns[v], sum[row][v]);
   }
+#pragma GCC unroll 8
   for (int row = 0; row < kRows; ++row)
+#pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v)
-      *reinterpret_cast<V*>(c + row * kTileCols<C> + v * kLanes) = sum[row][v];
+      store_vector(c + row * c_row + v * kLanes<C>, sum[row][v]);
 }
 
 /// The same for `rows` rows, 1 to kTileRows, and `cols` columns, 1 to kTileCols; columns beyond `cols` of b are read
-/// and of c are computed, up to a whole tile.
+/// and of c are computed, up to whole vectors.
 template <class C>
 inline void fma_tile(std::int64_t rows, std::int64_t cols, const C* a, std::int64_t a_row, std::int64_t a_step,
-                     const C* b, std::int64_t b_step, std::int64_t depth, C* c) {
+                     const C* b, std::int64_t b_step, std::int64_t depth, C* c, std::int64_t c_row = kTileCols<C>,
+                     bool add = true) {
   const auto with_rows = [&]<int kRows>() {
-    if (cols > kTileCols<C> / kTileVectors)
-      fma_tile<C, kRows, kTileVectors>(a, a_row, a_step, b, b_step, depth, c);
+    if (cols > kLanes<C>)
+      fma_tile<C, kRows, kTileVectors>(a, a_row, a_step, b, b_step, depth, c, c_row, add);
     else
-      fma_tile<C, kRows, 1>(a, a_row, a_step, b, b_step, depth, c);
+      fma_tile<C, kRows, 1>(a, a_row, a_step, b, b_step, depth, c, c_row, add);
   };
   switch (rows) {
 #if defined(__AVX512F__)
@@ -81,6 +85,18 @@ inline void fma_tile(std::int64_t rows, std::int64_t cols, const C* a, std::int6
     default:
       return with_rows.template operator()<1>();
   }
+}
+
+/// c [rows, columns] (+)= a [rows, depth] b [depth, columns] tile after tile, for operands in the cache: a with any two
+/// strides, b and c with contiguous columns, a whole number of vectors of them.
+template <class C>
+inline void tile_product(const C* a, std::int64_t a_row, std::int64_t a_step, const C* b, std::int64_t b_row,
+                         std::int64_t rows, std::int64_t depth, std::int64_t columns, C* c, std::int64_t c_row,
+                         bool add) {
+  for (std::int64_t col = 0; col < columns; col += kTileCols<C>)
+    for (std::int64_t row = 0; row < rows; row += kTileRows)
+      fma_tile(std::min(kTileRows, rows - row), std::min(kTileCols<C>, columns - col), a + row * a_row, a_row, a_step,
+               b + col, b_row, depth, c + row * c_row + col, c_row, add);
 }
 
 /// A result to which tiles are written: element (row, col) at data + row * row_step + col * col_step.

@@ -47,6 +47,10 @@ void gemm_tokens_fma(const TokenProduct& product);
 /// same bits for any number of threads, whatever the other rows and columns are. Takes every dtype (bf16 is converted).
 void gemm_fused(const Product& product);
 
+/// The same bits as gemm_fused (with p.alpha on op(b) and `alpha_of_a` on op(a)), by blocks that fit the caches: for
+/// more rows than a tile has columns. Returns false, having done nothing, for fewer or for very small products.
+bool gemm_blocked(const Product& product, double alpha_of_a = 1.0);
+
 #ifdef OSTEON_GEMM_ONEDNN
 /// Runs the product with oneDNN unless it has no fast implementation, or `stable_only` and the implementation is not
 /// known to be bit-stable; then returns false and has done nothing.

@@ -139,6 +139,8 @@ void run(const Product& p) {
 }  // namespace
 
 void gemm_fused(const Product& product) {
+  if (gemm_blocked(product))
+    return;
   if (product.operands == DType::f64)
     run<double, double>(product);
   else if (product.operands == DType::f32)

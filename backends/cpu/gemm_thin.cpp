@@ -15,7 +15,7 @@ namespace osteon::kernels {
 namespace {
 
 using Index = std::int64_t;
-using Vector = cpu::VectorOf<float>::type;
+using Vector = cpu::Vector<float>;
 constexpr Index kLanes = cpu::kVectorBytes / 4;
 constexpr Index kRows = 8;
 
@@ -39,9 +39,9 @@ void run_rows(const Product& p, const float* packed, Index row) {
   float* const c = static_cast<float*>(p.c) + row * p.n;
   Vector sum[kCount] = {};
   for (Index k = 0; k < p.k; k += kGroup, packed += kLanes) {
-    const Vector b = *reinterpret_cast<const Vector*>(packed);
+    const auto b = cpu::load_vector<Vector>(packed);
     for (Index i = 0; i < kCount; ++i)
-      sum[i] += repeat<kGroup>(a + i * p.k + k) * b;
+      sum[i] = cpu::fused(repeat<kGroup>(a + i * p.k + k), b, sum[i]);
   }
   const auto alpha = static_cast<float>(p.alpha);
   for (Index i = 0; i < kCount; ++i)

@@ -23,23 +23,29 @@ AdamW::AdamW(const std::vector<ParameterGroup>& groups, AdamWOptions options) : 
 
 void AdamW::step(double learning_rate, double gradient_scale) {
   ++steps_;
+  std::vector<kernels::AdamwUpdate> updates;
+  Device device = Device::cpu;
   for (const Slot& slot : slots_) {
     const Tensor gradient = slot.parameter.grad();
     if (!gradient.defined())
       continue;
-    const kernels::AdamwOptions options = {.lr = learning_rate * slot.learning_rate_factor,
-                                           .beta1 = options_.beta1,
-                                           .beta2 = options_.beta2,
-                                           .eps = options_.eps,
-                                           .weight_decay = slot.weight_decay,
-                                           .step = steps_,
-                                           .gradient_scale = gradient_scale};
+    device = slot.parameter.device();
     // Announced on every device: what was derived from the old values is made anew on meta, too.
-    const View parameter = slot.parameter.mut(), master = slot.master.defined() ? slot.master.mut() : View{};
-    on_device(slot.parameter.device(), [&](auto dev) {
-      kernels::adamw(dev, parameter, master, gradient.view(), slot.m.mut(), slot.v.mut(), options);
-    });
+    const View master = slot.master.defined() ? slot.master.mut() : View{};
+    updates.push_back({slot.parameter.mut(),
+                       master,
+                       gradient.view(),
+                       slot.m.mut(),
+                       slot.v.mut(),
+                       {.lr = learning_rate * slot.learning_rate_factor,
+                        .beta1 = options_.beta1,
+                        .beta2 = options_.beta2,
+                        .eps = options_.eps,
+                        .weight_decay = slot.weight_decay,
+                        .step = steps_,
+                        .gradient_scale = gradient_scale}});
   }
+  on_device(device, [&](auto dev) { kernels::adamw(dev, updates); });
 }
 
 void AdamW::clear_gradients() {

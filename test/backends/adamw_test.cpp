@@ -18,9 +18,12 @@ struct State {
         master(converted(parameter, accumulator(dtype))),
         m(accumulator(dtype), {n}),
         v(accumulator(dtype), {n}) {}
+  kernels::AdamwUpdate update(const Array& gradient, kernels::AdamwOptions options, bool with_master) {
+    return {parameter.view(), with_master ? master.view() : View{}, gradient.view(), m.view(), v.view(), options};
+  }
   void step(const Array& gradient, kernels::AdamwOptions options, bool with_master) {
-    kernels::adamw(Cpu{}, parameter.view(), with_master ? master.view() : View{}, gradient.view(), m.view(), v.view(),
-                   options);
+    const kernels::AdamwUpdate update = this->update(gradient, options, with_master);
+    kernels::adamw(Cpu{}, {&update, 1});
   }
 };
 
@@ -137,12 +140,39 @@ TEST_CASE("adamw gives the same bits for any number of threads and lets NaN thro
   }
 }
 
+TEST_CASE("adamw of many parameters in one pass gives the bits of one after another") {
+  const std::int64_t sizes[] = {5, 20003, 0, 16384, 1};
+  std::vector<State> alone, together;
+  std::vector<Array> gradients;
+  for (const std::int64_t n : sizes)
+    for (const DType dtype : kFloating) {
+      alone.emplace_back(dtype, n);
+      together.emplace_back(dtype, n);
+      gradients.push_back(Array::random(accumulator(dtype), {n}, static_cast<std::uint64_t>(n)));
+    }
+  std::vector<kernels::AdamwUpdate> updates;
+  for (std::size_t i = 0; i < gradients.size(); ++i) {
+    kernels::AdamwOptions options = kOptions;
+    options.lr *= static_cast<double>(i + 1);
+    alone[i].step(gradients[i], options, i % 2 == 0);
+    updates.push_back(together[i].update(gradients[i], options, i % 2 == 0));
+  }
+  kernels::adamw(Cpu{}, updates);
+  for (std::size_t i = 0; i < gradients.size(); ++i) {
+    CHECK(together[i].parameter == alone[i].parameter);
+    CHECK(together[i].master == alone[i].master);
+    CHECK(together[i].m == alone[i].m);
+    CHECK(together[i].v == alone[i].v);
+  }
+}
+
 TEST_CASE("adamw refuses shapes, dtypes and steps that do not fit") {
   Array p(DType::bf16, {3}), f(DType::f32, {3}), small(DType::f32, {2});
   const auto run = [&](Array& master, Array& g, Array& m, Array& v, std::int64_t step) {
     kernels::AdamwOptions options = kOptions;
     options.step = step;
-    kernels::adamw(Cpu{}, p.view(), master.view(), g.view(), m.view(), v.view(), options);
+    const kernels::AdamwUpdate update{p.view(), master.view(), g.view(), m.view(), v.view(), options};
+    kernels::adamw(Cpu{}, {&update, 1});
   };
   CHECK_THROWS_WITH_AS(run(f, p, f, f, 1), "adamw: gradient: expected f32, got bf16", ShapeError);
   CHECK_THROWS_AS(run(small, f, f, f, 1), ShapeError);

@@ -47,9 +47,10 @@ struct Settings {
   }
 };
 
-/// What multiplies: the front's choice, or our tiles, which it may never choose on this machine.
-enum class Route { front, tiles };
-constexpr Route kRoutes[] = {Route::front, Route::tiles};
+/// What multiplies: the front's choice, or our tiles, which it may never choose on this machine: chains over the
+/// tokens, or blocks for the caches where there is enough to do.
+enum class Route { front, tiles, blocks };
+constexpr Route kRoutes[] = {Route::front, Route::tiles, Route::blocks};
 
 void multiply(Route route, const ConstView& a, const ConstView& b, const View& c, kernels::GemmOptions options) {
   if (route == Route::front || c.numel() == 0 || a.numel() == 0)
@@ -61,6 +62,10 @@ void multiply(Route route, const ConstView& a, const ConstView& b, const View& c
 void sum_tokens(Route route, const ConstView& g, const ConstView& x, Sink out, double alpha) {
   if (route == Route::front || g.numel() == 0 || x.numel() == 0)
     return kernels::gemm_tokens(Cpu{}, g, x, out, alpha);
+  const kernels::Product whole{g.cols(), x.cols(), g.rows(),       true,   false,  1.0,
+                               out.add,  g.dtype,  out.view.dtype, g.data, x.data, out.view.data};
+  if (route == Route::blocks && out.view.dtype == accumulator(g.dtype) && kernels::gemm_blocked(whole, alpha))
+    return;
   const std::int64_t seq_len = g.dim(-2);
   kernels::gemm_tokens_fma({g.rows(), seq_len, g.cols(), x.cols(), alpha, out.add, g.dtype, x.dtype, out.view.dtype,
                             g.data, x.data, out.view.data});

@@ -1,0 +1,297 @@
+#include <algorithm>
+#include <omp.h>
+
+#include "backends/cpu/fma_tile.hpp"
+#include "backends/cpu/gemm_engines.hpp"
+#include "backends/scratch.hpp"
+
+// Blocks for the caches: a panel of op(b), kDepth terms by a tile's columns, stays in the first level; the rows of
+// op(a) that meet it in the second. Both are packed in the order in which tiles read them, converted to the compute
+// dtype on the way. Each thread has a rectangle of the result to itself and packs what it needs: no thread waits.
+
+namespace osteon::kernels {
+namespace {
+
+using Index = std::int64_t;
+using cpu::kLanes;
+using cpu::kTileCols;
+using cpu::kTileRows;
+
+// Fewer multiply-adds are done by the calling thread alone: waking the others takes about 5 us.
+constexpr Index kSerialWork = 1 << 18;
+// Sizes of blocks in bytes, chosen with bench/bench_gemm.cpp: a panel, the rows packed at a time, all panels.
+constexpr Index kPanelBytes = 16 << 10, kRowsBytes = 128 << 10, kPanelsBytes = 1 << 20;
+// Panels beside which rows are not packed.
+constexpr Index kFewPanels = 4;
+// Rows of a result that is narrower than its sums: they are kept wide until the last term is in.
+constexpr Index kWideRows = 510;
+
+template <class C>
+struct Block {
+  static constexpr Index kSize = static_cast<Index>(sizeof(C));
+  static constexpr Index kDepth = kPanelBytes / (kTileCols<C> * kSize);
+  static constexpr Index kRows = kRowsBytes / (kDepth * kSize) / kTileRows * kTileRows;
+  static constexpr Index kCols = kPanelsBytes / (kDepth * kSize) / kTileCols<C> * kTileCols<C>;
+};
+
+struct Range {
+  Index begin, end;
+  Index size() const { return end - begin; }
+};
+
+/// Part `index` of `parts` of [0, count), cut at multiples of `grain`.
+Range part_of(Index count, Index grain, Index index, Index parts) {
+  const Index grains = (count + grain - 1) / grain;
+  return {std::min(grains * index / parts * grain, count), std::min(grains * (index + 1) / parts * grain, count)};
+}
+
+/// One factor as `count` vectors along k: element (i, k) at data + i * next + k * step, one of the two being 1,
+/// multiplied by `factor`.
+template <class T>
+struct Factor {
+  const T* data;
+  Index next, step;
+  compute_t<T> factor;
+};
+
+/// kLanes terms of `inside` vectors, `next` apart, as to[k * kWidth + i]; writes up to a register's worth beyond the
+/// end.
+template <Index kWidth, class T, class C>
+[[gnu::always_inline]] inline void transpose_panel(const T* from, Index next, Index inside, C factor, C* to) {
+  constexpr Index kGroups = (kWidth + kLanes<C> - 1) / kLanes<C>;
+  cpu::Vector<C> squares[kGroups][kLanes<C>];
+  for (Index i = 0; i < kGroups * kLanes<C>; ++i)
+    squares[i / kLanes<C>][i % kLanes<C>] =
+        i < inside ? cpu::load_lanes<C>(from + i * next, kLanes<C>) * factor : cpu::Vector<C>{};
+  for (auto& square : squares)
+    cpu::transpose_square<C>(square);
+  for (Index j = 0; j < kLanes<C>; ++j)  // in order: what a vector holds beyond kWidth is overwritten by the next
+    for (Index group = 0; group < kGroups; ++group)
+      cpu::store_vector(to + j * kWidth + group * kLanes<C>, squares[group][j]);
+}
+
+/// `inside` vectors from `first` on and terms [k0, k0 + depth) as to[k * kWidth + i], zero beyond the last vector.
+/// Writes up to a register's worth beyond the end.
+template <Index kWidth, class T>
+void pack_panel(const Factor<T>& from, Index first, Index inside, Index k0, Index depth, compute_t<T>* to) {
+  using C = compute_t<T>;
+  const T* const data = from.data + first * from.next + k0 * from.step;
+  Index k = 0;
+  if (from.next == 1) {
+    for (; k < depth; ++k) {
+      const T* const row = data + k * from.step;
+      if (inside == kWidth) {
+#pragma omp simd
+        for (Index i = 0; i < kWidth; ++i)
+          to[k * kWidth + i] = cpu::load(row[i]) * from.factor;
+      } else {
+        for (Index i = 0; i < kWidth; ++i)
+          to[k * kWidth + i] = i < inside ? cpu::load(row[i]) * from.factor : C{0};
+      }
+    }
+    return;
+  }
+  // A whole line of the cache from each row before the next: rows a power of two apart compete for the same places.
+  constexpr Index kLine = 64 / static_cast<Index>(sizeof(T));
+  for (; k + kLine <= depth; k += kLine)
+    for (Index part = k; part < k + kLine; part += kLanes<C>)
+      transpose_panel<kWidth>(data + part, from.next, inside, from.factor, to + part * kWidth);
+  for (; k + kLanes<C> <= depth; k += kLanes<C>)
+    transpose_panel<kWidth>(data + k, from.next, inside, from.factor, to + k * kWidth);
+  for (; k < depth; ++k)
+    for (Index i = 0; i < kWidth; ++i)
+      to[k * kWidth + i] = i < inside ? cpu::load(data[i * from.next + k]) * from.factor : C{0};
+}
+
+/// Rows of op(a) as tiles read them: term k of row i at data + i * row + k * step within a tile, whose first row r lies
+/// at data + r * tile.
+template <class C>
+struct Rows {
+  const C* data;
+  Index tile, row, step;
+};
+
+/// Rows [first, first + count) and terms [k, k + depth) of a. Beside few columns a copy in the order of tiles does not
+/// pay: then they stay where they are, or are converted as they lie.
+template <class T>
+Rows<compute_t<T>> rows_of(const Factor<T>& a, Index first, Index count, Index k, Index depth, Index cols,
+                           compute_t<T>* packed) {
+  using C = compute_t<T>;
+  if (cols <= kFewPanels * kTileCols<C> && a.factor == C{1}) {
+    const T* const data = a.data + first * a.next + k * a.step;
+    if constexpr (std::is_same_v<T, C>)
+      return {data, a.next, a.next, a.step};
+    if (a.step == 1) {
+      for (Index i = 0; i < count; ++i)
+#pragma omp simd
+        for (Index j = 0; j < depth; ++j)
+          packed[i * depth + j] = cpu::load(data[i * a.next + j]);
+      return {packed, depth, depth, 1};
+    }
+  }
+  for (Index i = 0; i < count; i += kTileRows)
+    pack_panel<kTileRows>(a, first + i, std::min(kTileRows, count - i), k, depth, packed + i * depth);
+  return {packed, depth, 1, kTileRows};
+}
+
+/// c (+)= rows times packed panels: c is count x cols in the compute dtype, its rows `c_row` apart.
+template <class C>
+void multiply_block(const Rows<C>& left, const C* panels, Index count, Index cols, Index depth, C* c, Index c_row,
+                    bool add) {
+  alignas(64) C tile[kTileRows * kTileCols<C>];
+  for (Index col = 0; col < cols; col += kTileCols<C>) {
+    const C* const panel = panels + col * depth;
+    const Index width = std::min(kTileCols<C>, cols - col);
+    for (Index row = 0; row < count; row += kTileRows) {
+      const C* const a = left.data + row * left.tile;
+      const Index height = std::min(kTileRows, count - row);
+      C* const at = c + row * c_row + col;
+      if (width == kTileCols<C> && height == kTileRows && left.row == 1 && left.step == kTileRows) {
+        cpu::fma_tile<C, kTileRows, cpu::kTileVectors>(a, 1, kTileRows, panel, kTileCols<C>, depth, at, c_row, add);
+      } else if (width == kTileCols<C> && height == kTileRows) {
+        cpu::fma_tile<C, kTileRows, cpu::kTileVectors>(a, left.row, left.step, panel, kTileCols<C>, depth, at, c_row,
+                                                       add);
+      } else if (width == kTileCols<C>) {
+        cpu::fma_tile<C>(height, width, a, left.row, left.step, panel, kTileCols<C>, depth, at, c_row, add);
+      } else {
+        const cpu::TileTarget<C> out{at, c_row, 1};
+        out.load(0, 0, height, width, add, tile);
+        cpu::fma_tile<C>(height, width, a, left.row, left.step, panel, kTileCols<C>, depth, tile);
+        out.store(0, 0, height, width, tile);
+      }
+    }
+  }
+}
+
+/// Elements of C that a thread works in: packed rows, panels, and a wide result where the stored one is narrow.
+template <class C>
+struct Workspace {
+  Index rows, panels, wide;
+
+  Workspace(Index m, Index n, Index k, bool narrow) {
+    const Index depth = std::min(k, Block<C>::kDepth);
+    const auto padded = [](Index count, Index grain) { return (count + grain - 1) / grain * grain; };
+    const Index cols = padded(std::min(n, Block<C>::kCols), kTileCols<C>);
+    rows = padded(padded(std::min(m, Block<C>::kRows), kTileRows) * depth + kLanes<C>, 16);
+    panels = padded(cols * depth + kLanes<C>, 16);
+    wide = narrow ? padded(std::min(m, kWideRows) * cols, 16) : 0;
+  }
+  Index size() const { return rows + panels + wide; }
+};
+
+/// The rectangle m x n of c.
+template <class T, class R>
+void run_rectangle(const Factor<T>& a, const Factor<T>& b, Index depth, R* c, Index c_row, bool add, Range m, Range n,
+                   compute_t<T>* memory) {
+  using C = compute_t<T>;
+  constexpr bool kNarrow = !std::is_same_v<R, C>;
+  const Workspace<C> sizes(m.size(), n.size(), depth, kNarrow);
+  C *const packed = memory, *const panels = packed + sizes.rows, *const wide = panels + sizes.panels;
+  const Index outer_rows = kNarrow ? kWideRows : m.size();
+  for (Index col = n.begin; col < n.end; col += Block<C>::kCols) {
+    const Index cols = std::min(Block<C>::kCols, n.end - col);
+    for (Index outer = m.begin; outer < m.end; outer += outer_rows) {
+      const Index outer_end = std::min(outer + outer_rows, m.end);
+      C* target;
+      Index target_row;
+      if constexpr (kNarrow) {
+        target = wide;
+        target_row = cols;
+        for (Index i = outer; add && i < outer_end; ++i)
+#pragma omp simd
+          for (Index j = 0; j < cols; ++j)
+            wide[(i - outer) * cols + j] = cpu::load(c[i * c_row + col + j]);
+      } else {
+        target = c + outer * c_row + col;
+        target_row = c_row;
+      }
+      for (Index k = 0; k < depth; k += Block<C>::kDepth) {
+        const Index terms = std::min(Block<C>::kDepth, depth - k);
+        for (Index j = 0; j < cols; j += kTileCols<C>)
+          pack_panel<kTileCols<C>>(b, col + j, std::min(kTileCols<C>, cols - j), k, terms, panels + j * terms);
+        for (Index row = outer; row < outer_end; row += Block<C>::kRows) {
+          const Index rows = std::min(Block<C>::kRows, outer_end - row);
+          multiply_block(rows_of(a, row, rows, k, terms, cols, packed), panels, rows, cols, terms,
+                         target + (row - outer) * target_row, target_row, add || k > 0);
+        }
+      }
+      if constexpr (kNarrow)
+        for (Index i = outer; i < outer_end; ++i)
+#pragma omp simd
+          for (Index j = 0; j < cols; ++j)
+            cpu::store(c[i * c_row + col + j], wide[(i - outer) * cols + j]);
+    }
+  }
+}
+
+/// How many threads share the rows and how many the columns: the least work of the busiest one, in cycles a term (a
+/// tile takes kTileRows, a packed element about one).
+struct Grid {
+  Index rows = 1, cols = 1;
+
+  Grid(Index m, Index n, Index tile_cols, Index threads) {
+    double best = 0;
+    for (Index across = 1; across <= threads; ++across) {
+      if (threads % across != 0)
+        continue;
+      const Index down = threads / across;
+      const auto share = [](Index count, Index grain, Index parts) {
+        return static_cast<double>(((count + grain - 1) / grain + parts - 1) / parts);
+      };
+      const double tall = share(m, kTileRows, down), wide = share(n, tile_cols, across);
+      const double work = static_cast<double>(kTileRows) * tall * (wide + 1) + static_cast<double>(tile_cols) * wide;
+      if (across == 1 || work < best) {
+        best = work;
+        rows = down;
+        cols = across;
+      }
+    }
+  }
+};
+
+template <class T, class R>
+void run(const Product& p, double alpha_of_a) {
+  using C = compute_t<T>;
+  const auto of_a = static_cast<C>(alpha_of_a), of_b = static_cast<C>(p.alpha);
+  const Factor<T> a{static_cast<const T*>(p.a), p.transpose_a ? 1 : p.k, p.transpose_a ? p.m : 1, of_a};
+  const Factor<T> b{static_cast<const T*>(p.b), p.transpose_b ? p.k : 1, p.transpose_b ? 1 : p.n, of_b};
+  R* const c = static_cast<R*>(p.c);
+  const bool serial = p.m * p.n * p.k < kSerialWork || omp_in_parallel() != 0;
+  const Grid grid(p.m, p.n, kTileCols<C>, serial ? 1 : omp_get_max_threads());
+  const auto rows_at = [&](Index thread) { return part_of(p.m, kTileRows, thread / grid.cols, grid.rows); };
+  const auto cols_at = [&](Index thread) { return part_of(p.n, kTileCols<C>, thread % grid.cols, grid.cols); };
+  const Index cells = grid.rows * grid.cols;
+  Index each = 0;  // what the largest rectangle needs
+  for (Index cell = 0; cell < cells; ++cell)
+    each = std::max(each, Workspace<C>(rows_at(cell).size(), cols_at(cell).size(), p.k, !std::is_same_v<R, C>).size());
+  auto* const memory = reinterpret_cast<C*>(scratch(cells * each * Block<C>::kSize, p.device));
+  if (p.device == Device::meta)
+    return;
+  const auto run_cell = [&](Index cell) {
+    run_rectangle(a, b, p.k, c, p.n, p.add, rows_at(cell), cols_at(cell), memory + cell * each);
+  };
+  if (cells == 1)
+    return run_cell(0);
+#pragma omp parallel for schedule(static, 1)
+  for (Index cell = 0; cell < cells; ++cell)
+    run_cell(cell);
+}
+
+}  // namespace
+
+bool gemm_blocked(const Product& p, double alpha_of_a) {
+  const Index cols = p.operands == DType::f64 ? kTileCols<double> : kTileCols<float>;
+  if (p.m <= cols || p.m * p.n * p.k < kSerialWork / 8)
+    return false;
+  if (p.operands == DType::f64)
+    run<double, double>(p, alpha_of_a);
+  else if (p.operands == DType::f32)
+    run<float, float>(p, alpha_of_a);
+  else if (p.result == DType::f32)
+    run<bf16, float>(p, alpha_of_a);
+  else
+    run<bf16, bf16>(p, alpha_of_a);
+  return true;
+}
+
+}  // namespace osteon::kernels
