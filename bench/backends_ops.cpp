@@ -160,8 +160,9 @@ void BM_adamw(benchmark::State& state) {
   const kernels::AdamwOptions options{
       .lr = 1e-3, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.01, .step = 10};
   const kernels::AdamwUpdate update{p.view(), full ? master.view() : View{}, g.view(), m.view(), v.view(), options};
-  run(state, (full ? 2 : 0) * master.bytes() + 5 * g.bytes() + 2 * p.bytes(),
-      [&] { kernels::adamw(Cpu{}, {&update, 1}); });
+  run(state, (full ? 2 : 0) * master.bytes() + 5 * g.bytes() + 2 * p.bytes(), [&] {
+    kernels::adamw(Cpu{}, {&update, 1});
+  });
 }
 BENCHMARK(BM_adamw)->Apply(model_shapes);
 
