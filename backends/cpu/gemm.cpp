@@ -52,7 +52,7 @@ void run(const Product& product) {
   run_own_tiles(product);
 }
 
-/// Whether the library sums each sequence faster than the fused kernel sums all: measured by bench/backends_gemm.cpp.
+/// Whether the library sums each sequence faster than the fused kernel sums all: measured by bench/bench_gemm.cpp.
 /// Depends on nothing that may differ between two splits of one batch.
 bool library_sums_tokens([[maybe_unused]] Index seq_len, [[maybe_unused]] Index d, [[maybe_unused]] Index k,
                          [[maybe_unused]] DType dtype) {

@@ -1,7 +1,6 @@
-// The kernels beside the matrix products, at the shapes of a small and of a middle-sized model.
+// The kernels beside the matrix products, at the shapes of a small and of a middle-sized model (shapes.hpp).
 // Counters: bytes_per_second = what the contract reads and writes once; FLOP = the products of attention, of visible
 // pairs only. OMP_NUM_THREADS sets the threads.
-#include <benchmark/benchmark.h>
 #include <cstring>
 
 #include "backends/kernels/adamw.hpp"
@@ -15,6 +14,8 @@
 #include "backends/kernels/rotary.hpp"
 #include "backends/kernels/swiglu.hpp"
 #include "bench/buffer.hpp"
+#include "bench/main.hpp"
+#include "bench/shapes.hpp"
 
 namespace osteon {
 namespace {
@@ -26,7 +27,10 @@ constexpr DType kDTypes[] = {DType::f32, DType::bf16, DType::f64};
 struct Sizes {
   std::int64_t tokens, hidden, intermediate;
 };
-constexpr Sizes kSizes[] = {{1024, 512, 1408}, {512, 2048, 5632}};
+constexpr Sizes sizes_of(const bench::ModelShape& shape) {
+  return {shape.tokens(), shape.hidden_size, shape.intermediate_size};
+}
+constexpr Sizes kSizes[] = {sizes_of(bench::shape_named("small")), sizes_of(bench::shape_named("tiny1b"))};
 
 /// Arguments: index of the sizes, index of the dtype.
 void model_shapes(benchmark::internal::Benchmark* b) {
@@ -188,11 +192,11 @@ void attention_shapes(benchmark::internal::Benchmark* b) {
       ->UseRealTime()
       ->Unit(benchmark::kMicrosecond);
   for (const std::int64_t type : {0, 1, 2}) {
-    b->Args({4, 256, 8, 8, 64, type});
-    b->Args({1, 512, 32, 4, 64, type});
-    b->Args({2, 256, 9, 3, 64, type});
-    b->Args({1, 512, 16, 16, 128, type});
-    b->Args({8, 32, 4, 4, 16, type});
+    for (const char* name : {"small", "smol135", "tiny1b", "l7b"}) {
+      const bench::ModelShape& s = bench::shape_named(name);
+      b->Args({s.batch_size, s.seq_len, s.heads, s.kv_heads, s.head_dim(), type});
+    }
+    b->Args({8, 32, 4, 4, 16, type});  // short rows and narrow heads
   }
 }
 
@@ -237,4 +241,4 @@ BENCHMARK(BM_attention_decode)
 }  // namespace
 }  // namespace osteon
 
-BENCHMARK_MAIN();
+int main(int argc, char** argv) { return osteon::bench::run(argc, argv); }

@@ -2,13 +2,16 @@
 // Bat's slabs, and the tiny model of the default ablation, where the time of a call counts.
 // Counter: FLOP/s. OMP_NUM_THREADS sets the threads. "engine": 0 = what the front chooses, 1 = own tiles (gemm) or
 // the fused chains (gemm_tokens) by themselves.
-#include <benchmark/benchmark.h>
+#include <array>
+#include <vector>
 
 #include "backends/cpu/gemm_engines.hpp"
 #include "backends/kernels/bat.hpp"
 #include "backends/kernels/block_sum.hpp"
 #include "backends/kernels/gemm.hpp"
 #include "bench/buffer.hpp"
+#include "bench/main.hpp"
+#include "bench/shapes.hpp"
 
 namespace osteon {
 namespace {
@@ -91,16 +94,27 @@ void BM_block_tile(benchmark::State& state) {
   state.SetBytesProcessed(state.iterations() * (x.bytes() + 2 * y.bytes()));
 }
 
-/// tokens, out_features, in_features: hidden 128 (32 x 32 tokens), hidden 512, hidden 2048, and one token.
+/// tokens, out_features, in_features: a block's linears of some models and an adapter's factors (rank 32) beside them;
+/// the tiny model of the default ablation (32 x 32 tokens, hidden 128, ranks 4 and 8); one token.
 void layers(benchmark::internal::Benchmark* b) {
+  using Sizes = std::vector<std::array<std::int64_t, 3>>;
+  Sizes wide = {{1024, 128, 128}, {1, 2048, 2048}};
+  Sizes thin = {{1024, 4, 128}, {1024, 128, 4}, {1024, 8, 128}, {1024, 128, 8}};
+  for (const char* name : {"small", "tiny1b", "l7b"}) {
+    const bench::ModelShape& s = bench::shape_named(name);
+    for (const auto& size : Sizes{{s.tokens(), s.hidden_size, s.hidden_size},
+                                  {s.tokens(), s.intermediate_size, s.hidden_size},
+                                  {s.tokens(), s.hidden_size, s.intermediate_size}})
+      wide.push_back(size);
+    thin.push_back({s.tokens(), 32, s.hidden_size});
+    thin.push_back({s.tokens(), s.hidden_size, 32});
+  }
   b->ArgNames({"dtype", "engine", "m", "n", "k"})->UseRealTime()->Unit(benchmark::kMicrosecond);
   for (const std::int64_t type : {0, 1}) {
     for (const std::int64_t engine : {0, 1})
-      for (const auto& [m, n, k] : std::initializer_list<std::tuple<int, int, int>>{
-               {1024, 128, 128}, {1024, 512, 512}, {1024, 1408, 512}, {512, 2048, 2048}, {1, 2048, 2048}})
+      for (const auto& [m, n, k] : wide)
         b->Args({type, engine, m, n, k});
-    for (const auto& [m, n, k] : std::initializer_list<std::tuple<int, int, int>>{
-             {1024, 4, 128}, {1024, 128, 4}, {1024, 8, 128}, {1024, 128, 8}, {1024, 32, 512}, {1024, 512, 32}})
+    for (const auto& [m, n, k] : thin)
       b->Args({type, 0, m, n, k});
   }
 }
@@ -150,4 +164,4 @@ BENCHMARK(BM_block_tile)->Apply(block_sums);
 }  // namespace
 }  // namespace osteon
 
-BENCHMARK_MAIN();
+int main(int argc, char** argv) { return osteon::bench::run(argc, argv); }
