@@ -1,10 +1,10 @@
 // Whole training steps: forward, backward and AdamW on random weights and tokens, all seven linears of a block adapted,
 // rank 32 for LoRA kinds and 64 for Bone kinds. Names: step/<shape>/<method>/<dtype>/b<batch>/t<seq_len>.
 //
-// Without --benchmark_filter only nano and small run; a larger shape takes minutes and gigabytes and is asked for by
-// name:
+// Without --benchmark_filter only nano and small run; a larger shape takes minutes and gigabytes and is asked for:
 //   bench_step --benchmark_filter='step/(tiny1b|l7b)/(lora|bone)/bf16'
 // A step that the machine has no memory for is skipped, saying what it needs. OMP_NUM_THREADS sets the threads.
+// --products prints each step's products to stderr, with their rates at their best and as the step runs them.
 //
 // Counters:
 //   step_seconds, tokens_per_second   median over the steps
@@ -12,11 +12,14 @@
 //   rss_peak_bytes                    highest resident set of the process above what it was before the model
 //   saved_bytes                       what the forward keeps for the backward
 //   trainable_parameters, GFLOP       of one step, attention included
-//   roof_seconds, share_of_roof       the step's products alone (roof.hpp), the adapter's at the rate of the base's,
-//   and
-//                                     their share of the step; with _own_rate: the adapter's at their own best
-//   front_share_of_roof               how near the GEMM front alone comes to the roof: what the step can reach with it
+//   roof_seconds                      the step's products alone (roof.hpp), the adapter's at the rate of the base's
+//   share_of_roof                     roof_seconds over step_seconds
+//   share_of_roof_own_rate            the same with the adapter's products at their own best
+//   front_share_of_roof               the products at their best over the same as the step runs them
+//   roof_gflops, roof_adapter_gflops  rates of the base's and of the adapter's products at their best
+#include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <exception>
 
 #include "autograd/audit.hpp"
@@ -42,12 +45,33 @@ std::int64_t planned_bytes(const ModelShape& shape, const std::string& method, D
   return memory_report(Device::meta).peak.total();
 }
 
+bool products_wanted = false;
+
+/// "ms" and "%" are of a step at the products' best; "+=" products add to their output.
+void print_products(const Roof& roof) {
+  const double step = roof.times().own;
+  std::fprintf(stderr,
+               "     part                m x n x k          form  a step       ms     %%  GFLOP/s  front  fastest\n");
+  for (const RoofRow& row : roof.rows()) {
+    const Product& p = row.product;
+    const std::string sizes = join(p.blocks > 0 ? join(p.blocks, " of ") : "", p.m, " x ", p.n, " x ", p.k);
+    const char* const operands = p.seq_len > 0 ? "a^T b" : p.transpose_b ? "a b^T" : "a b";
+    const std::string result = p.result == p.operands ? "" : join("->", p.result);
+    const std::string form = join(operands, p.add ? " += " : " ", p.operands, result);
+    const double seconds = row.best * static_cast<double>(row.count), gflop = p.flops() * 1e-9;
+    std::fprintf(stderr, "  %7s %24s %19s %5lld %8.2f %5.1f %8.1f %6.1f  %s\n", row.adapter ? "adapter" : "base",
+                 sizes.c_str(), form.c_str(), static_cast<long long>(row.count), seconds * 1e3, 100 * seconds / step,
+                 gflop / row.best, gflop / row.front, row.fastest);
+  }
+}
+
 void train(benchmark::State& state, const ModelShape& shape, const std::string& method, DType dtype) {
   ResidentPeak resident;
   const std::int64_t needed = planned_bytes(shape, method, dtype), free = available_memory().value_or(needed);
   if (needed > free)
     return state.SkipWithError(join("needs ", needed >> 20, " MiB of memory, the machine has ", free >> 20).c_str());
 
+  const std::int64_t before = memory_report(Device::cpu).live.total();  // scratch of other threads
   TrainingStep step(shape, method, dtype);
   reset_memory_peak(Device::cpu);
   std::int64_t saved_bytes = 0;
@@ -59,7 +83,7 @@ void train(benchmark::State& state, const ModelShape& shape, const std::string& 
   reset_flop_count(Device::cpu);
   step.run();
   const FlopCount flops = flop_count(Device::cpu);
-  const std::int64_t peak_bytes = memory_report(Device::cpu).peak.total();
+  const std::int64_t peak_bytes = memory_report(Device::cpu).peak.total() - before;
   const std::optional<std::int64_t> rss_peak_bytes = resident.bytes();
 
   Roof roof(step_products(shape, method, dtype));
@@ -94,6 +118,8 @@ void train(benchmark::State& state, const ModelShape& shape, const std::string& 
     counters["rss_peak_bytes"] = static_cast<double>(*rss_peak_bytes);
   else
     state.SetLabel("no rss_peak_bytes: this system does not let a process write /proc/self/clear_refs");
+  if (products_wanted)
+    print_products(roof);
 }
 
 void register_all() {
@@ -116,6 +142,11 @@ void register_all() {
 }  // namespace osteon::bench
 
 int main(int argc, char** argv) {
+  osteon::limit_spinning(argv);  // before the options change: it starts the program again
+  char** const end =
+      std::remove_if(argv, argv + argc, [](const char* word) { return std::string("--products") == word; });
+  osteon::bench::products_wanted = end != argv + argc;
+  argc = static_cast<int>(end - argv);
   osteon::bench::register_all();
   return osteon::bench::run(argc, argv, "^step/(nano|small)/");
 }

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <optional>
 
+#include "backends/kernels/bat.hpp"
 #include "backends/kernels/gemm.hpp"
 #include "bench/median.hpp"
 
@@ -30,9 +32,10 @@ void reserve(std::map<DType, Buffer>& buffers, DType dtype, std::int64_t count) 
   buffers.insert_or_assign(dtype, Buffer(dtype, {count}));
 }
 
-/// The first elements of a buffer as a matrix.
-View matrix_of(std::map<DType, Buffer>& buffers, DType dtype, const Shape& shape) {
-  return {buffers.at(dtype).view().data, dtype, shape, true};
+/// Matrix number `part` of those that lie one behind the other in a buffer.
+View matrix_of(std::map<DType, Buffer>& buffers, DType dtype, const Shape& shape, std::int64_t part = 0) {
+  auto* const first = static_cast<std::byte*>(buffers.at(dtype).view().data);
+  return {first + part * shape.numel() * size_of(dtype), dtype, shape, true};
 }
 
 }  // namespace
@@ -40,27 +43,50 @@ View matrix_of(std::map<DType, Buffer>& buffers, DType dtype, const Shape& shape
 Roof::Roof(StepProducts products) : products_(std::move(products)) {
   for (const ProductCounts* part : {&products_.base, &products_.adapter})
     for (const auto& [p, count] : *part) {
-      reserve(a_, p.operands, p.m * p.k);
-      reserve(b_, p.operands, p.n * p.k);
-      reserve(c_, p.result, p.m * p.n);
+      reserve(a_, p.operands, p.parts() * p.m * p.k);
+      reserve(b_, p.operands, p.parts() * p.n * p.k);
+      reserve(c_, p.result, p.parts() * p.m * p.n);
+      if (p.blocks > 0)  // Bat's own kernels read dW' in f32
+        reserve(b_, p.result, p.parts() * p.n * p.k);
     }
 }
 
-void Roof::run(const Product& p, Engine engine) {
-  const View c = matrix_of(c_, p.result, {p.m, p.n});
+void Roof::run_one(const Product& p, Engine engine, std::int64_t part) {
+  const View c = matrix_of(c_, p.result, {p.m, p.n}, part);
   if (p.seq_len == 0) {
-    const View a = matrix_of(a_, p.operands, {p.m, p.k});
-    const View b = matrix_of(b_, p.operands, p.transpose_b ? Shape{p.n, p.k} : Shape{p.k, p.n});
+    const View a = matrix_of(a_, p.operands, {p.m, p.k}, part);
+    const View b = matrix_of(b_, p.operands, p.transpose_b ? Shape{p.n, p.k} : Shape{p.k, p.n}, part);
     kernels::gemm(Cpu{}, a, b, c, {.transpose_b = p.transpose_b, .add = p.add});
     return;
   }
   const std::int64_t seq_len = engine == Engine::undivided ? p.k : p.seq_len, batch_size = p.k / seq_len;
-  const View a = matrix_of(a_, p.operands, {batch_size, seq_len, p.m});
-  const View b = matrix_of(b_, p.operands, {batch_size, seq_len, p.n});
+  const View a = matrix_of(a_, p.operands, {batch_size, seq_len, p.m}, part);
+  const View b = matrix_of(b_, p.operands, {batch_size, seq_len, p.n}, part);
   if (engine == Engine::undivided)
     kernels::gemm(Cpu{}, a, b, c, {.transpose_a = true, .add = p.add});
   else
     kernels::gemm_tokens(Cpu{}, a, b, {c, p.add});
+}
+
+/// By Bat's kernels, for which the block rows of all blocks are one weight.
+void Roof::run_blocks(const Product& p) {
+  const std::int64_t rank = p.n, features = p.seq_len > 0 ? p.k : p.m;
+  const Shape weight{p.blocks * rank, features}, blocks{p.blocks, rank, rank};
+  const View w = matrix_of(a_, p.operands, weight);
+  if (p.seq_len == 0)
+    kernels::bat_weight(Cpu{}, w, matrix_of(b_, p.operands, blocks), matrix_of(c_, p.result, weight));
+  else
+    kernels::bat_block_gradient(Cpu{}, w, matrix_of(b_, p.result, weight), {matrix_of(c_, p.result, blocks), false});
+}
+
+void Roof::run(const Product& p, Engine engine) {
+  if (p.blocks == 0)
+    return run_one(p, engine, 0);
+  if (engine == Engine::front)
+    return run_blocks(p);
+#pragma omp parallel for schedule(static)
+  for (std::int64_t part = 0; part < p.blocks; ++part)
+    run_one(p, engine, part);
 }
 
 double Roof::seconds(const Product& p, Engine engine) {
@@ -75,7 +101,7 @@ double Roof::seconds(const Product& p, Engine engine) {
 void Roof::sample() {
   for (const ProductCounts* part : {&products_.base, &products_.adapter})
     for (const auto& [p, count] : *part)
-      for (const Engine engine : kEngines) {
+      for (const Engine engine : {Engine::front, Engine::fastest, Engine::undivided}) {
         if (engine == Engine::undivided && p.seq_len == 0)
           continue;
         std::optional<AnyEngine> any;
@@ -90,25 +116,35 @@ void Roof::sample() {
 
 double Roof::typical(const Product& p, Engine engine) const { return median(samples_.at({p, engine})); }
 
-double Roof::best(const Product& p) const {
-  double least = typical(p, Engine::front);
-  for (const Engine engine : {Engine::fastest, Engine::undivided})
-    if (samples_.contains({p, engine}))
-      least = std::min(least, typical(p, engine));
-  return least;
+std::vector<RoofRow> Roof::rows() const {
+  std::vector<RoofRow> rows;
+  for (const bool adapter : {false, true})
+    for (const auto& [p, count] : adapter ? products_.adapter : products_.base) {
+      RoofRow row{p, count, adapter, typical(p, Engine::front), typical(p, Engine::front), "front"};
+      const auto consider = [&, &p = p](Engine engine, const char* name) {
+        if (!samples_.contains({p, engine}) || typical(p, engine) >= row.best)
+          return;
+        row.best = typical(p, engine);
+        row.fastest = name;
+      };
+      consider(Engine::fastest, "any");
+      consider(Engine::undivided, "any, undivided");
+      rows.push_back(row);
+    }
+  std::sort(rows.begin(), rows.end(), [](const RoofRow& a, const RoofRow& b) {
+    return a.best * static_cast<double>(a.count) > b.best * static_cast<double>(b.count);
+  });
+  return rows;
 }
 
 RoofTimes Roof::times() const {
   RoofTimes times;
-  const auto add = [&](const ProductCounts& part) {
-    double seconds = 0;
-    for (const auto& [p, count] : part) {
-      seconds += best(p) * static_cast<double>(count);
-      times.front += typical(p, Engine::front) * static_cast<double>(count);
-    }
-    return seconds;
-  };
-  const double base_seconds = add(products_.base), adapter_seconds = add(products_.adapter);
+  double base_seconds = 0, adapter_seconds = 0;
+  for (const RoofRow& row : rows()) {
+    const auto count = static_cast<double>(row.count);
+    (row.adapter ? adapter_seconds : base_seconds) += row.best * count;
+    times.front += row.front * count;
+  }
   const double adapter_flops = flops_of(products_.adapter);
   times.base_rate = flops_of(products_.base) / base_seconds;
   times.adapter_rate = adapter_flops > 0 ? adapter_flops / adapter_seconds : 0;

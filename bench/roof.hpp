@@ -18,9 +18,20 @@ struct RoofTimes {
   double adapter_rate = 0;  ///< FLOP/s of the adapter's, each at its own best; 0 if there are none
 };
 
+/// One distinct product of a roof.
+struct RoofRow {
+  Product product;
+  std::int64_t count;   ///< times a step
+  bool adapter;         ///< of the adapter, else of the base
+  double front;         ///< seconds of one through what a step runs: bit-stable
+  double best;          ///< seconds of one through the fastest engine
+  const char* fastest;  ///< which that is
+};
+
 /// The roof of a training step: its matrix products alone, each with the fastest engine at hand, on operands that stay
 /// where they are. Engines: the GEMM front as it is, the front with any kernel of the library (set_deterministic_gemm
 /// off: before AVX-512 that is oneDNN instead of our own tiles), and, for sums over tokens, one undivided product.
+/// Bat's products with blocks: its own kernels, and the GEMM front on a block a thread.
 ///
 /// Times are medians over samples, so that a machine that drifts does to the roof what it does to the steps between
 /// which samples are taken. On a processor with AMX the roof is that of AVX-512, if a step ran before: oneDNN decides
@@ -33,16 +44,18 @@ class Roof {
   void sample();
   /// At least one sample has been taken.
   RoofTimes times() const;
+  /// Every product, those that take most of a step first.
+  std::vector<RoofRow> rows() const;
 
  private:
   enum class Engine { front, fastest, undivided };
-  static constexpr Engine kEngines[] = {Engine::front, Engine::fastest, Engine::undivided};
 
   void run(const Product& product, Engine engine);
+  void run_one(const Product& product, Engine engine, std::int64_t part);
+  void run_blocks(const Product& product);
   double seconds(const Product& product, Engine engine);
-  /// The median of an engine's samples, and the least over all engines.
+  /// The median of an engine's samples.
   double typical(const Product& product, Engine engine) const;
-  double best(const Product& product) const;
 
   StepProducts products_;
   std::map<DType, Buffer> a_, b_, c_;  ///< large enough for every product

@@ -25,9 +25,8 @@ class Counter {
   Counter(const ModelShape& shape, std::int64_t rank, DType dtype)
       : shape_(shape), tokens_(shape.tokens()), rank_(rank), dtype_(dtype) {}
 
-  void gemm(ProductCounts& to, std::int64_t m, std::int64_t n, std::int64_t k, bool transpose_b, bool add,
-            std::int64_t times = 1) const {
-    to[{m, n, k, 0, transpose_b, add, dtype_, dtype_}] += times;
+  void gemm(ProductCounts& to, std::int64_t m, std::int64_t n, std::int64_t k, bool transpose_b, bool add) const {
+    to[{m, n, k, 0, transpose_b, add, dtype_, dtype_}] += 1;
   }
   /// A parameter's gradient [m, n], in f32.
   void token_sum(ProductCounts& to, std::int64_t m, std::int64_t n) const {
@@ -71,12 +70,12 @@ class Counter {
       gemm(all.adapter, tokens_, rank_, s.out, true, !s.first_of_x);
   }
   /// The frozen linear's products with W' = W (I + B) + B, made once for each, and dW' = dy^T x, dB = W^T dW' + dW'.
-  /// A block row of W is `in` rows of `rank` features: its r x r blocks, one below the other.
   void bat(const Site& s) {
     frozen(s);
-    gemm(all.adapter, s.in, rank_, rank_, false, false, (s.wants_dx ? 2 : 1) * (s.out / rank_));
+    const std::int64_t blocks = s.out / rank_;
+    all.adapter[{s.in, rank_, rank_, 0, false, false, dtype_, dtype_, blocks}] += s.wants_dx ? 2 : 1;
     token_sum(all.adapter, s.out, s.in);
-    all.adapter[{rank_, rank_, s.in, s.in, false, false, dtype_, DType::f32}] += s.out / rank_;
+    all.adapter[{rank_, rank_, s.in, s.in, false, false, dtype_, DType::f32, blocks}] += 1;
   }
 
   /// Logits and their part of dx, chunk by chunk; with a trained weight the logits again, and its gradient.

@@ -80,6 +80,15 @@ class BenchTest(unittest.TestCase):
                 self.assertGreater(step["roof_gflops"], 0)
                 self.assertGreater(step["roof_adapter_gflops"], 0)
 
+    def test_the_products_of_a_step_are_listed(self):
+        done = subprocess.run([PROGRAMS["bench_step"], "--products", "--benchmark_filter=^step/nano/bone/f32/",
+                               "--benchmark_min_time=0.01"], capture_output=True, text=True, timeout=600)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        rows = re.findall(r"^ +(base|adapter) +(\d+) x (\d+) x (\d+) .* (\d+) +[\d.]+ +([\d.]+) +[\d.]+ +[\d.]+  ", done.stderr, re.M)
+        self.assertIn(("base", "256", "512", "256", "4"), [row[:5] for row in rows])      # logits: 4 chunks of 256 rows
+        self.assertIn(("adapter", "64", "704", "1024", "8"), [row[:5] for row in rows])   # dD of gate and up
+        self.assertAlmostEqual(sum(float(row[5]) for row in rows), 100, delta=1)
+
     def test_a_step_without_room_is_skipped_and_says_what_it_needs(self):
         memory = Path("/proc/meminfo").read_text()
         available = int(re.search(r"MemAvailable: +(\d+)", memory)[1])
