@@ -27,7 +27,7 @@ TEST_CASE("a roof is the best of the engines, with the adapter at two rates") {
       roof.sample();
     const RoofTimes times = roof.times();
     CHECK(times.own > 0);
-    CHECK(times.own <= times.front);
+    CHECK(times.own <= times.front * (1 + 1e-12));  // the sums go in different orders
     const double base = flops_of(products.base), adapter = flops_of(products.adapter);
     CHECK(times.own == doctest::Approx(base / times.base_rate + adapter / times.adapter_rate));
     CHECK(times.wide == doctest::Approx((base + adapter) / times.base_rate));
