@@ -4,7 +4,8 @@
 // Without --benchmark_filter only nano and small run; a larger shape takes minutes and gigabytes and is asked for:
 //   bench_step --benchmark_filter='step/(tiny1b|l7b)/(lora|bone)/bf16'
 // A step that the machine has no memory for is skipped, saying what it needs. OMP_NUM_THREADS sets the threads.
-// --products prints each step's products to stderr, with their rates at their best and as the step runs them.
+// --products prints each step's products to stderr, with their rates at their best and as the step runs them;
+// --batches=1x512,1x1024 takes these batches x tokens of a row instead of each shape's own.
 //
 // Counters:
 //   step_seconds, tokens_per_second   median over the steps
@@ -21,6 +22,9 @@
 #include <chrono>
 #include <cstdio>
 #include <exception>
+#include <sstream>
+#include <string_view>
+#include <utility>
 
 #include "autograd/audit.hpp"
 #include "backends/flops.hpp"
@@ -45,7 +49,35 @@ std::int64_t planned_bytes(const ModelShape& shape, const std::string& method, D
   return memory_report(Device::meta).peak.total();
 }
 
-bool products_wanted = false;
+/// The program's own options.
+struct Options {
+  bool products = false;
+  std::vector<std::pair<std::int64_t, std::int64_t>> batches;  ///< batch_size, seq_len; empty: each shape's own
+};
+
+/// Takes them out of the command line. ConfigError for batches that are none.
+Options take_options(int& argc, char** argv) {
+  Options options;
+  const auto take = [&](const std::string& word) {
+    constexpr std::string_view kBatches = "--batches=";
+    if (word == "--products")
+      options.products = true;
+    if (!word.starts_with(kBatches))
+      return word == "--products";
+    std::istringstream list(word.substr(kBatches.size()));
+    for (std::string one; std::getline(list, one, ',');) {
+      std::istringstream text(one);
+      std::int64_t rows = 0, tokens = 0;
+      char by = 0;
+      check<ConfigError>(text >> rows >> by >> tokens && text.eof() && by == 'x' && rows > 0 && tokens > 1,
+                         "--batches: expected BATCHxTOKENS,... such as 4x256, found '", one, "'");
+      options.batches.emplace_back(rows, tokens);
+    }
+    return true;
+  };
+  argc = static_cast<int>(std::remove_if(argv + 1, argv + argc, take) - argv);
+  return options;
+}
 
 /// "ms" and "%" are of a step at the products' best; "+=" products add to their output.
 void print_products(const Roof& roof) {
@@ -65,7 +97,7 @@ void print_products(const Roof& roof) {
   }
 }
 
-void train(benchmark::State& state, const ModelShape& shape, const std::string& method, DType dtype) {
+void train(benchmark::State& state, const ModelShape& shape, const std::string& method, DType dtype, bool products) {
   ResidentPeak resident;
   const std::int64_t needed = planned_bytes(shape, method, dtype), free = available_memory().value_or(needed);
   if (needed > free)
@@ -118,35 +150,45 @@ void train(benchmark::State& state, const ModelShape& shape, const std::string& 
     counters["rss_peak_bytes"] = static_cast<double>(*rss_peak_bytes);
   else
     state.SetLabel("no rss_peak_bytes: this system does not let a process write /proc/self/clear_refs");
-  if (products_wanted)
+  if (products)
     print_products(roof);
 }
 
-void register_all() {
-  for (const ModelShape& shape : kShapes)
-    for (const char* method : kMethods)
-      for (const DType dtype : {DType::f32, DType::bf16})
-        benchmark::RegisterBenchmark(
-            join("step/", shape.name, '/', method, '/', dtype, "/b", shape.batch_size, "/t", shape.seq_len).c_str(),
-            [=](benchmark::State& state) {
-              try {
-                train(state, shape, method, dtype);
-              } catch (const std::exception& error) {  // the others can still run
-                state.SkipWithError(error.what());
-              }
-            })
-            ->Unit(benchmark::kMillisecond);
+void register_one(const ModelShape& shape, const char* method, DType dtype, bool products) {
+  const std::string name =
+      join("step/", shape.name, '/', method, '/', dtype, "/b", shape.batch_size, "/t", shape.seq_len);
+  benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) {
+    try {
+      train(state, shape, method, dtype, products);
+    } catch (const std::exception& error) {  // the others can still run
+      state.SkipWithError(error.what());
+    }
+  })->Unit(benchmark::kMillisecond);
+}
+
+void register_all(const Options& options) {
+  for (ModelShape shape : kShapes) {
+    auto batches = options.batches;
+    if (batches.empty())
+      batches.emplace_back(shape.batch_size, shape.seq_len);
+    for (const auto& [batch_size, seq_len] : batches) {
+      shape.batch_size = batch_size;
+      shape.seq_len = seq_len;
+      for (const char* method : kMethods)
+        for (const DType dtype : {DType::f32, DType::bf16})
+          register_one(shape, method, dtype, options.products);
+    }
+  }
 }
 
 }  // namespace
 }  // namespace osteon::bench
 
-int main(int argc, char** argv) {
-  osteon::limit_spinning(argv);  // before the options change: it starts the program again
-  char** const end =
-      std::remove_if(argv, argv + argc, [](const char* word) { return std::string("--products") == word; });
-  osteon::bench::products_wanted = end != argv + argc;
-  argc = static_cast<int>(end - argv);
-  osteon::bench::register_all();
+int main(int argc, char** argv) try {
+  osteon::limit_spinning(argv);  // before the options are taken: it starts the program again
+  osteon::bench::register_all(osteon::bench::take_options(argc, argv));
   return osteon::bench::run(argc, argv, "^step/(nano|small)/");
+} catch (const osteon::ConfigError& error) {
+  std::fprintf(stderr, "bench_step: %s\n", error.what());
+  return 2;
 }

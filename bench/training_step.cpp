@@ -1,5 +1,7 @@
 #include "bench/training_step.hpp"
 
+#include <algorithm>
+
 #include "backends/kernels/random.hpp"
 #include "peft/methods.hpp"
 
@@ -48,6 +50,7 @@ nn::LlamaConfig model_config(const ModelShape& shape) {
   config.num_attention_heads = shape.heads;
   config.num_key_value_heads = shape.kv_heads;
   config.head_dim = shape.head_dim();
+  config.max_position_embeddings = std::max(config.max_position_embeddings, shape.seq_len);
   config.tie_word_embeddings = shape.tied;
   return config;
 }

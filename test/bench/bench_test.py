@@ -58,6 +58,16 @@ class BenchTest(unittest.TestCase):
         self.assertEqual(len(all_names), 6 * 6 * 2)
         self.assertIn("step/l7b/bone/bf16/b1/t512", all_names)
 
+    def test_batches_other_than_a_shape_s_own(self):
+        names = call("bench_step", "--batches=1x300,2x64", "--benchmark_list_tests=true", "--benchmark_filter=/smol135/bat/")
+        self.assertEqual(names.split(), [f"step/smol135/bat/{dtype}/{batch}" for batch in ["b1/t300", "b2/t64"]
+                                         for dtype in ["f32", "bf16"]])
+        for wrong in ["4", "4x", "0x64", "4x256b", "4x1"]:
+            with self.subTest(wrong):
+                done = subprocess.run([PROGRAMS["bench_step"], f"--batches=1x2,{wrong}"], capture_output=True, text=True)
+                self.assertEqual(done.returncode, 2)
+                self.assertIn(f"--batches: expected BATCHxTOKENS,... such as 4x256, found '{wrong}'", done.stderr)
+
     def test_a_step_has_its_counters(self):
         for method, trainable in {"lora": 32 * 4 * (4 * 512 + 3 * 960), "bone": 64 * 4 * (4 * 256 + 2 * 704 + 256)}.items():
             with self.subTest(method):
