@@ -6,6 +6,7 @@
 #include "autograd/watchdog.hpp"
 #include "backends/flops.hpp"
 #include "backends/kernels/elementwise.hpp"
+#include "backends/trace.hpp"
 
 namespace osteon {
 namespace {
@@ -28,6 +29,26 @@ void enqueue(Frontier& frontier, const std::shared_ptr<GradState>& state) {
     return;  // a leaf: its gradient stays
   state->queued = true;
   frontier.push(state);
+}
+
+/// Bytes of the gradients of a node's inputs, but for those that are dy itself, handed on.
+std::int64_t gradient_bytes(const Node& node, const Tensor& dy) {
+  std::int64_t bytes = 0;
+  for (const auto& input : node.inputs)
+    if (input != nullptr && input->gradient.defined() && input->gradient.storage().id() != dy.storage().id())
+      bytes += input->gradient.bytes();
+  return bytes;
+}
+
+void run_backward(const Node& node, const Tensor& dy, Grads& grads) {
+  TraceScope scope({.kind = TraceEvent::Kind::op, .name = node.op, .phase = Phase::backward, .dtype = dy.dtype()});
+  const std::int64_t before = tracing() ? gradient_bytes(node, dy) : 0;  // read by what adds to them
+  node.backward(dy, grads);
+  grads.finish();
+  if (!tracing())
+    return;
+  if (const std::int64_t written = gradient_bytes(node, dy); written > 0)
+    scope.count_bytes(static_cast<double>(dy.bytes() + node.saved_bytes + before + written));
 }
 
 }  // namespace
@@ -60,8 +81,7 @@ void Tensor::backward(const Tensor& dy) const {
     state->queued = false;
     const Tensor gradient = std::exchange(state->gradient, {});
     Grads grads(node->inputs);
-    node->backward(gradient, grads);
-    grads.finish();
+    run_backward(*node, gradient, grads);
     for (std::size_t i = 0; i < node->inputs.size(); ++i)
       if (grads.wanted(i)) {
         watch(node->op, "backward", node->inputs[i]->gradient);

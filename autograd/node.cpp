@@ -1,21 +1,52 @@
 #include "autograd/node.hpp"
 
 #include <algorithm>
-#include <unordered_set>
+#include <utility>
 
 #include "autograd/audit.hpp"
 #include "autograd/watchdog.hpp"
 #include "backends/kernels/elementwise.hpp"
 #include "backends/kernels/reduce.hpp"
+#include "backends/trace.hpp"
 
 namespace osteon {
 namespace {
 
 thread_local SavedAudit* active_audit = nullptr;
 thread_local std::vector<std::pair<std::string, Tensor>> saved_since_last_record;
+thread_local std::int64_t saved_bytes_since_last_record = 0;  // counted for a trace
 thread_local bool watching = false;
 thread_local std::uint64_t next_sequence = 0;
 thread_local FirstRun* first_run = nullptr;
+
+bool is_parameter(const Tensor& x) {
+  return x.storage().category() == Category::weights || x.storage().category() == Category::adapter;
+}
+
+/// What an op without products reads and writes. Of a parameter it reads no more than it writes: an embedding reads
+/// some rows of its table. The same elements under another shape cost nothing.
+std::int64_t touched_bytes(const Tensor& y, std::initializer_list<Tensor> inputs) {
+  std::int64_t bytes = y.bytes();
+  for (const Tensor& x : inputs) {
+    if (!x.defined())
+      continue;
+    if (x.storage().id() == y.storage().id())
+      return 0;
+    bytes += is_parameter(x) ? std::min(x.bytes(), y.bytes()) : x.bytes();
+  }
+  return bytes;
+}
+
+/// Ends the op's forward in the trace; returns the bytes it saved.
+std::int64_t trace_forward(std::string_view op, const Tensor& y, std::initializer_list<Tensor> inputs) {
+  if (!tracing() || y.device() != Device::cpu)
+    return 0;
+  const std::int64_t saved = std::exchange(saved_bytes_since_last_record, 0);
+  const Phase phase = CountAs::pass() == Pass::forward ? Phase::forward : Phase::recomputed;
+  detail::trace_recorder->close_op({.name = op, .phase = phase, .dtype = y.dtype(), .saved_bytes = saved},
+                                   static_cast<double>(touched_bytes(y, inputs)));
+  return saved;
+}
 
 bool is_leaf(const GradState& state) { return !state.intermediate; }
 
@@ -41,6 +72,8 @@ Sink sink_of(GradState& state) {
 Saved save(std::string_view name, const Tensor& x) {
   if (active_audit != nullptr && grad_enabled())
     saved_since_last_record.emplace_back(name, x.detach());
+  if (tracing() && grad_enabled() && !is_parameter(x))
+    saved_bytes_since_last_record += x.bytes();
   return Saved(x);
 }
 
@@ -48,8 +81,7 @@ void audit_recorded(std::string_view op) {
   if (active_audit == nullptr)
     return;
   for (auto& [name, x] : saved_since_last_record) {
-    const Category category = x.storage().category();
-    if (category == Category::weights || category == Category::adapter)
+    if (is_parameter(x))
       continue;
     const std::uint64_t id = x.storage().id();
     auto& records = active_audit->records_;
@@ -90,13 +122,14 @@ void watch(std::string_view op, std::string_view where, const Tensor& x) {
 }
 
 Tensor record_always(std::string_view op, const Tensor& y, std::initializer_list<Tensor> inputs, Backward backward) {
+  const std::int64_t saved_bytes = trace_forward(op, y, inputs);
   watch(op, "forward", y);
   if (!grad_enabled()) {
     saved_since_last_record.clear();
     return y;
   }
   audit_recorded(op);
-  auto node = std::make_shared<Node>(Node{op, ++next_sequence, {}, std::move(backward)});
+  auto node = std::make_shared<Node>(Node{op, ++next_sequence, {}, std::move(backward), saved_bytes});
   for (const Tensor& input : inputs)
     node->inputs.push_back(input.requires_grad() ? input.grad_state() : nullptr);  // as it is now: it decided the saves
   auto state = std::make_shared<GradState>();
@@ -112,6 +145,7 @@ Tensor record_always(std::string_view op, const Tensor& y, std::initializer_list
 Tensor record(std::string_view op, const Tensor& y, std::initializer_list<Tensor> inputs, Backward backward) {
   if (std::any_of(inputs.begin(), inputs.end(), [](const Tensor& x) { return wants_grad(x); }))
     return record_always(op, y, inputs, std::move(backward));
+  trace_forward(op, y, inputs);
   watch(op, "forward", y);
   saved_since_last_record.clear();
   if (!grad_enabled() && std::any_of(inputs.begin(), inputs.end(), [](const Tensor& x) { return x.requires_grad(); }))

@@ -90,6 +90,7 @@ struct Node {
   std::uint64_t sequence;
   std::vector<std::shared_ptr<GradState>> inputs;
   Backward backward;
+  std::int64_t saved_bytes = 0;  ///< what it keeps; known only while a trace records
 };
 
 /// A tensor's place in the graph; it holds none of the tensor's bytes.

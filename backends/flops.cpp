@@ -2,6 +2,8 @@
 
 #include <numeric>
 
+#include "backends/trace.hpp"
+
 namespace osteon {
 namespace {
 
@@ -36,6 +38,8 @@ void reset_flop_count(Device device) { counter().of(device) = {}; }
 void count_flops(Device device, double flops) {
   Counter& now = counter();
   now.of(device).flops[static_cast<std::size_t>(now.pass)][static_cast<std::size_t>(now.work)] += flops;
+  if (tracing() && device == Device::cpu)
+    detail::trace_recorder->count_flops(flops);
 }
 
 CountAs::CountAs(Work work) : work_before_(counter().work), pass_before_(counter().pass) { counter().work = work; }
@@ -46,5 +50,6 @@ CountAs::~CountAs() {
 }
 
 Work CountAs::work() { return counter().work; }
+Pass CountAs::pass() { return counter().pass; }
 
 }  // namespace osteon

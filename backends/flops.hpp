@@ -45,6 +45,7 @@ class CountAs {
   CountAs& operator=(const CountAs&) = delete;
 
   static Work work();
+  static Pass pass();
 
  private:
   Work work_before_;

@@ -15,6 +15,7 @@
 #include "experiments/folder_lock.hpp"
 #include "experiments/run_folder.hpp"
 #include "experiments/tasks/task.hpp"
+#include "experiments/trace_file.hpp"
 #include "experiments/trainer.hpp"
 #include "nn/io/atomic_file.hpp"
 #include "nn/io/checkpoint.hpp"
@@ -129,7 +130,43 @@ void save_result(LoadedModel& loaded, const StartingFactors& start, const fs::pa
   }
 }
 
+/// What --trace and --profile make of a run's steps.
+class Recording {
+ public:
+  explicit Recording(const RunOptions& options) : profile_(options.profile) {
+    if (!options.trace.empty())
+      trace_.emplace(options.trace);
+  }
+
+  /// For the trainer; empty if nobody wants the steps.
+  std::function<void(std::int64_t, std::span<const TraceEvent>)> on_trace() {
+    if (!trace_ && profile_ == nullptr)
+      return {};
+    return [this](std::int64_t step, std::span<const TraceEvent> events) {
+      if (trace_)
+        trace_->add_step(step, events);
+      if (profile_ != nullptr)
+        profiler_.add_step(events);
+    };
+  }
+
+  void finish(std::span<const SavedTensor> saved) {
+    if (trace_ && trace_->steps() > 0)
+      trace_->finish();
+    else if (trace_)
+      fmt::print(stderr, "warning: --trace: nothing written: no step came after the first, which is not traced\n");
+    if (profile_ != nullptr)
+      *profile_ = profiler_.result(saved);
+  }
+
+ private:
+  std::optional<TraceFile> trace_;
+  Profile* profile_;
+  Profiler profiler_;
+};
+
 RunSummary run_in(const RunConfig& config, const RunOptions& options, RunSummary& summary) {
+  Recording recording(options);  // first: a trace that cannot be written is known before the model is read
   LoadedModel loaded = load_model(config, options.from_random_weights ? Weights::random : Weights::pretrained);
   for (const std::string& warning : loaded.warnings)
     fmt::print(stderr, "warning: {}\n", warning);
@@ -158,8 +195,10 @@ RunSummary run_in(const RunConfig& config, const RunOptions& options, RunSummary
                    .config_hash = summary.config_hash,
                    .data_hash = summary.data_hash,
                    .save = [&](const fs::path& best) { save_result(loaded, start, best, options.save_dtype); },
-                   .should_stop = options.should_stop});
+                   .should_stop = options.should_stop,
+                   .on_trace = recording.on_trace()});
   const TrainingResult result = trainer.run(evaluation);
+  recording.finish(result.saved_tensors);
   summary.steps = result.steps;
   summary.tokens = result.tokens;
   summary.train_seconds = result.train_seconds;

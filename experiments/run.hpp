@@ -1,5 +1,6 @@
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <optional>
 #include <string>
@@ -7,6 +8,7 @@
 #include "backends/dtype.hpp"
 #include "experiments/config.hpp"
 #include "experiments/data/open.hpp"
+#include "experiments/profile.hpp"
 #include "experiments/record.hpp"
 
 namespace osteon::experiments {
@@ -22,6 +24,8 @@ struct RunOptions {
   bool keep_model = true;           ///< write adapter/ or model/
   std::optional<DType> save_dtype;  ///< of a model that is written; the run's own by default
   std::function<bool()> should_stop;
+  std::filesystem::path trace;  ///< a trace of the first steps after this process's first goes there; empty = none
+  Profile* profile = nullptr;   ///< filled with the steps after this process's first; its machine is not measured
 };
 
 /// One run from config to folder: loads, trains, scores, and leaves config.toml, environment.json, metrics.jsonl,

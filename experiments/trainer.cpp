@@ -120,9 +120,12 @@ Trainer::Trainer(const RunConfig& config, LoadedModel& loaded, BatchStream& data
 
 Tensor Trainer::audited_loss(const TokenBatch& batch, double normalizer) {
   const nn::Llama& model = *loaded_.model;
-  const auto loss = [&] {
-    return model.loss(model_input(batch, model.device()), model_targets(batch, model.device()), normalizer);
-  };
+  const auto [input, targets] = [&] {
+    const TraceScope part("data");
+    return std::pair(model_input(batch, model.device()), model_targets(batch, model.device()));
+  }();
+  const TraceScope part("forward");
+  const auto loss = [&, &ids = input, &wanted = targets] { return model.loss(ids, wanted, normalizer); };
   if (!saved_tensors_.empty())
     return loss();
   const SavedAudit audit;
@@ -142,11 +145,29 @@ Trainer::StepResult Trainer::accumulate(const StepData& step) {
   for (const TokenBatch& batch : step.batches) {
     const Tensor loss = audited_loss(batch, static_cast<double>(result.tokens));
     result.loss += loss.item();
+    const TraceScope part("backward");
     loss.backward();
   }
+  const TraceScope part("gradient norm");
   model.finish_gradients();
   result.norm = nn::global_gradient_norm(parameters_);
   return result;
+}
+
+Trainer::StepResult Trainer::train_step(double lr) {
+  const TraceScope whole("step");
+  const StepData data = [&] {
+    const TraceScope part("data");
+    return data_.next();
+  }();
+  const StepResult done = accumulate(data);
+  if (!std::isfinite(done.loss) || !std::isfinite(done.norm))
+    name_bad_op(data, done);
+  const TraceScope part("optimizer");
+  loaded_.adapted->before_optimizer_step();
+  optimizer_.step(lr, nn::clip_factor(done.norm, config_.clip_norm));
+  optimizer_.clear_gradients();
+  return done;
 }
 
 void Trainer::name_bad_op(const StepData& step, const StepResult& result) {
@@ -210,22 +231,20 @@ TrainingResult Trainer::run(std::span<const EvaluationData> evaluation) {
       save_once();
       break;
     }
+    std::optional<TraceRecorder> trace;
+    if (options_.on_trace && !result.step_seconds.empty())
+      trace.emplace();
     const auto start = Clock::now();
-    const StepData step = data_.next();
-    const StepResult done = accumulate(step);
-    if (!std::isfinite(done.loss) || !std::isfinite(done.norm))
-      name_bad_op(step, done);
-    loaded_.adapted->before_optimizer_step();
     const double lr = schedule.at(state_.step);
-    optimizer_.step(lr, nn::clip_factor(done.norm, config_.clip_norm));
-    optimizer_.clear_gradients();
-
+    const StepResult done = train_step(lr);
     const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
     ++state_.step;
     state_.tokens += done.tokens;
     state_.train_seconds += seconds;
     state_.last_loss = done.loss;
     result.step_seconds.push_back(seconds);
+    if (trace)
+      options_.on_trace(state_.step, trace->events());
     if (metrics && (state_.step % config_.log_every == 0 || state_.step == total_steps_))
       metrics->write(StepMetrics{state_.step, done.loss, lr, done.norm, done.tokens, seconds});
     progress.show(state_.step, status_text(done.loss, static_cast<double>(done.tokens) / seconds, memory.report()));

@@ -3,10 +3,12 @@
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "autograd/audit.hpp"
+#include "backends/trace.hpp"
 #include "experiments/config.hpp"
 #include "experiments/data/open.hpp"
 #include "experiments/model_loading.hpp"
@@ -25,6 +27,9 @@ struct TrainerOptions {
   std::function<void(const std::filesystem::path&)> save;
   /// Asked before every step; true saves a checkpoint and ends the run early (SIGINT).
   std::function<bool()> should_stop;
+  /// If set, every step but this process's first is recorded and handed over: its number and its trace, which the part
+  /// "step" encloses.
+  std::function<void(std::int64_t step, std::span<const TraceEvent> events)> on_trace;
 };
 
 /// What came of the training itself.
@@ -63,6 +68,8 @@ class Trainer {
   Tensor audited_loss(const TokenBatch& batch, double normalizer);
   /// Forward and backward of a window; the gradients are left in the parameters.
   StepResult accumulate(const StepData& step);
+  /// One whole step at this learning rate.
+  StepResult train_step(double lr);
   /// Runs the window again with the watchdog and throws what it finds.
   [[noreturn]] void name_bad_op(const StepData& step, const StepResult& result);
   bool improved(double loss);

@@ -8,9 +8,9 @@
 #include "backends/cpu/gemm_engines.hpp"
 #include "backends/cpu/parallel.hpp"
 #include "backends/cpu/simd.hpp"
-#include "backends/flops.hpp"
 #include "backends/kernels/block_sum.hpp"
 #include "backends/scratch.hpp"
+#include "backends/trace.hpp"
 
 namespace osteon::kernels {
 namespace {
@@ -168,14 +168,15 @@ void transform(const T* w, const B* blocks, const Slab& slab, R* y, Device devic
 }
 
 /// Each element of W takes part in `rank` multiply-adds with its block.
-void count_slab(Device device, const Slab& slab) {
-  const double rows = static_cast<double>(slab.blocks * slab.rank);
-  count_flops(device, 2.0 * rows * static_cast<double>(slab.features) * static_cast<double>(slab.rank));
-}
+class SlabScope : public ProductScope {
+ public:
+  SlabScope(Device device, const char* kernel, const Slab& slab, std::initializer_list<ConstView> touched)
+      : ProductScope(device, kernel, slab.blocks * slab.rank, slab.features, slab.rank, touched) {}
+};
 
 void weight_of(Device device, const ConstView& w, const ConstView& b, const View& y) {
   const Slab slab = check_slab("bat_weight", w, "y", y, b);
-  count_slab(device, slab);
+  const SlabScope scope(device, "bat_weight", slab, {w, y, b});
   dispatch_floating(w.dtype, "bat_weight", [&]<class T>(T) {
     using C = compute_t<T>;
     const DType wide = accumulator(w.dtype);
@@ -200,12 +201,13 @@ void bat_weight(Cpu, ConstView w, ConstView b, View y) { weight_of(Device::cpu, 
 void bat_weight(Meta, ConstView w, ConstView b, View y) { weight_of(Device::meta, w, b, y); }
 
 void bat_block_gradient(Meta, ConstView w, ConstView dw, Sink db) {
-  count_slab(Device::meta, check_slab("bat_block_gradient", w, "dw", dw, db.view));
+  const Slab slab = check_slab("bat_block_gradient", w, "dw", dw, db.view);
+  const SlabScope scope(Device::meta, "bat_block_gradient", slab, {w, dw, db.view});
 }
 
 void bat_block_gradient(Cpu, ConstView w, ConstView dw, Sink db) {
   const Slab slab = check_slab("bat_block_gradient", w, "dw", dw, db.view);
-  count_slab(Device::cpu, slab);
+  const SlabScope scope(Device::cpu, "bat_block_gradient", slab, {w, dw, db.view});
   cpu::expect_dtype("bat_block_gradient", "dw", dw, accumulator(w.dtype));
   cpu::expect_dtype("bat_block_gradient", "db", db.view, accumulator(w.dtype));
   if (w.numel() == 0)

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "backends/cpu/gemm_engines.hpp"
-#include "backends/flops.hpp"
+#include "backends/trace.hpp"
 
 namespace osteon::kernels {
 namespace {
@@ -97,7 +97,7 @@ void multiply(Device device, const ConstView& a, const ConstView& b, const View&
       fill_zero(c);
     return;
   }
-  count_flops(device, 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k));
+  const ProductScope scope(device, "gemm", m, n, k, {a, b, c});
   const Product product{m,
                         n,
                         k,
@@ -135,7 +135,7 @@ void sum_tokens(Device device, const ConstView& g, const ConstView& x, const Sin
       fill_zero(out.view);
     return;
   }
-  count_flops(device, 2.0 * static_cast<double>(tokens) * static_cast<double>(d) * static_cast<double>(k));
+  const ProductScope scope(device, "gemm_tokens", d, k, tokens, {g, x, out.view});
   if (!library_sums_tokens(seq_len, d, k, g.dtype)) {
     // A wide sum is not rounded on the way, so where sequences end changes no bit of it.
     const Product whole{d,      k,      tokens,        true,  false, 1.0, out.add, g.dtype, out.view.dtype,

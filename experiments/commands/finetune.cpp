@@ -2,11 +2,13 @@
 #include <fmt/format.h>
 #include <iostream>
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "experiments/adapter_options.hpp"
 #include "experiments/commands/command.hpp"
 #include "experiments/config_options.hpp"
 #include "experiments/data/open.hpp"
+#include "experiments/profile.hpp"
 #include "experiments/run.hpp"
 
 namespace osteon::experiments {
@@ -15,7 +17,8 @@ namespace {
 struct TrainArguments {
   ConfigArguments config;
   std::string suite, purpose = "final", split = "test", name, save_dtype;
-  bool forgetting = false, quiet = false, discard = false;
+  std::string trace;
+  bool forgetting = false, quiet = false, discard = false, profile = false;
 };
 
 void print_summary(const RunSummary& summary) {
@@ -76,11 +79,30 @@ int train(const TrainArguments& arguments, const RunConfig& defaults, bool pretr
   if (!arguments.save_dtype.empty())
     options.save_dtype = dtype_named(arguments.save_dtype);
   options.should_stop = interrupted;
+  options.trace = arguments.trace;
+  Profile profile;
+  if (arguments.profile)
+    options.profile = &profile;
   const RunSummary summary = run(config, options);
-  if (json)
-    std::cout << to_json(summary) << '\n';
-  else if (!arguments.quiet)
-    print_summary(summary);
+  const bool profiled = profile.steps > 0;
+  if (profiled)
+    profile.machine = measure_machine();
+  else if (arguments.profile)
+    fmt::print(stderr, "warning: --profile: nothing to show: no step came after the first, which does not count\n");
+  if (json) {
+    std::string text = to_json(summary);
+    if (profiled) {
+      auto with_profile = nlohmann::ordered_json::parse(text);
+      with_profile["profile"] = to_json(profile);
+      text = with_profile.dump();
+    }
+    std::cout << text << '\n';
+  } else {
+    if (!arguments.quiet)
+      print_summary(summary);
+    if (profiled)
+      fmt::print("\n{}", profile_text(profile));
+  }
   if (!summary.completed)
     print_error(summary.error);
   return summary.completed ? 0 : 130;
@@ -94,6 +116,13 @@ void add_training(CLI::App& program, CommandContext& context, const std::string&
   command->add_flag("--quiet", arguments->quiet, "No progress and no summary");
   command->add_option("--save-dtype", arguments->save_dtype,
                       "Of the model that is written: f32 or bf16; the run's own by default");
+  command->add_flag("--profile", arguments->profile,
+                    "After the run: what the steps after the first spent their time on, op by op, beside what the "
+                    "machine can do");
+  command
+      ->add_option("--trace", arguments->trace,
+                   "Write steps 2 to 4 of this process as a trace for ui.perfetto.dev or chrome://tracing")
+      ->type_name("FILE");
   // How `ablate` runs its cells; not for people.
   const std::string hidden;
   command->add_option("--name", arguments->name)->group(hidden);
