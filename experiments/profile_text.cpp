@@ -74,6 +74,8 @@ std::string profile_text(const Profile& profile) {
     text += line(fmt::format("{} {}", op.name, name_of(op.phase)), {profile, op.cost, op.dtype}, op.saved_bytes);
     for (const ProfileProduct& product : op.products)
       text += line(product_name(product), {profile, product.cost, product.dtype}, 0);
+    if (!op.products.empty())
+      text += line("  beside them", {profile, {op.cost.calls, op.own_seconds, 0, 0}, op.dtype}, 0);
   }
   text += fmt::format("\n{:<46}{:>18}{:>9}{:>10}\n", "where a step goes", "ms", "of step", "GFLOP/s");
   const auto part_line = [&](const std::string& name, double seconds, double flops) {

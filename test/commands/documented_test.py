@@ -107,6 +107,18 @@ class Documented(unittest.TestCase):
         self.assertEqual((len(plan["cells"]), plan["seeds"], plan["sweep_runs"]), (4, [1, 2, 3], 8))
         self.assertEqual(json.loads(self.shell("osteon ablate suite.toml --quick --dry-run --json"))["seeds"], [1])
 
+    def test_the_page_about_profiles(self):
+        (script,) = blocks("docs/profiling.md", "sh")
+        said = self.shell(script)
+        self.assertIn("where a step goes", said)
+        self.assertIn("traceEvents", json.loads((self.folder / "trace.json").read_text()))
+        page = (ROOT / "docs/profiling.md").read_text()
+        for column in ["calls", "of step", "GFLOP/s", "of peak", "GB/s", "of copy", "saves MiB"]:
+            self.assertIn(column, said)
+            self.assertIn(f"`{column}`", page)
+        for part in re.findall(r"(?m)^(\S.*?) {3,}[\d.]+ +[\d.]+%", said[said.index("where a step goes"):]):
+            self.assertIn(part, page)
+
     def test_results_can_be_had_again(self):
         (again,) = [text for text in blocks("docs/results/quickstart.md", "") + re.findall(
             r"^```\n(osteon .*?)\n```", (ROOT / "docs/results/quickstart.md").read_text(), re.MULTILINE)]

@@ -147,6 +147,7 @@ TEST_CASE("profile: text and JSON hold the numbers of one step, beside the machi
   CHECK(text.find("profile of 2 steps after the first: 20.0 ms a step") == 0);
   CHECK(text.find("linear_plus forward") != std::string::npos);
   CHECK(text.find("  base      gemm 8 x 4 x 16") != std::string::npos);
+  CHECK(text.find("  beside them ") != std::string::npos);
   // 5 MB in 0.5 ms are 10 GB/s, half of what memory copies.
   const std::size_t at = text.find("block_sum forward");
   const std::string line = text.substr(at, text.find('\n', at) - at);
