@@ -25,6 +25,10 @@ struct Row {
   static double ratio(double part, double whole) { return whole > 0 ? part / whole : 0; }
 };
 
+std::string count(std::int64_t number, const char* one) {
+  return fmt::format("{} {}{}", number, one, number == 1 ? "" : "s");
+}
+
 std::string number_or_dash(double value, int digits, const char* unit = "") {
   return value > 0 ? fmt::format("{:.{}f}{}", value, digits, unit) : "-";
 }
@@ -46,10 +50,10 @@ std::string machine_text(const MachinePeaks& machine) {
   const std::string bf16 = machine.fma_bf16 > 0 ? fmt::format("{:.1f} in bf16", machine.fma_bf16 * kGiga)
                                                 : "no instructions for bf16: f32's peak counts";
   return fmt::format(
-      "machine, {} threads: multiply-adds {:.1f} GFLOP/s in f32, {};\n  gemm of 1024 x 1024 x 1024: {:.1f} in f32, "
+      "machine, {}: multiply-adds {:.1f} GFLOP/s in f32, {};\n  gemm of 1024 x 1024 x 1024: {:.1f} in f32, "
       "{:.1f} in bf16; memory: {:.1f} GB/s read, {:.1f} copied\n",
-      machine.threads, machine.fma_f32 * kGiga, bf16, machine.gemm_f32 * kGiga, machine.gemm_bf16 * kGiga,
-      machine.read * kGiga, machine.copy * kGiga);
+      count(machine.threads, "thread"), machine.fma_f32 * kGiga, bf16, machine.gemm_f32 * kGiga,
+      machine.gemm_bf16 * kGiga, machine.read * kGiga, machine.copy * kGiga);
 }
 
 nlohmann::ordered_json cost_json(const Row& row) {
@@ -66,7 +70,7 @@ nlohmann::ordered_json cost_json(const Row& row) {
 
 std::string profile_text(const Profile& profile) {
   const auto steps = static_cast<double>(profile.steps);
-  std::string text = fmt::format("profile of {} steps after the first: {:.1f} ms a step\n{}\n", profile.steps,
+  std::string text = fmt::format("profile of {} after the first: {:.1f} ms a step\n{}\n", count(profile.steps, "step"),
                                  profile.seconds / steps * 1e3, machine_text(profile.machine));
   text += fmt::format("{:<46}{:>8}{:>10}{:>9}{:>10}{:>9}{:>8}{:>9}{:>12}\n", "op, and its products (m x n x k)",
                       "calls", "ms", "of step", "GFLOP/s", "of peak", "GB/s", "of copy", "saves MiB");

@@ -134,8 +134,8 @@ double run_fma(DType dtype, std::int64_t rounds) {
       fma_chains(steps, factor);
   }
   const double products = dtype == DType::bf16 ? 2 : 1;  // of each lane
-  constexpr double kLanes = sizeof(Vector) / sizeof(float);
-  return 2.0 * products * kLanes * kChains * static_cast<double>(steps) * threads;
+  constexpr auto kLanes = static_cast<int>(sizeof(Vector) / sizeof(float));
+  return 2.0 * products * (kLanes * kChains) * static_cast<double>(steps) * threads;
 }
 
 MemoryProbe::MemoryProbe() : from_(kProbeBytes, std::byte{1}), to_(kProbeBytes, std::byte{2}) {}

@@ -108,8 +108,12 @@ class Documented(unittest.TestCase):
         self.assertEqual(json.loads(self.shell("osteon ablate suite.toml --quick --dry-run --json"))["seeds"], [1])
 
     def test_the_page_about_profiles(self):
-        (script,) = blocks("docs/profiling.md", "sh")
+        (script, example) = blocks("docs/profiling.md", "sh")
         said = self.shell(script)
+        (self.folder / "small").mkdir()
+        shutil.copy(self.folder / "path/to/llama/config.json", self.folder / "small")
+        (self.folder / "text.txt").write_text("Once upon a time. " * 400)
+        self.assertIn("profile of 4 steps", self.shell(example))
         self.assertIn("where a step goes", said)
         self.assertIn("traceEvents", json.loads((self.folder / "trace.json").read_text()))
         page = (ROOT / "docs/profiling.md").read_text()

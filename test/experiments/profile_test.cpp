@@ -34,13 +34,13 @@ std::vector<TraceEvent> step() {
   std::vector<TraceEvent> events = {event(Kind::part, "data", 0.5, 1.5)};
   events.push_back(product(Work::base, 16, 2, 5));
   events.push_back(product(Work::adapter, 2, 5, 6));
-  events.push_back(event(Kind::op, "linear_plus", 2, 6.5));
+  events.push_back(event(Kind::op, "linear_plus", 1.75, 6.25));
   events.push_back(event(Kind::op, "block_sum", 6.5, 7));
   events.back().bytes = 5e6;
   events.push_back(event(Kind::op, "attention", 7, 9));
   events.back().flops = 7000;
   events.push_back(event(Kind::op, "rms_norm", 9, 10));
-  events.push_back(product(Work::head, 4, 10, 12));
+  events.push_back(product(Work::head, 4, 10.5, 12.5));
   events.push_back(event(Kind::op, "linear_cross_entropy", 10, 13));
   events.push_back(event(Kind::part, "forward", 1.5, 13));
   events.push_back(event(Kind::op, "rms_norm", 13.5, 14, Phase::recomputed));
