@@ -46,8 +46,8 @@ void BM_memory_copy(benchmark::State& state) {
     state.SetBytesProcessed(state.bytes_processed() + static_cast<std::int64_t>(memory.copy()));
 }
 
-BENCHMARK_CAPTURE(BM_fma, f32, DType::f32)->UseRealTime();
-BENCHMARK_CAPTURE(BM_fma, bf16, DType::bf16)->UseRealTime();
+BENCHMARK_CAPTURE(BM_fma, f32, DType::f32)->UseRealTime()->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(BM_fma, bf16, DType::bf16)->UseRealTime()->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(BM_gemm, f32, DType::f32)->Arg(1024)->UseRealTime()->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(BM_gemm, bf16, DType::bf16)->Arg(1024)->UseRealTime()->Unit(benchmark::kMillisecond);
 BENCHMARK(BM_memory_read)->UseRealTime()->Unit(benchmark::kMillisecond);

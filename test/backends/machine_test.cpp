@@ -9,11 +9,11 @@ using namespace osteon;
 TEST_CASE("the machine's peaks are in an order that can be") {
   const MachinePeaks peaks = measure_machine();
   CHECK(peaks.threads == threads());
-  CHECK(peaks.fma_f32 > 1e8);
-  CHECK(peaks.gemm_f32 > 1e7);
-  CHECK(peaks.gemm_bf16 > 1e7);
-  CHECK(peaks.read > 1e7);
-  CHECK(peaks.copy > 1e7);
+  CHECK(peaks.fma_f32 > 1e6);
+  CHECK(peaks.gemm_f32 > 1e6);
+  CHECK(peaks.gemm_bf16 > 1e6);
+  CHECK(peaks.read > 1e6);
+  CHECK(peaks.copy > 1e6);
   CHECK((peaks.fma_bf16 > 0) == has_bf16_fma());
   CHECK(peaks.fma(DType::f32) == peaks.fma_f32);
   CHECK(peaks.fma(DType::bf16) == (has_bf16_fma() ? peaks.fma_bf16 : peaks.fma_f32));
