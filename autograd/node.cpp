@@ -1,6 +1,7 @@
 #include "autograd/node.hpp"
 
 #include <algorithm>
+#include <unordered_set>
 #include <utility>
 
 #include "autograd/audit.hpp"
@@ -129,9 +130,10 @@ Tensor record_always(std::string_view op, const Tensor& y, std::initializer_list
     return y;
   }
   audit_recorded(op);
-  auto node = std::make_shared<Node>(Node{op, ++next_sequence, {}, std::move(backward), saved_bytes});
+  auto node = std::make_shared<Node>(Node{op, ++next_sequence, {}, std::move(backward)});
   for (const Tensor& input : inputs)
     node->inputs.push_back(input.requires_grad() ? input.grad_state() : nullptr);  // as it is now: it decided the saves
+  node->saved_bytes = saved_bytes;
   auto state = std::make_shared<GradState>();
   state->requires_grad = true;
   state->intermediate = true;
