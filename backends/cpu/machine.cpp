@@ -4,21 +4,31 @@
 #include <chrono>
 #include <cstring>
 #include <omp.h>
-#ifdef __AVX512BF16__
+#ifdef __FMA__
 #include <immintrin.h>
 #endif
 
-#include "backends/cpu/fma_tile.hpp"
 #include "backends/cpu/parallel.hpp"
 #include "backends/kernels/gemm.hpp"
 
 namespace osteon {
 namespace {
 
-using Vector = cpu::VectorOf<float>::type;
+// The multiply-add is said outright: for some processors the compiler takes chains of them apart.
+#if defined(__AVX512F__)
+using Vector = __m512;
+Vector fused(Vector a, Vector b, Vector sum) { return _mm512_fmadd_ps(a, b, sum); }
+#elif defined(__FMA__)
+using Vector = __m256;
+Vector fused(Vector a, Vector b, Vector sum) { return _mm256_fmadd_ps(a, b, sum); }
+#else
+typedef float Vector __attribute__((vector_size(16)));
+Vector fused(Vector a, Vector b, Vector sum) { return a * b + sum; }
+#endif
+constexpr std::int64_t kVectorBytes = sizeof(Vector);
 
 // Chains that do not wait for one another: latency times width of every processor so far fits, and so do the registers.
-constexpr int kChains = cpu::kVectorBytes == 64 ? 16 : 12;
+constexpr int kChains = kVectorBytes == 64 ? 16 : 12;
 constexpr std::int64_t kRoundSteps = 4096;
 constexpr std::size_t kProbeBytes = std::size_t{64} << 20;
 
@@ -44,7 +54,7 @@ void fma_chains(std::int64_t steps, float factor) {
   const Vector times = Vector{} + factor;
   for (std::int64_t step = 0; step < steps; ++step)
     for (Vector& sum : sums)
-      sum = sum * times + times;  // the compiler fuses these
+      sum = fused(sum, times, times);
   keep(sums);
 }
 
@@ -52,9 +62,12 @@ void fma_chains(std::int64_t steps, float factor) {
 void read_block(const std::byte* data, std::int64_t bytes) {
   constexpr std::int64_t kReads = 4;
   Vector sums[kReads] = {};
-  for (std::int64_t at = 0; at + kReads * cpu::kVectorBytes <= bytes; at += kReads * cpu::kVectorBytes)
-    for (std::int64_t i = 0; i < kReads; ++i)
-      sums[i] += *reinterpret_cast<const Vector*>(data + at + i * cpu::kVectorBytes);
+  for (std::int64_t at = 0; at + kReads * kVectorBytes <= bytes; at += kReads * kVectorBytes)
+    for (std::int64_t i = 0; i < kReads; ++i) {
+      Vector part;
+      std::memcpy(&part, data + at + i * kVectorBytes, sizeof part);
+      sums[i] += part;
+    }
   keep(sums);
 }
 
