@@ -4,28 +4,19 @@
 #include <chrono>
 #include <cstring>
 #include <omp.h>
-#ifdef __FMA__
+#ifdef __AVX512BF16__
 #include <immintrin.h>
 #endif
 
 #include "backends/cpu/parallel.hpp"
+#include "backends/cpu/vector.hpp"
 #include "backends/kernels/gemm.hpp"
 
 namespace osteon {
 namespace {
 
-// The multiply-add is said outright: for some processors the compiler takes chains of them apart.
-#if defined(__AVX512F__)
-using Vector = __m512;
-Vector fused(Vector a, Vector b, Vector sum) { return _mm512_fmadd_ps(a, b, sum); }
-#elif defined(__FMA__)
-using Vector = __m256;
-Vector fused(Vector a, Vector b, Vector sum) { return _mm256_fmadd_ps(a, b, sum); }
-#else
-typedef float Vector __attribute__((vector_size(16)));
-Vector fused(Vector a, Vector b, Vector sum) { return a * b + sum; }
-#endif
-constexpr std::int64_t kVectorBytes = sizeof(Vector);
+using Vector = cpu::Vector<float>;
+using cpu::kVectorBytes;
 
 // Chains that do not wait for one another: latency times width of every processor so far fits, and so do the registers.
 constexpr int kChains = kVectorBytes == 64 ? 16 : 12;
@@ -54,7 +45,7 @@ void fma_chains(std::int64_t steps, float factor) {
   const Vector times = Vector{} + factor;
   for (std::int64_t step = 0; step < steps; ++step)
     for (Vector& sum : sums)
-      sum = fused(sum, times, times);
+      sum = cpu::fused(sum, times, times);
   keep(sums);
 }
 

@@ -18,6 +18,7 @@ QUICK = {
     "bench_generate": ("^decode/nano/f32/t32$|^decode/nano/f32/t32/", "tokens_per_second"),
     "bench_init": ("^init/olora/512x512", "peak_bytes"),
     "bench_load": ("^load/nano/f32/bf16", "peak_over_model_bytes"),
+    "bench_machine": ("^BM_fma/f32", "FLOP"),
     "bench_merge": ("^merge/bat/f32/1408x512", "bytes_per_second"),
     "bench_ops": ("^BM_add/model:0/dtype:0", "bytes_per_second"),
     "bench_step": ("^step/nano/lora/f32/", "step_seconds"),
