@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "autograd/node.hpp"
+#include "autograd/op_costs.hpp"
 #include "autograd/tensor.hpp"
 #include "autograd/watchdog.hpp"
 #include "backends/flops.hpp"
@@ -42,6 +43,8 @@ std::int64_t gradient_bytes(const Node& node, const Tensor& dy) {
 
 void run_backward(const Node& node, const Tensor& dy, Grads& grads) {
   TraceScope scope({.kind = TraceEvent::Kind::op, .name = node.op, .phase = Phase::backward, .dtype = dy.dtype()});
+  for (const auto& recipe : node.recipes)
+    recipe->result();
   const std::int64_t before = tracing() ? gradient_bytes(node, dy) : 0;  // read by what adds to them
   node.backward(dy, grads);
   grads.finish();
@@ -82,6 +85,7 @@ void Tensor::backward(const Tensor& dy) const {
     const Tensor gradient = std::exchange(state->gradient, {});
     Grads grads(node->inputs);
     run_backward(*node, gradient, grads);
+    OpCosts::note(node->op, node->module);
     for (std::size_t i = 0; i < node->inputs.size(); ++i)
       if (grads.wanted(i)) {
         watch(node->op, "backward", node->inputs[i]->gradient);

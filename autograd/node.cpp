@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "autograd/audit.hpp"
+#include "autograd/op_costs.hpp"
 #include "autograd/watchdog.hpp"
 #include "backends/kernels/elementwise.hpp"
 #include "backends/kernels/reduce.hpp"
@@ -16,6 +17,7 @@ namespace {
 thread_local SavedAudit* active_audit = nullptr;
 thread_local std::vector<std::pair<std::string, Tensor>> saved_since_last_record;
 thread_local std::int64_t saved_bytes_since_last_record = 0;  // counted for a trace
+thread_local std::vector<std::shared_ptr<Recipe>> recipes_since_last_record;
 thread_local bool watching = false;
 thread_local std::uint64_t next_sequence = 0;
 thread_local FirstRun* first_run = nullptr;
@@ -68,14 +70,32 @@ Sink sink_of(GradState& state) {
   return {state.gradient.mut(), add};
 }
 
+void forget_saved() {
+  saved_since_last_record.clear();
+  recipes_since_last_record.clear();
+}
+
 }  // namespace
 
+Saved::Saved(const Tensor& x) : recipe_(x.recipe()), shape_(x.shape()) {
+  if (recipe_ == nullptr)
+    tensor_ = x.detach();
+}
+
 Saved save(std::string_view name, const Tensor& x) {
-  if (active_audit != nullptr && grad_enabled())
+  const Saved saved(x);
+  if (!grad_enabled())
+    return saved;
+  if (auto recipe = x.recipe(); recipe != nullptr) {  // nothing is kept beyond what others keep
+    recipes_since_last_record.push_back(std::move(recipe));
+    return saved;
+  }
+  x.mark_kept();
+  if (active_audit != nullptr)
     saved_since_last_record.emplace_back(name, x.detach());
-  if (tracing() && grad_enabled() && !is_parameter(x))
+  if (tracing() && !is_parameter(x))
     saved_bytes_since_last_record += x.bytes();
-  return Saved(x);
+  return saved;
 }
 
 void audit_recorded(std::string_view op) {
@@ -125,15 +145,19 @@ void watch(std::string_view op, std::string_view where, const Tensor& x) {
 Tensor record_always(std::string_view op, const Tensor& y, std::initializer_list<Tensor> inputs, Backward backward) {
   const std::int64_t saved_bytes = trace_forward(op, y, inputs);
   watch(op, "forward", y);
+  OpCosts::note(op, InModule::name());
   if (!grad_enabled()) {
-    saved_since_last_record.clear();
+    forget_saved();
     return y;
   }
   audit_recorded(op);
   auto node = std::make_shared<Node>(Node{op, ++next_sequence, {}, std::move(backward)});
+  if (OpCosts::follow())
+    node->module = InModule::name();
   for (const Tensor& input : inputs)
     node->inputs.push_back(input.requires_grad() ? input.grad_state() : nullptr);  // as it is now: it decided the saves
   node->saved_bytes = saved_bytes;
+  node->recipes = std::exchange(recipes_since_last_record, {});
   auto state = std::make_shared<GradState>();
   state->requires_grad = true;
   state->intermediate = true;
@@ -149,7 +173,8 @@ Tensor record(std::string_view op, const Tensor& y, std::initializer_list<Tensor
     return record_always(op, y, inputs, std::move(backward));
   trace_forward(op, y, inputs);
   watch(op, "forward", y);
-  saved_since_last_record.clear();
+  OpCosts::note(op, InModule::name());
+  forget_saved();
   if (!grad_enabled() && std::any_of(inputs.begin(), inputs.end(), [](const Tensor& x) { return x.requires_grad(); }))
     FirstRun::note_unrecorded();
   return y;

@@ -6,22 +6,25 @@
 #include <string_view>
 #include <vector>
 
+#include "autograd/recompute.hpp"
 #include "autograd/tensor.hpp"
 
 namespace osteon {
 
-/// What the backward of an op may keep of a tensor: its bytes and shape, no place in the graph.
+/// What the backward of an op may keep of a tensor: its bytes, or the recipe for them; no place in the graph.
 class Saved {
  public:
   Saved() = default;
-  explicit Saved(const Tensor& x) : tensor_(x.alias(x.shape())) {}
+  explicit Saved(const Tensor& x);
 
-  explicit operator bool() const { return tensor_.defined(); }
-  ConstView view() const { return tensor_.defined() ? tensor_.view() : ConstView{}; }
-  const Tensor& tensor() const { return tensor_; }
+  explicit operator bool() const { return tensor_.defined() || recipe_ != nullptr; }
+  ConstView view() const { return recipe_ != nullptr ? recipe_->result().view().reshape(shape_) : tensor_.view(); }
+  Tensor tensor() const { return recipe_ != nullptr ? recipe_->result().alias(shape_) : tensor_; }
 
  private:
   Tensor tensor_;
+  std::shared_ptr<Recipe> recipe_;
+  Shape shape_;
 };
 
 /// Keeps x for the backward of the op that records next, and enters it into the audit under `name`.
@@ -90,7 +93,9 @@ struct Node {
   std::uint64_t sequence;
   std::vector<std::shared_ptr<GradState>> inputs;
   Backward backward;
-  std::int64_t saved_bytes = 0;  ///< what it keeps; known only while a trace records
+  std::int64_t saved_bytes = 0;                       ///< what it keeps; known only while a trace records
+  std::vector<std::shared_ptr<Recipe>> recipes = {};  ///< of what it saved; made before `backward`, outside on_device
+  std::string module = {};                            ///< that it was recorded in, where somebody follows the costs
 };
 
 /// A tensor's place in the graph; it holds none of the tensor's bytes.

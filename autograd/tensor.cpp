@@ -23,10 +23,13 @@ struct Tensor::Data {
   std::map<std::string, Derived> derived;
   std::uint64_t derived_from;  ///< version of the storage that `derived` belongs to: other handles may write too
   std::shared_ptr<GradState> leaf;
+  std::shared_ptr<Recipe> recipe;
+  std::uint64_t recipe_of;  ///< version of the storage that `recipe` makes again
+  bool kept;
 };
 
 Tensor::Tensor(Storage storage, const Shape& shape, DType dtype)
-    : data_(std::make_shared<Data>(Data{std::move(storage), 0, shape, dtype, {}, 0, {}})) {
+    : data_(std::make_shared<Data>(Data{std::move(storage), 0, shape, dtype, {}, 0, {}, {}, 0, false})) {
   check(data_->storage.bytes() >= bytes(), "tensor: expected at least ", bytes(), " bytes, got ",
         data_->storage.bytes());
 }
@@ -87,7 +90,16 @@ Tensor Tensor::detach() const { return defined() ? alias(shape()) : Tensor{}; }
 Tensor Tensor::alias(const Shape& shape) const {
   check(shape.numel() == numel(), "reshape: expected ", numel(), " elements, got ", shape);
   Tensor same;
-  same.data_ = std::make_shared<Data>(Data{data_->storage, data_->offset_bytes, shape, data_->dtype, {}, 0, {}});
+  same.data_ = std::make_shared<Data>(Data{data_->storage,
+                                           data_->offset_bytes,
+                                           shape,
+                                           data_->dtype,
+                                           {},
+                                           0,
+                                           {},
+                                           data_->recipe,
+                                           data_->recipe_of,
+                                           data_->kept});
   return same;
 }
 
@@ -97,6 +109,7 @@ Tensor Tensor::slice(std::int64_t begin, std::int64_t end) const {
   dims[0] = end - begin;
   Tensor part = alias(shape());
   part.data_->shape = Shape(dims);
+  part.data_->recipe = {};  // it makes the whole
   part.data_->offset_bytes += dim(0) == 0 ? 0 : begin * (bytes() / dim(0));
   return part;
 }
@@ -127,6 +140,17 @@ Tensor Tensor::derive(const std::string& key, const std::function<Tensor()>& mak
   data_->derived[full_key] = {stamp, made};
   return made;
 }
+
+std::shared_ptr<Recipe> Tensor::recipe() const {
+  return data_ != nullptr && data_->recipe_of == data_->storage.version() ? data_->recipe : nullptr;
+}
+void Tensor::set_recipe(std::shared_ptr<Recipe> recipe) const {
+  data_->recipe = std::move(recipe);
+  data_->recipe_of = data_->storage.version();
+}
+
+bool Tensor::kept() const { return data_ != nullptr && data_->kept; }
+void Tensor::mark_kept() const { data_->kept = true; }
 
 std::ostream& operator<<(std::ostream& out, const Tensor& x) {
   return x.defined() ? out << x.dtype() << ' ' << x.shape() : out << "nothing";

@@ -14,6 +14,7 @@
 namespace osteon {
 
 struct GradState;
+class Recipe;
 
 /// A handle on dense row-major elements, with or without a place in the recorded graph. Copies share both.
 class Tensor {
@@ -66,6 +67,13 @@ class Tensor {
   /// tensor's last handle goes: the q, k and v projections share one block sum, and its one node in the graph.
   /// `stamp` names the state of anything else the result depends on: it is made anew when the stamp changes.
   Tensor derive(const std::string& key, const std::function<Tensor()>& make, const std::string& stamp = {}) const;
+
+  /// How ops keep these elements for their backward where not by their bytes (recompute.hpp); null after a change.
+  std::shared_ptr<Recipe> recipe() const;
+  void set_recipe(std::shared_ptr<Recipe> recipe) const;
+  /// Whether an op keeps these bytes for its backward.
+  bool kept() const;
+  void mark_kept() const;
 
   /// This tensor's place in the graph, null if it has none.
   const std::shared_ptr<GradState>& grad_state() const;

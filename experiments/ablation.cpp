@@ -5,11 +5,13 @@
 #include <fmt/format.h>
 #include <limits>
 #include <map>
+#include <optional>
 #include <thread>
 
 #include "experiments/adapter_options.hpp"
 #include "experiments/data/data_hash.hpp"
 #include "experiments/folder_lock.hpp"
+#include "experiments/memory_limit.hpp"
 #include "experiments/model_loading.hpp"
 #include "experiments/process_pool.hpp"
 #include "experiments/progress.hpp"
@@ -35,24 +37,35 @@ std::string known_data_hash(const RunConfig& config) {
   return hash;
 }
 
+/// The config as the run itself settles it; nothing where it does not fit its memory limit, which the run will say.
+std::optional<RunConfig> settled(RunConfig config) {
+  fill_adapter_defaults(config);
+  try {
+    settle_memory_policy(config);
+  } catch (const ConfigError&) {
+    return std::nullopt;
+  }
+  return config;
+}
+
 /// A run's summary if it is complete, of this very config and of the data as they are now.
 std::optional<RunSummary> finished(const fs::path& folder, const RunConfig& config) {
   if (!fs::exists(folder / "summary.json"))  // without a look at the data: the run itself says what is wrong there
     return std::nullopt;
-  RunConfig filled = config;
-  fill_adapter_defaults(filled);
-  return finished_run(folder, config_hash(filled), known_data_hash(filled));
+  const std::optional<RunConfig> run = settled(config);
+  return run ? finished_run(folder, config_hash(*run), known_data_hash(*run)) : std::nullopt;
 }
 
 /// Whether an interrupted run of this very config and data can go on in the folder.
 bool has_checkpoint_of(const fs::path& folder, const RunConfig& config) {
   io::tidy_folder(folder / "checkpoint");
-  RunConfig filled = config;
-  fill_adapter_defaults(filled);
   if (!fs::exists(folder / "checkpoint/state.json"))
     return false;
+  const std::optional<RunConfig> run = settled(config);
+  if (!run)
+    return false;
   const RunState state = read_run_state(folder / "checkpoint");
-  return state.config_hash == config_hash(filled) && state.data_hash == known_data_hash(filled);
+  return state.config_hash == config_hash(*run) && state.data_hash == known_data_hash(*run);
 }
 
 /// Runs what is not finished yet and gives all summaries, in order; nothing for a run that failed.

@@ -86,7 +86,8 @@ struct RunConfig {
   std::string device = "auto";
   std::int64_t threads = 0;
   bool deterministic = true;
-  bool checkpoint = false;
+  std::string memory_policy = "save";
+  std::string memory_limit;
 
   // Run
   std::int64_t seed = 42;
@@ -103,6 +104,7 @@ struct RunConfig {
 /// Reads a TOML file over `config`: keys that the file does not name keep their value. FileError if it cannot be
 /// opened; ConfigError with file, line, key, what was expected and what came for bad syntax, an unknown key (the
 /// nearest one is suggested), a wrong type, a value out of range, or a list of key values with a name twice.
+/// `checkpoint = true` says memory_policy = "checkpoint", and false "save", here and in set_key.
 void read_config(const std::filesystem::path& file, RunConfig& config);
 
 /// The same from TOML text; `name` stands for the file in messages.

@@ -231,6 +231,9 @@ std::string type_text(const Key& key) {
   return element;
 }
 
+/// What a boolean of kCheckpointKey says as the key that it stands for.
+const char* policy_of(bool checkpoint) { return checkpoint ? "checkpoint" : "save"; }
+
 }  // namespace
 
 std::string got_text(const toml::node& node) {
@@ -250,10 +253,16 @@ std::string expected_text(const Key& key) {
 }
 
 void assign(RunConfig& config, const Key& key, const toml::node& value, std::string_view origin) {
+  if (const auto* checkpoint = value.as_boolean(); checkpoint && key.name == kMemoryPolicyKey) {
+    config.memory_policy = policy_of(checkpoint->get());
+    return;
+  }
   std::visit([&](auto member) { Decode{key, origin}(value, config.*member); }, key.member);
 }
 
 void assign_text(RunConfig& config, const Key& key, std::string_view text, std::string_view origin) {
+  if (key.name == kMemoryPolicyKey && (text == "true" || text == "false"))
+    text = policy_of(text == "true");
   std::visit([&](auto member) { decode_text(Decode{key, origin}, text, config.*member); }, key.member);
 }
 

@@ -114,7 +114,12 @@ std::vector<Key> make_keys() {
       {machine, "device", &C::device, "auto = cuda where there is one", {"auto", "cpu", "cuda"}},
       {machine, "threads", &C::threads, "CPU threads (0 = all)", {}, at_least(0)},
       {machine, "deterministic", &C::deterministic, "only kernels that give equal bits for any number of threads"},
-      {machine, "checkpoint", &C::checkpoint, "recompute each layer in the backward pass instead of keeping it"},
+      {machine,
+       "memory_policy",
+       &C::memory_policy,
+       "what is kept for the backward pass; auto = the fastest that fits memory_limit",
+       {"save", "recompute_cheap", "checkpoint", "auto"}},
+      {machine, "memory_limit", &C::memory_limit, "most memory the step may need, such as 16GiB; default: no limit"},
 
       {run, "seed", &C::seed, "of the data order and of everything drawn", {}, at_least(0)},
       {run, "out", &C::out, "run folder: config, metrics, summary, adapter, checkpoint"},
@@ -164,6 +169,8 @@ const std::vector<std::string>& config_key_names() {
 const Key& find_key(std::string_view name, std::string_view origin) {
   std::string wanted(name);
   std::replace(wanted.begin(), wanted.end(), '-', '_');
+  if (wanted == kCheckpointKey)
+    wanted = kMemoryPolicyKey;
   for (const Key& key : config_keys())
     if (key.name == wanted)
       return key;

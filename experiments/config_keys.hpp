@@ -46,7 +46,11 @@ std::span<const Key> config_keys();
 /// All names of the table, for suggestions.
 const std::vector<std::string>& config_key_names();
 
+/// A boolean in files and on the command line that stands for two values of memory_policy.
+inline constexpr std::string_view kCheckpointKey = "checkpoint", kMemoryPolicyKey = "memory_policy";
+
 /// The row of a name ('-' counts as '_'), or ConfigError beginning with `origin` that suggests the nearest one.
+/// kCheckpointKey gives that of memory_policy.
 const Key& find_key(std::string_view name, std::string_view origin);
 
 /// Whether `value` is one of key.allowed ("pissa_niter_<n>" allows pissa_niter_4).

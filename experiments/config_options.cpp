@@ -20,6 +20,14 @@ void add_config_options(CLI::App& app, ConfigArguments& arguments, std::span<con
       ->type_name("FILE");
   add_set_option(app, arguments);
   const RunConfig defaults;
+  if (keys.empty()) {
+    const auto checkpoint = [&](const std::string& option, const char* value, const std::string& help) {
+      return app.add_flag_callback(
+          option, [&arguments, value] { arguments.options.emplace_back(kCheckpointKey, value); }, help);
+    };
+    checkpoint("--checkpoint", "true", "the same as --memory-policy checkpoint")->group("Machine");
+    checkpoint("--no-checkpoint", "false", "")->group("");
+  }
   for (const Key& key : config_keys()) {
     if (!keys.empty() && std::find(keys.begin(), keys.end(), key.name) == keys.end())
       continue;

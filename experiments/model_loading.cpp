@@ -35,6 +35,14 @@ std::unique_ptr<Tokenizer> tokenizer_of(const RunConfig& config) {
   return config.model == kTinyModel ? load_tokenizer("byte") : load_model_tokenizer(config.model);
 }
 
+/// `auto` is settled by the planner before a run loads its model; what does not train keeps nothing anyway.
+nn::MemoryPolicy policy_of(const RunConfig& config) {
+  for (const nn::MemoryPolicy policy : nn::kMemoryPolicies)
+    if (name_of(policy) == config.memory_policy)
+      return policy;
+  return nn::MemoryPolicy::save;
+}
+
 }  // namespace
 
 fs::path tiny_model_folder() {
@@ -64,7 +72,7 @@ LoadedModel load_weights(const RunConfig& config, Weights weights, Device device
     loaded.model = nn::load_llama(tiny ? tiny_model_folder() : fs::path(config.model), dtype, device, &loaded.warnings);
   }
   loaded.model->set_requires_grad(false);
-  loaded.model->set_checkpointing(config.checkpoint);
+  loaded.model->set_memory_policy(policy_of(config));
   loaded.adapted = std::make_unique<peft::PeftModel>(*loaded.model);
   return loaded;
 }

@@ -1,5 +1,7 @@
 #include "experiments/planner.hpp"
 
+#include <algorithm>
+
 #include "autograd/random_state.hpp"
 #include "backends/kernels/gemm.hpp"
 #include "backends/omp_threads.hpp"
@@ -15,6 +17,8 @@ namespace {
 
 /// Two steps, since gradients and moments exist from the first one on and the second is what repeats.
 constexpr int kSteps = 2;
+/// Passes of a step: from the second one on, gradients exist and each is like the one before.
+constexpr std::int64_t kPasses = 2;
 
 LoadedModel prepared(const RunConfig& config, Device device) {
   const bool random = config.model == kTinyModel || device == Device::meta;
@@ -23,7 +27,32 @@ LoadedModel prepared(const RunConfig& config, Device device) {
   return loaded;
 }
 
-void train_steps(LoadedModel& loaded, const RunConfig& config) {
+/// FLOPs of a step, all and by op.
+struct Flops {
+  FlopCount all;
+  std::vector<OpCost> ops;
+
+  /// Adds `times` what was counted since `before`.
+  void repeat_since(const Flops& before, double times) {
+    for (std::size_t pass = 0; pass < all.flops.size(); ++pass)
+      for (std::size_t work = 0; work < kWorks.size(); ++work)
+        all.flops[pass][work] += times * (all.flops[pass][work] - before.all.flops[pass][work]);
+    for (std::size_t i = 0; i < ops.size(); ++i) {
+      const OpCost had = i < before.ops.size() ? before.ops[i] : OpCost{};
+      ops[i].forward += times * (ops[i].forward - had.forward);
+      ops[i].backward += times * (ops[i].backward - had.backward);
+    }
+  }
+};
+
+/// What the steps cost, and where memory was highest.
+struct Followed {
+  Flops flops;
+  OpPlace peak;
+};
+
+Followed train_steps(LoadedModel& loaded, const RunConfig& config) {
+  Followed result;
   NamedTensors parameters;
   for (const peft::TrainableParameter& parameter : loaded.adapted->trainable_parameters())
     parameters.emplace_back(parameter.name, parameter.tensor);
@@ -41,28 +70,47 @@ void train_steps(LoadedModel& loaded, const RunConfig& config) {
   random_state() = {};
   for (int step = 0; step < kSteps; ++step) {
     reset_flop_count(model.device());
-    for (std::int64_t i = 0; i < config.accumulate; ++i) {
+    const OpCosts followed(model.device());
+    const std::int64_t passes = std::min(config.accumulate, kPasses);
+    Flops before_last;
+    for (std::int64_t i = 0; i < passes; ++i) {
+      before_last = {flop_count(model.device()), followed.costs()};
       const Tensor loss = model.loss(model_input(batch, model.device()), model_targets(batch, model.device()),
                                      static_cast<double>(count));
       loss.backward();
     }
+    result.flops = {flop_count(model.device()), followed.costs()};
+    result.flops.repeat_since(before_last, static_cast<double>(config.accumulate - passes));
     model.finish_gradients();
     const double norm = nn::global_gradient_norm(parameters);
     loaded.adapted->before_optimizer_step();
     optimizer.step(config.lr, nn::clip_factor(norm, config.clip_norm));
+    OpCosts::note("optimizer", "");
     optimizer.clear_gradients();
+    if (followed.peak())
+      result.peak = *followed.peak();
   }
+  return result;
 }
 
-StepCost cost_on(Device device) {
+StepCost cost_on(Device device, Followed followed) {
   const MemoryReport report = memory_report(device);
   // The pool gives nothing back, so what it holds now is the most it held.
   const std::int64_t held = report.live.total() + report.pool_idle_bytes;
-  return {report.peak, report.peak_each, held - report.peak.total(), flop_count(device)};
+  return {.peak = report.peak,
+          .peak_each = report.peak_each,
+          .pool_bytes = held - report.peak.total(),
+          .flops = followed.flops.all,
+          .ops = std::move(followed.flops.ops),
+          .peak_place = std::move(followed.peak)};
 }
 
-/// The model after its steps; what they used is in the device's reports.
-LoadedModel after_training(const RunConfig& given, Device device) {
+struct Trained {
+  LoadedModel loaded;
+  StepCost cost;
+};
+
+Trained after_training(const RunConfig& given, Device device) {
   RunConfig config = given;
   fill_adapter_defaults(config);
   config.seq_len = row_length(config);
@@ -73,24 +121,21 @@ LoadedModel after_training(const RunConfig& given, Device device) {
   const std::int64_t positions = ModelLimits(loaded.model->config()).positions;
   check<ConfigError>(config.seq_len <= positions, "seq_len: expected at most max_position_embeddings = ", positions,
                      " of ", config.model, ", got ", config.seq_len);
-  train_steps(loaded, config);
-  return loaded;
+  Followed followed = train_steps(loaded, config);
+  return {std::move(loaded), cost_on(device, std::move(followed))};
 }
 
 }  // namespace
 
 Plan plan(const RunConfig& config) {
-  const LoadedModel loaded = after_training(config, Device::meta);
-  Plan result{cost_on(Device::meta)};
+  const auto [loaded, cost] = after_training(config, Device::meta);
+  Plan result{cost};
   result.trainable_parameters = loaded.adapted->trainable_count();
   result.total_parameters = loaded.adapted->total_count();
   result.tokens_per_step = config.batch_size * row_length(config) * config.accumulate;
   return result;
 }
 
-StepCost measure(const RunConfig& config) {
-  const LoadedModel loaded = after_training(config, Device::cpu);
-  return cost_on(Device::cpu);
-}
+StepCost measure(const RunConfig& config) { return after_training(config, Device::cpu).cost; }
 
 }  // namespace osteon::experiments

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
+#include "autograd/op_costs.hpp"
 #include "backends/flops.hpp"
 #include "backends/memory.hpp"
 #include "experiments/config.hpp"
@@ -14,6 +16,11 @@ struct StepCost {
   MemoryUse peak_each;          ///< highest of each category by itself
   std::int64_t pool_bytes = 0;  ///< what the pool holds beyond that total: rounding, and blocks that fitted nothing
   FlopCount flops;              ///< of all products of one step
+  std::vector<OpCost> ops;      ///< the same by op, in the order of the step
+  OpPlace peak_place;           ///< what was at work at that moment
+
+  /// What a machine must have for it: the peak and the pool.
+  std::int64_t needed_bytes() const { return peak.total() + pool_bytes; }
 };
 
 /// What a run will need, before it runs.
@@ -22,7 +29,8 @@ struct Plan : StepCost {
   std::int64_t tokens_per_step = 0;
 };
 
-/// Runs two real training steps on the device without memory: the same code as training, so the same bytes.
+/// Runs two real training steps on the device without memory: the same code as training, so the same bytes. Of each
+/// step's passes only the first two, since the others repeat the second.
 Plan plan(const RunConfig& config);
 
 /// The same two steps with real kernels and random tokens; what the allocator and the products then counted.

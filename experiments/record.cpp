@@ -84,6 +84,7 @@ void describe(Fields& field, RunSummary& summary) {
   field("batch_hash", summary.batch_hash);
   field("config_hash", summary.config_hash);
   field("deterministic", summary.deterministic);
+  field("memory_policy", summary.memory_policy);
   field("completed", summary.completed);
   field("error", summary.error);
 }

@@ -67,6 +67,7 @@ struct RunSummary {
   std::vector<SavedTensor> saved_tensors;
   std::string data_hash, batch_hash, config_hash;
   bool deterministic = false;
+  std::string memory_policy;  ///< as it ran, never "auto"
   bool completed = false;
   std::string error;  ///< why a run that is not completed stopped
 };

@@ -13,6 +13,7 @@
 #include "experiments/environment.hpp"
 #include "experiments/evaluation.hpp"
 #include "experiments/folder_lock.hpp"
+#include "experiments/memory_limit.hpp"
 #include "experiments/run_folder.hpp"
 #include "experiments/tasks/task.hpp"
 #include "experiments/trace_file.hpp"
@@ -71,6 +72,7 @@ void describe(RunSummary& summary, const RunConfig& config, LoadedModel& loaded)
   }
   summary.data_hash = data_hash(config);
   summary.deterministic = config.deterministic;
+  summary.memory_policy = config.memory_policy;
 }
 
 std::map<std::string, double> skill_scores(const LoadedModel& loaded, const RunConfig& config) {
@@ -237,6 +239,7 @@ RunConfig result_keys(const RunConfig& config) {
   same.out.clear();
   same.resume = false;
   same.threads = 0;
+  same.memory_limit.clear();
   same.log_every = 1;
   same.save_every = 0;
   return same;
@@ -250,6 +253,7 @@ RunSummary run(const RunConfig& given, const RunOptions& options) {
     adopt_adapter(config);
   fill_adapter_defaults(config);
   check_config(config);
+  settle_memory_policy(config);
   set_threads(config.threads);
   kernels::set_deterministic_gemm(config.deterministic);
   RunSummary summary;

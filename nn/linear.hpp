@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 
+#include "autograd/op_costs.hpp"
 #include "autograd/ops.hpp"
 #include "nn/module.hpp"
 
@@ -24,7 +25,10 @@ class Linear {
   /// Weights are not initialised. `name` is the module's full name, "model.layers.0.self_attn.q_proj".
   Linear(std::string name, std::int64_t in_features, std::int64_t out_features, bool bias, DType dtype, Device device);
 
-  Tensor operator()(const Tensor& x) const { return override_ == nullptr ? base(x) : override_->forward(x, *this); }
+  Tensor operator()(const Tensor& x) const {
+    const InModule here(name_);
+    return override_ == nullptr ? base(x) : override_->forward(x, *this);
+  }
   /// The frozen or full linear itself, whatever is attached.
   Tensor base(const Tensor& x) const { return linear(x, weight, bias); }
 

@@ -4,6 +4,7 @@
 #include <tuple>
 
 #include "autograd/checkpoint.hpp"
+#include "autograd/recompute.hpp"
 #include "backends/flops.hpp"
 #include "backends/kernels/elementwise.hpp"
 #include "backends/kernels/random.hpp"
@@ -64,6 +65,7 @@ Block::Block(const std::string& block_name, const LlamaConfig& config, DType dty
 
 Tensor Block::operator()(const Tensor& x, const TokenInput& input, const Tensor& rotary_table, KvCache* cache,
                          std::size_t layer) const {
+  const InModule here(name);
   const Tensor middle = add(x, self_attn(rms_norm(x, input_layernorm, eps), input, rotary_table, cache, layer));
   return add(middle, mlp(rms_norm(middle, post_attention_layernorm, eps)));
 }
@@ -92,10 +94,11 @@ Tensor Llama::hidden(const TokenInput& input, KvCache* cache) const {
   check(input.ids.defined() && input.ids.shape().rank() == 2, "llama: ids: expected [batch, seq_len]");
   const std::int64_t positions = input.max_position > 0 ? input.max_position : input.ids.dim(1);
   const Tensor& table = rotary_table_.up_to(positions);
+  const RecomputeCheap recompute(memory_policy_ == MemoryPolicy::recompute_cheap);
   Tensor x = embedding(embed_tokens_, input.ids);
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     const Block& block = *layers_[i];
-    x = checkpointing_ && grad_enabled()
+    x = memory_policy_ == MemoryPolicy::checkpoint && grad_enabled()
             ? checkpoint([&block, input, table, i](const Tensor& at) { return block(at, input, table, nullptr, i); }, x)
             : block(x, input, table, cache, i);
   }
@@ -119,6 +122,7 @@ Tensor Llama::head_weight() const {
 Tensor Llama::logits(const TokenInput& input, KvCache* cache) const {
   const Tensor x = hidden(input, cache);
   const CountAs work(Work::head);
+  const RecomputeCheap recompute(memory_policy_ == MemoryPolicy::recompute_cheap);
   return lm_head_ != nullptr ? (*lm_head_)(x) : linear(x, head_weight());
 }
 
@@ -137,6 +141,7 @@ Tensor Llama::last_logits(const TokenInput& input, KvCache* cache) const {
 Tensor Llama::loss(const TokenInput& input, const Tensor& targets, double normalizer) const {
   const Tensor x = hidden(input);
   const CountAs work(Work::head);
+  const RecomputeCheap recompute(memory_policy_ == MemoryPolicy::recompute_cheap);
   // An adapted head has no weight that a chunk could be multiplied with.
   if (lm_head_ != nullptr && lm_head_->override() != nullptr)
     return cross_entropy((*lm_head_)(x), targets, normalizer);

@@ -7,6 +7,7 @@
 #include "nn/io/hf_config.hpp"
 #include "nn/kv_cache.hpp"
 #include "nn/linear.hpp"
+#include "nn/memory_policy.hpp"
 #include "nn/rotary_table.hpp"
 #include "nn/token_input.hpp"
 
@@ -85,8 +86,9 @@ class Llama {
   DType dtype() const { return dtype_; }
   Device device() const { return device_; }
 
-  /// Keep only each block's input and recompute the rest in the backward.
-  void set_checkpointing(bool on) { checkpointing_ = on; }
+  /// What the forward pass keeps for the backward: `save` at first.
+  void set_memory_policy(MemoryPolicy policy) { memory_policy_ = policy; }
+  MemoryPolicy memory_policy() const { return memory_policy_; }
 
  private:
   /// The head's weight as the loss reads it: the head's own, or a second leaf on the embedding's bytes.
@@ -95,7 +97,7 @@ class Llama {
   LlamaConfig config_;
   DType dtype_;
   Device device_;
-  bool checkpointing_ = false;
+  MemoryPolicy memory_policy_ = MemoryPolicy::save;
   Tensor embed_tokens_, norm_;
   mutable Tensor tied_head_;
   std::vector<std::unique_ptr<Block>> layers_;

@@ -86,7 +86,7 @@ def run_osteon(options, paths, shape_name, method, dtype, mode, adapter, idle):
                        "--threads", options.threads, "--steps", options.steps, "--batch-size", SHAPES[shape_name]["rows"],
                        "--seq-len", SHAPES[shape_name]["columns"], "--accumulate", 1, "--schedule",
                        "constant", "--lr", options.rate, "--clip-norm", 0, "--out", folder, "--quiet", "--json",
-                       *(["--checkpoint"] if mode == "checkpoint" else [])])
+                       *(["--memory-policy", "checkpoint"] if mode == "checkpoint" else [])])
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     steps = [line for line in lines if "loss" in line]
     summary = json.loads(text)

@@ -22,11 +22,14 @@ void check_probability(const char* op, double p) {
 
 Tensor dropout(const Tensor& x, double p, RandomKey key) {
   check_probability("dropout", p);
-  const Tensor y = dropped(x.view(), x.device(), p, key, Category::activation);
-  return record("dropout", y, {x}, [p, key](const Tensor& dy, Grads& grad) {
+  const auto drop = [p, key](const Tensor& at) {
+    return dropped(at.view(), at.device(), p, key, Category::activation);
+  };
+  const Tensor y = record("dropout", drop(x), {x}, [p, key](const Tensor& dy, Grads& grad) {
     const Sink dx = grad.narrow(0);
     on_device(dy.device(), [&](auto dev) { kernels::dropout(dev, dy.view(), p, key, dx); });
   });
+  return cheap(y, {x}, [sx = Saved(x), drop] { return drop(sx.tensor()); });
 }
 
 Tensor dropout_linear(const Tensor& x, const Tensor& weight, double p, RandomKey key) {

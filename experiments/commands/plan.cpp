@@ -6,10 +6,11 @@
 #include <nlohmann/json.hpp>
 
 #include "experiments/adapter_options.hpp"
+#include "experiments/byte_size.hpp"
 #include "experiments/commands/command.hpp"
 #include "experiments/config_options.hpp"
+#include "experiments/memory_limit.hpp"
 #include "experiments/model_loading.hpp"
-#include "experiments/planner.hpp"
 #include "peft/methods.hpp"
 #include "peft/rank_solver.hpp"
 
@@ -42,15 +43,43 @@ nlohmann::ordered_json flops(const FlopCount& count) {
   return table;
 }
 
-void print_plan(const Plan& plan, const std::optional<StepCost>& measured) {
-  fmt::print("{} of {} parameters train; {} tokens a step\n", plan.trainable_parameters, plan.total_parameters,
-             plan.tokens_per_step);
+nlohmann::ordered_json ops(const std::vector<OpCost>& costs) {
+  nlohmann::ordered_json table = nlohmann::ordered_json::object();
+  for (const OpCost& cost : costs)
+    table[cost.op] = {{"forward", cost.forward}, {"backward", cost.backward}};
+  return table;
+}
+
+std::string_view name_of(Pass pass) { return pass == Pass::forward ? "forward" : "backward"; }
+
+/// "backward of linear in model.layers.0.mlp.down_proj"
+std::string place_text(const OpPlace& place) {
+  return fmt::format("{} of {}{}{}", name_of(place.pass), place.op, place.module.empty() ? "" : " in ", place.module);
+}
+
+/// What is known of a run before it runs.
+struct Answer {
+  RunConfig config;
+  PolicyChoice choice;
+  std::vector<Saving> savings;
+  std::optional<StepCost> measured;
+};
+
+void print_flops(const Plan& plan) {
   fmt::print("{:<12} {:>16} {:>12}\n", "products", "forward GFLOP", "backward");
   const auto giga = [&](Pass pass, Work work) { return plan.flops.of(pass, work) * 1e-9; };
   for (const Work work : kWorks)
     fmt::print("{:<12} {:>16.4g} {:>12.4g}\n", name_of(work), giga(Pass::forward, work), giga(Pass::backward, work));
   fmt::print("{:<12} {:>16.4g} {:>12.4g}\n\n", "total", plan.flops.total(Pass::forward) * 1e-9,
              plan.flops.total(Pass::backward) * 1e-9);
+  fmt::print("{:<20} {:>8} {:>12}\n", "by op", "forward", "backward");
+  for (const OpCost& cost : plan.ops)
+    if (cost.forward + cost.backward > 0)
+      fmt::print("{:<20} {:>8.4g} {:>12.4g}\n", cost.op, cost.forward * 1e-9, cost.backward * 1e-9);
+  fmt::print("\n");
+}
+
+void print_bytes(const StepCost& plan, const std::optional<StepCost>& measured) {
   fmt::print("{:<12} {:>16} {:>12}{}\n", "at the peak", "planned bytes", "MiB", measured ? "    measured bytes" : "");
   const auto line = [&](std::string_view name, std::int64_t planned, std::int64_t found) {
     fmt::print("{:<12} {:>16} {:>12.2f}{}\n", name, planned, mib(planned),
@@ -60,6 +89,52 @@ void print_plan(const Plan& plan, const std::optional<StepCost>& measured) {
     line(name_of(category), plan.peak[category], measured ? measured->peak[category] : 0);
   line("total", plan.peak.total(), measured ? measured->peak.total() : 0);
   line("pool beyond", plan.pool_bytes, measured ? measured->pool_bytes : 0);
+  line("needed", plan.needed_bytes(), measured ? measured->needed_bytes() : 0);
+  fmt::print("the peak is in the {}\n", place_text(plan.peak_place));
+}
+
+void print_answer(const Answer& answer) {
+  const Plan& plan = answer.choice.plan;
+  fmt::print("{} of {} parameters train; {} tokens a step; memory_policy {}\n", plan.trainable_parameters,
+             plan.total_parameters, plan.tokens_per_step, answer.choice.policy);
+  print_flops(plan);
+  print_bytes(plan, answer.measured);
+  if (!answer.savings.empty())
+    fmt::print("\n{:<36} would save\n", "one changed setting");
+  for (const Saving& saving : answer.savings)
+    fmt::print("{:<36} {:>10}\n", saving.setting, bytes_text(saving.bytes));
+  if (answer.choice.fits && !answer.config.memory_limit.empty())
+    fmt::print("\nfits {}\n", answer.config.memory_limit);
+  else if (!answer.choice.fits)
+    fmt::print("\ndoes not fit {}: {}\n", answer.config.memory_limit, too_much(answer.config, answer.choice));
+}
+
+nlohmann::ordered_json json_of(const StepCost& cost) {
+  return {{"flops", flops(cost.flops)},
+          {"ops", ops(cost.ops)},
+          {"peak", categories(cost.peak)},
+          {"peak_each", categories(cost.peak_each)},
+          {"pool_bytes", cost.pool_bytes},
+          {"needed_bytes", cost.needed_bytes()},
+          {"peak_place",
+           {{"pass", name_of(cost.peak_place.pass)}, {"op", cost.peak_place.op}, {"module", cost.peak_place.module}}}};
+}
+
+nlohmann::ordered_json json_of(const Answer& answer) {
+  const Plan& plan = answer.choice.plan;
+  nlohmann::ordered_json out = {{"trainable_parameters", plan.trainable_parameters},
+                                {"total_parameters", plan.total_parameters},
+                                {"tokens_per_step", plan.tokens_per_step},
+                                {"memory_policy", answer.choice.policy}};
+  out.update(json_of(static_cast<const StepCost&>(plan)));
+  if (!answer.config.memory_limit.empty())
+    out["fits"] = answer.choice.fits;
+  out["savings"] = nlohmann::ordered_json::array();
+  for (const Saving& saving : answer.savings)
+    out["savings"].push_back({{"setting", saving.setting}, {"bytes", saving.bytes}});
+  if (answer.measured)
+    out["measured"] = json_of(*answer.measured);
+  return out;
 }
 
 /// Each method's rank that comes nearest to a number of trainable parameters.
@@ -91,27 +166,15 @@ int run_plan(const PlanArguments& arguments, bool json) {
     print_ranks(config, arguments.budget, json);
     return 0;
   }
-  const Plan planned = plan(config);
-  std::optional<StepCost> measured;
+  Answer answer{config, choose_policy(config), {}, {}};
+  answer.config.memory_policy = answer.choice.policy;
+  answer.savings = savings(answer.config, answer.choice.plan);
   if (arguments.compare)
-    measured = measure(config);
-  if (!json) {
-    print_plan(planned, measured);
-    return 0;
-  }
-  nlohmann::ordered_json out = {{"trainable_parameters", planned.trainable_parameters},
-                                {"total_parameters", planned.total_parameters},
-                                {"tokens_per_step", planned.tokens_per_step},
-                                {"flops", flops(planned.flops)},
-                                {"peak", categories(planned.peak)},
-                                {"peak_each", categories(planned.peak_each)},
-                                {"pool_bytes", planned.pool_bytes}};
-  if (measured)
-    out["measured"] = {{"flops", flops(measured->flops)},
-                       {"peak", categories(measured->peak)},
-                       {"peak_each", categories(measured->peak_each)},
-                       {"pool_bytes", measured->pool_bytes}};
-  std::cout << out.dump() << '\n';
+    answer.measured = measure(answer.config);
+  if (json)
+    std::cout << json_of(answer).dump() << '\n';
+  else
+    print_answer(answer);
   return 0;
 }
 

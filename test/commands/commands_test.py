@@ -154,9 +154,23 @@ class Commands(ProgramTest):
                                 "--seq-len", 32, "--compare", "--json").stdout)
         for category in ["weights", "adapter", "gradient", "optimizer", "activation"]:
             self.assertEqual(out["peak"][category], out["measured"]["peak"][category], category)
+        self.assertEqual(out["peak_place"], out["measured"]["peak_place"])
+        self.assertEqual(out["ops"], out["measured"]["ops"])
+        self.assertEqual(out["savings"], sorted(out["savings"], key=lambda saving: -saving["bytes"]))
+        self.assertIn("dtype = bf16", [saving["setting"] for saving in out["savings"]])
         ranks = json.loads(osteon("plan", "--model", "synthetic:tiny", "--budget", 32768, "--json").stdout)
         self.assertEqual(ranks["lora"], {"rank": 4, "parameters": 32768})
         self.assertEqual(ranks["bone"], {"rank": 8, "parameters": 32768})
+
+    def test_a_memory_limit_chooses_the_policy_or_refuses(self):
+        words = ["--model", "synthetic:tiny", "--method", "lora", "--rank", 4, "--batch-size", 2, "--seq-len", 32]
+        needed = {policy: json.loads(osteon("plan", *words, "--memory-policy", policy, "--json").stdout)["needed_bytes"]
+                  for policy in ["save", "recompute_cheap", "checkpoint"]}
+        for policy, limit in needed.items():
+            out = json.loads(osteon("plan", *words, "--memory-policy", "auto", "--memory-limit", limit, "--json").stdout)
+            self.assertEqual((out["memory_policy"], out["needed_bytes"], out["fits"]), (policy, limit, True))
+        text = osteon("plan", *words, "--memory-policy", "auto", "--memory-limit", "100KiB").stdout
+        self.assertRegex(text, "does not fit 100KiB: the smallest predicted peak, with memory_policy = checkpoint, is .* too much")
 
     def test_tokenize_both_ways(self):
         texts, ids = self.folder / "texts.jsonl", self.folder / "ids.jsonl"

@@ -98,6 +98,15 @@ TEST_CASE("file, then --set, then options") {
   CHECK(config.steps == 3);
 }
 
+TEST_CASE("--checkpoint is a memory policy") {
+  ConfigArguments arguments;
+  CHECK(parse({"--checkpoint"}, arguments).memory_policy == "checkpoint");
+  CHECK(arguments.given() == std::vector<std::string>{"checkpoint"});
+  ConfigArguments others;
+  CHECK(parse({"--memory-policy", "recompute_cheap", "--memory-limit", "16GiB"}, others).memory_limit == "16GiB");
+  CHECK(parse({"--no-checkpoint"}, others).memory_policy == "save");
+}
+
 TEST_CASE("errors of options name the option") {
   ConfigArguments arguments;
   CHECK_THROWS_WITH_AS(parse({"--batch-size", "0"}, arguments),

@@ -223,3 +223,16 @@ TEST_CASE("rules between keys") {
   config.device = "cuda";
   CHECK_THROWS_WITH_AS(check_config(config), doctest::Contains("device: expected auto or cpu"), ConfigError);
 }
+
+TEST_CASE("checkpoint is another way to write two memory policies") {
+  RunConfig config;
+  read_config_text("checkpoint = true", "run.toml", config);
+  CHECK(config.memory_policy == "checkpoint");
+  read_config_text("checkpoint = false", "run.toml", config);
+  CHECK(config.memory_policy == "save");
+  set_argument(config, "checkpoint=true");
+  CHECK(config.memory_policy == "checkpoint");
+  CHECK(to_toml(config).find("\ncheckpoint =") == std::string::npos);
+  CHECK(error_of("checkpoint = 3") ==
+        "run.toml:1: memory_policy: expected one of save, recompute_cheap, checkpoint, auto, got 3");
+}

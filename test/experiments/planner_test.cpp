@@ -79,7 +79,7 @@ void compare(const RunConfig& config) {
   CAPTURE(config.dtype);
   CAPTURE(config.adapter_dtype);
   CAPTURE(config.accumulate);
-  CAPTURE(config.checkpoint);
+  CAPTURE(config.memory_policy);
   const Plan planned = plan(config);
   const StepCost measured = measure(config);
   for (const Category category : kCategories) {
@@ -88,12 +88,14 @@ void compare(const RunConfig& config) {
     CHECK(planned.peak_each[category] == measured.peak_each[category]);
   }
   CHECK(planned.flops == measured.flops);
+  CHECK(planned.ops == measured.ops);
+  CHECK(planned.peak_place == measured.peak_place);
   CHECK(planned.pool_bytes == measured.pool_bytes);
 }
 
 }  // namespace
 
-TEST_CASE("planner: every byte and every FLOP is the run's, for each method and each kind of model") {
+TEST_CASE("planner: every byte and every FLOP is the run's, for each method, policy and kind of model") {
   const Models models;
   for (const NamedShape& shape : shapes())
     for (const auto& method : peft::methods()) {
@@ -107,7 +109,10 @@ TEST_CASE("planner: every byte and every FLOP is the run's, for each method and 
         for (const std::int64_t accumulate : {1, 2}) {
           config.dtype = dtype;
           config.accumulate = accumulate;
-          compare(config);
+          for (const nn::MemoryPolicy policy : nn::kMemoryPolicies) {
+            config.memory_policy = name_of(policy);
+            compare(config);
+          }
         }
     }
 }
@@ -134,7 +139,6 @@ TEST_CASE("planner: settings of the run that change what lives when") {
         change(changed);
         compare(changed);
       };
-      with([](RunConfig& run) { run.checkpoint = true; });
       with([](RunConfig& run) { run.clip_norm = 0; });
       with([](RunConfig& run) { run.seq_len = 40; });
       with([](RunConfig& run) { run.threads = 1; });
@@ -144,7 +148,8 @@ TEST_CASE("planner: settings of the run that change what lives when") {
       with([](RunConfig& run) { run.modules_to_save = {"lm_head"}; });
       with([](RunConfig& run) { run.bias = "all"; });
       if (std::string(method) != "bat" && std::string(method) != "dora")
-        with([](RunConfig& run) { run.dropout = 0.1; });
+        for (const char* policy : {"save", "recompute_cheap"})
+          with([&](RunConfig& run) { run.dropout = 0.1, run.memory_policy = policy; });
     }
 }
 
@@ -203,7 +208,7 @@ TEST_CASE("planner: FLOPs are those of the hand formulas") {
       if (name == "bat" && shape.config.intermediate_size % kRank != 0)
         continue;
       RunConfig config = small_run(models.folder_of(shape), method);
-      config.accumulate = 2;
+      config.accumulate = 3;  // of which two are run
       const Sizes s(shape.config, config);
       const FlopCount flops = plan(config).flops;
       const double r = kRank;
@@ -247,10 +252,54 @@ TEST_CASE("planner: what checkpointing computes again counts as backward") {
   const NamedShape shape = shapes()[0];
   RunConfig config = small_run(models.folder_of(shape), "lora");
   const FlopCount once = plan(config).flops;
-  config.checkpoint = true;
+  config.memory_policy = "checkpoint";
   const FlopCount again = plan(config).flops;
   for (const Work work : {Work::base, Work::adapter, Work::attention}) {
     CHECK(again.of(Pass::forward, work) == once.of(Pass::forward, work));
     CHECK(again.of(Pass::backward, work) == once.of(Pass::backward, work) + once.of(Pass::forward, work));
   }
+}
+
+TEST_CASE("planner: FLOPs by op add up, and are where the ops are") {
+  const Models models;
+  for (const char* policy : {"save", "checkpoint"}) {
+    RunConfig config = small_run(models.folder_of(shapes()[0]), "lora");
+    config.memory_policy = policy;
+    const Plan planned = plan(config);
+    double forward = 0, backward = 0;
+    const auto op = [&](const std::string& name) {
+      for (const OpCost& cost : planned.ops)
+        if (cost.op == name)
+          return cost;
+      return OpCost{};
+    };
+    for (const OpCost& cost : planned.ops) {
+      forward += cost.forward;
+      backward += cost.backward;
+    }
+    CHECK(forward == planned.flops.total(Pass::forward));
+    CHECK(backward == planned.flops.total(Pass::backward));
+    CHECK(op("attention").forward == planned.flops.of(Pass::forward, Work::attention));
+    CHECK(op("linear_cross_entropy").forward == planned.flops.of(Pass::forward, Work::head));
+    CHECK(op("linear_cross_entropy").backward == planned.flops.of(Pass::backward, Work::head));
+    CHECK(op("rms_norm").forward + op("rms_norm").backward == 0);
+    CHECK(op("linear_plus").backward > 0);
+  }
+}
+
+TEST_CASE("planner: the peak is where it must be") {
+  const Models models;
+  NamedShape shape{"wide", plain_shape()};
+  shape.config.intermediate_size = 256;
+  RunConfig config = small_run(models.folder_of(shape), "lora");
+  config.seq_len = 60;
+  // Everything is still kept when the last layer's backward begins, and its MLP needs most beside.
+  CHECK(plan(config).peak_place == OpPlace{Pass::backward, "swiglu", "model.layers.1"});
+  config.model = models.folder_of(shapes()[0]).string();
+  CHECK(plan(config).peak_place == OpPlace{Pass::forward, "linear_cross_entropy", ""});
+  // Weights, gradients and moments: from the second step's last gradient on.
+  config.method = "full";
+  config.seq_len = 2;
+  config.batch_size = 1;
+  CHECK(plan(config).peak_place == OpPlace{Pass::backward, "embedding", ""});
 }

@@ -172,30 +172,35 @@ TEST_CASE("run: its peak is the plan's to the byte, and its audit one forward pa
   const std::vector<std::int32_t> more(static_cast<std::size_t>(40 * length), 9);
   io::write_safetensors(folder / "eval.safetensors",
                         std::vector{io::tensor_to_write("input_ids", DType::i32, {40, length}, more.data())});
-  for (const std::string method : {"full", "lora", "dora", "pissa", "bone", "bat"}) {
-    CAPTURE(method);
-    RunConfig config = small_run(folder / "model", folder / method, method);
-    config.data = (folder / "train.safetensors").string();
-    config.eval_data = (folder / "eval.safetensors").string();
-    config.eval_every = 3;
-    config.accumulate = 1;
-    const RunSummary once = run(config, silent());
-    config.out = (folder / (method + "-3")).string();
-    config.accumulate = 3;
-    const RunSummary window = run(config, silent());
-    CHECK(window.saved_tensors == once.saved_tensors);
+  for (const std::string method : {"full", "lora", "dora", "pissa", "bone", "bat"})
+    for (const nn::MemoryPolicy policy : nn::kMemoryPolicies) {
+      CAPTURE(method);
+      CAPTURE(name_of(policy));
+      const std::string name = join(method, '-', name_of(policy));
+      RunConfig config = small_run(folder / "model", folder / name, method);
+      config.memory_policy = name_of(policy);
+      config.data = (folder / "train.safetensors").string();
+      config.eval_data = (folder / "eval.safetensors").string();
+      config.eval_every = 3;
+      config.accumulate = 1;
+      const RunSummary once = run(config, silent());
+      config.out = (folder / (name + "-3")).string();
+      config.accumulate = 3;
+      const RunSummary window = run(config, silent());
+      CHECK(window.saved_tensors == once.saved_tensors);
+      CHECK(window.memory_policy == name_of(policy));
 
-    config.batch_size = rows;
-    config.seq_len = length;
-    const MemoryUse planned = plan(config).peak;
-    const PeakBytes& peak = *window.peak_bytes;
-    CHECK(peak.weights == planned[Category::weights]);
-    CHECK(peak.adapter == planned[Category::adapter]);
-    CHECK(peak.gradient == planned[Category::gradient]);
-    CHECK(peak.optimizer == planned[Category::optimizer]);
-    CHECK(peak.activation == planned[Category::activation]);
-    CHECK(peak.workspace == planned[Category::workspace]);
-  }
+      config.batch_size = rows;
+      config.seq_len = length;
+      const MemoryUse planned = plan(config).peak;
+      const PeakBytes& peak = *window.peak_bytes;
+      CHECK(peak.weights == planned[Category::weights]);
+      CHECK(peak.adapter == planned[Category::adapter]);
+      CHECK(peak.gradient == planned[Category::gradient]);
+      CHECK(peak.optimizer == planned[Category::optimizer]);
+      CHECK(peak.activation == planned[Category::activation]);
+      CHECK(peak.workspace == planned[Category::workspace]);
+    }
 }
 
 TEST_CASE("run: stopped and resumed ends bit-equal to never stopped") {

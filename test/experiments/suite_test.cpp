@@ -45,6 +45,16 @@ using Strings = std::vector<std::string>;
 
 }  // namespace
 
+TEST_CASE("memory policies are an axis, and checkpoint says one of them") {
+  const Suite axis = parse_suite(kBase + "[axes]\nmemory_policy = [\"save\", \"recompute_cheap\"]\n", "s.toml");
+  REQUIRE(axis.cells.size() == 2);
+  CHECK(axis.cells[0].config.memory_policy == "save");
+  CHECK(axis.cells[1].config.memory_policy == "recompute_cheap");
+  const Suite base = parse_suite(kBase + "checkpoint = true\n", "s.toml");
+  REQUIRE(base.cells.size() == 1);
+  CHECK(base.cells[0].config.memory_policy == "checkpoint");
+}
+
 TEST_CASE("axes make every combination, the first one slowest; [for] fills in what depends on a value") {
   const Suite suite = parse_suite(kBase + R"(
 [axes]

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+namespace osteon::nn {
+
+/// What a forward pass keeps for the backward. Gradients are bit-equal under each.
+enum class MemoryPolicy : std::uint8_t {
+  save,             ///< all that the backward reads
+  recompute_cheap,  ///< not what a pass over memory makes again: norms, the SwiGLU product, block sums, dropped inputs
+  checkpoint,       ///< the inputs of blocks; each block runs a second time in the backward
+};
+
+/// Fastest first.
+constexpr std::array<MemoryPolicy, 3> kMemoryPolicies = {MemoryPolicy::save, MemoryPolicy::recompute_cheap,
+                                                         MemoryPolicy::checkpoint};
+
+constexpr std::string_view name_of(MemoryPolicy policy) {
+  constexpr std::array<std::string_view, kMemoryPolicies.size()> names = {"save", "recompute_cheap", "checkpoint"};
+  return names[static_cast<std::size_t>(policy)];
+}
+
+}  // namespace osteon::nn
