@@ -100,6 +100,10 @@ class Documented(unittest.TestCase):
         for name in named:
             self.assertTrue(os.access(ROOT / name, os.X_OK), name)
 
+    def test_the_page_on_memory(self):
+        (command,) = blocks("docs/memory.md", "sh")
+        self.assertIn("fits 16GiB", self.shell(command))
+
     def test_a_suite_of_the_pages(self):
         (suite,) = blocks("docs/data-and-suites.md", "toml")
         (self.folder / "suite.toml").write_text(suite)
