@@ -8,7 +8,7 @@ namespace osteon {
 // The whole list of ops: read this first. [..., k] means any leading extents, kept in the result; "tokens" are the
 // product of the leading extents. All floating dtypes; sums are accumulated in f32 (f64 for f64). Every op throws
 // ShapeError naming the argument. "Saves" is what stays alive until the backward, and only where the gradient that
-// reads it is wanted.
+// reads it is wanted. Results of dropout, rms_norm, swiglu and block_sum are kept as recipes under RecomputeCheap.
 
 // -- elementwise ------------------------------------------------------------------------------------------------------
 
