@@ -10,11 +10,11 @@
 namespace osteon::test {
 namespace {
 
-nn::LlamaConfig ten_million_parameters() {
+nn::LlamaConfig nine_million_parameters() {
   nn::LlamaConfig config;
   config.vocab_size = 8192;
   config.hidden_size = 512;
-  config.intermediate_size = 1024;
+  config.intermediate_size = 768;  // so that all but the embedding are smaller than a huge page
   config.num_hidden_layers = 2;
   config.num_attention_heads = 8;
   config.num_key_value_heads = 8;
@@ -55,7 +55,7 @@ Growth growth_of(Make make) {
 TEST_CASE("a model is read, converted and drawn straight into place: never two copies") {
   // A file's chunks, and huge pages that a block touches in part. A copy of the embedding alone would be 8 or 16 MiB.
   constexpr std::int64_t kBuffers = 6 << 20;
-  const nn::LlamaConfig config = ten_million_parameters();
+  const nn::LlamaConfig config = nine_million_parameters();
   const TemporaryFolder folder;
   const auto random = [&](DType dtype) {
     auto model = std::make_unique<nn::Llama>(config, dtype);
