@@ -286,6 +286,24 @@ TEST_CASE("labels tell what runs of a method differ in, and nothing that follows
         Labels{"LoRA rank 2 alpha 4", "LoRA rank 8 alpha 16", "LoRA rank 8 alpha 4"});
 }
 
+TEST_CASE("runs under another memory policy are contestants of their own; those from before there was one are `save`") {
+  const TemporaryFolder folder;
+  experiments::RunSummary run = test::synthetic_summary(small_task({{80, 82}, {70, 71}}), 1, 0);
+  const auto labels = [&](const std::vector<std::string>& policies) {
+    std::set<std::string> found;
+    for (const std::string& policy : policies) {
+      run.memory_policy = policy;
+      test::write_synthetic_run(folder / ("policy-" + policy), run);
+    }
+    for (const Contestant& contestant : compare(collect_runs({folder.path()})).contestants)
+      found.insert(contestant.label);
+    return found;
+  };
+  using Labels = std::set<std::string>;
+  CHECK(labels({""}) == Labels{"LoRA"});
+  CHECK(labels({"recompute_cheap"}) == Labels{"LoRA memory save", "LoRA memory recompute_cheap"});
+}
+
 TEST_CASE("a rate at the edge of those that were tried is named") {
   const auto note = [](double rate_of_bone) {
     const TemporaryFolder folder;
