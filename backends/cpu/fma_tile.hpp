@@ -53,6 +53,13 @@ template <class C, int kRows, int kVectors>
       store_vector(c + row * c_row + v * kLanes<C>, sum[row][v]);
 }
 
+/// A function of its own: inlined into a large one, the pointers to its rows would not stay in registers.
+template <class C, int kRows, int kVectors>
+[[gnu::noinline]] void fma_tile_apart(const C* a, std::int64_t a_row, std::int64_t a_step, const C* b,
+                                      std::int64_t b_step, std::int64_t depth, C* c, std::int64_t c_row, bool add) {
+  fma_tile<C, kRows, kVectors>(a, a_row, a_step, b, b_step, depth, c, c_row, add);
+}
+
 /// The same for `rows` rows, 1 to kTileRows, and `cols` columns, 1 to kTileCols; columns beyond `cols` of b are read
 /// and of c are computed, up to whole vectors.
 template <class C>
@@ -61,9 +68,9 @@ inline void fma_tile(std::int64_t rows, std::int64_t cols, const C* a, std::int6
                      bool add = true) {
   const auto with_rows = [&]<int kRows>() {
     if (cols > kLanes<C>)
-      fma_tile<C, kRows, kTileVectors>(a, a_row, a_step, b, b_step, depth, c, c_row, add);
+      fma_tile_apart<C, kRows, kTileVectors>(a, a_row, a_step, b, b_step, depth, c, c_row, add);
     else
-      fma_tile<C, kRows, 1>(a, a_row, a_step, b, b_step, depth, c, c_row, add);
+      fma_tile_apart<C, kRows, 1>(a, a_row, a_step, b, b_step, depth, c, c_row, add);
   };
   switch (rows) {
 #if defined(__AVX512F__)
