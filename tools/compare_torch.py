@@ -125,11 +125,11 @@ def row(shape_name, dtype, method, mode, figures):
             f"{figures['memory_ratio_without_weights']:.2f} | {figures['loss_difference']:.1e} |")
 
 
-def names(text, known, option):
+def names(text, known, option, program="compare_torch"):
     chosen = text.split(",")
     for name in chosen:
         if name not in known:
-            raise SystemExit(f"compare_torch: {option}: expected some of {', '.join(known)}, found '{name}'")
+            raise SystemExit(f"{program}: {option}: expected some of {', '.join(known)}, found '{name}'")
     return chosen
 
 
