@@ -230,16 +230,16 @@ struct Grid {
   Index rows = 1, cols = 1;
 
   Grid(Index m, Index n, Index tile_cols, Index threads) {
-    double best = 0;
+    Index best = 0;
     for (Index across = 1; across <= threads; ++across) {
       if (threads % across != 0)
         continue;
       const Index down = threads / across;
-      const auto share = [](Index count, Index grain, Index parts) {
-        return static_cast<double>(((count + grain - 1) / grain + parts - 1) / parts);
+      const auto tiles = [](Index count, Index grain, Index parts) {
+        return ((count + grain - 1) / grain + parts - 1) / parts;
       };
-      const double tall = share(m, kTileRows, down), wide = share(n, tile_cols, across);
-      const double work = static_cast<double>(kTileRows) * tall * (wide + 1) + static_cast<double>(tile_cols) * wide;
+      const Index tall = tiles(m, kTileRows, down), wide = tiles(n, tile_cols, across);
+      const Index work = kTileRows * tall * (wide + 1) + tile_cols * wide;
       if (across == 1 || work < best) {
         best = work;
         rows = down;
