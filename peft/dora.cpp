@@ -20,11 +20,11 @@ class Dora final : public Lora {
   explicit Dora(const AdapterSite& site)
       : Lora(site, site.config.alpha / static_cast<double>(site.config.rank)),
         magnitude_(site.parameter({site.base.out_features()})) {
-    if (site.initialise)
-      on_device(magnitude_.device(), [&](auto dev) {
-        kernels::copy(dev, dora_row_norm(site.base.weight, a_, b_, base_norm_squared(site.base), scaling_).view(),
-                      magnitude_.mut());
-      });
+    if (!site.initialise)
+      return;
+    // Made on every device: a plan asks for what a run asks for.
+    const Tensor norm = dora_row_norm(site.base.weight, a_, b_, base_norm_squared(site.base), scaling_);
+    on_device(norm.device(), [&](auto dev) { kernels::copy(dev, norm.view(), magnitude_.mut()); });
   }
 
   Tensor forward(const Tensor& x, const nn::Linear& base) const override {
