@@ -35,9 +35,9 @@ def make_input(folder, shape):
     return folder, folder / "text.txt"
 
 
-def train(options, model, text, run):
+def train(options, model, text, run, shape):
+    """The JSON of one run: its profile, its peaks."""
     method, rank, policy = run
-    shape = SHAPES[options.shape]
     command = [options.osteon, "pretrain", "--model", model, "--tokenizer", "byte", "--data", text, "--packing", "--seq-len",
                shape["columns"], "--batch-size", shape["rows"], "--accumulate", 1, "--method", method, "--dtype", options.dtype,
                "--memory-policy", policy, "--steps", options.steps, "--threads", options.threads, "--profile", "--quiet", "--json",
@@ -102,8 +102,9 @@ def main():
     if options.steps < 2 or options.rounds < 1:
         raise SystemExit("compare_methods: expected --steps of at least 2 and --rounds of at least 1")
     runs = [parse_run(text) for text in options.runs.split(",")]
-    model, text = make_input(options.out / options.shape, SHAPES[options.shape])
-    rounds = [[train(options, model, text, run) for run in runs] for _ in range(options.rounds)]
+    shape = SHAPES[options.shape]
+    model, text = make_input(options.out / options.shape, shape)
+    rounds = [[train(options, model, text, run, shape) for run in runs] for _ in range(options.rounds)]
     rows = summarise(rounds)
     (options.out / "results.json").write_text(json.dumps({"runs": runs, "rows": rows, "rounds": rounds}, indent=1))
     print(table(runs, rows))
