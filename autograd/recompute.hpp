@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <initializer_list>
+#include <string_view>
 
 #include "autograd/tensor.hpp"
 
@@ -11,12 +12,16 @@ namespace osteon {
 /// read it makes it, the last one to be released gives it back.
 class Recipe {
  public:
-  explicit Recipe(std::function<Tensor()> make) : make_(std::move(make)) {}
+  /// `bytes`: what making it reads and writes.
+  Recipe(std::string_view op, std::int64_t bytes, std::function<Tensor()> make)
+      : op_(op), bytes_(bytes), make_(std::move(make)) {}
 
   /// Made on the first call, which also releases what it is made from.
   const Tensor& result();
 
  private:
+  std::string_view op_;
+  std::int64_t bytes_;
   std::function<Tensor()> make_;
   Tensor result_;
 };
@@ -33,9 +38,9 @@ class RecomputeCheap {
   bool before_;
 };
 
-/// y, the just recorded result of a cheap op, to be kept as a recipe where RecomputeCheap is on and nothing more is
-/// kept for it: each of `from`, what `make` reads through Saved, is kept for the backward anyway or has a recipe
-/// itself. Else y as it is. `make` runs the same kernel on the same bytes.
-Tensor cheap(const Tensor& y, std::initializer_list<Tensor> from, std::function<Tensor()> make);
+/// y, the just recorded result of the cheap op `op` (a literal), to be kept as a recipe where RecomputeCheap is on and
+/// nothing more is kept for it: each of `from`, what `make` reads through Saved, is kept for the backward anyway or has
+/// a recipe itself. Else y as it is. `make` runs the same kernel on the same bytes.
+Tensor cheap(std::string_view op, const Tensor& y, std::initializer_list<Tensor> from, std::function<Tensor()> make);
 
 }  // namespace osteon

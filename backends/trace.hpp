@@ -14,7 +14,7 @@
 
 namespace osteon {
 
-/// When an op ran: `recomputed` is a forward that a backward runs again (activation checkpointing).
+/// When an op ran: `recomputed` is a forward that a backward runs again (activation checkpointing, cheap results).
 enum class Phase : std::uint8_t { forward, backward, recomputed };
 std::string_view name_of(Phase phase);
 

@@ -22,7 +22,7 @@ Tensor block_sum(const Tensor& x, std::int64_t rank) {
       const Sink dx = grad.narrow(0);
       on_device(dy.device(), [&](auto dev) { kernels::block_tile(dev, dy.view(), dx); });
     });
-    return cheap(y, {x}, [sx = Saved(x), rank] { return summed(sx.tensor(), rank); });
+    return cheap("block_sum", y, {x}, [sx = Saved(x), rank] { return summed(sx.tensor(), rank); });
   });
 }
 

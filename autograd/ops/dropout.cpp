@@ -29,7 +29,7 @@ Tensor dropout(const Tensor& x, double p, RandomKey key) {
     const Sink dx = grad.narrow(0);
     on_device(dy.device(), [&](auto dev) { kernels::dropout(dev, dy.view(), p, key, dx); });
   });
-  return cheap(y, {x}, [sx = Saved(x), drop] { return drop(sx.tensor()); });
+  return cheap("dropout", y, {x}, [sx = Saved(x), drop] { return drop(sx.tensor()); });
 }
 
 Tensor dropout_linear(const Tensor& x, const Tensor& weight, double p, RandomKey key) {

@@ -31,7 +31,7 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
       kernels::rms_norm_backward(dev, dy.view(), sx.view(), w.view(), srstd.view(), dx, dweight);
     });
   });
-  return cheap(y, {x}, [sx, w, eps] { return normalised(sx.tensor(), w, eps).y; });
+  return cheap("rms_norm", y, {x}, [sx, w, eps] { return normalised(sx.tensor(), w, eps).y; });
 }
 
 }  // namespace osteon

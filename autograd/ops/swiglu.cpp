@@ -23,7 +23,7 @@ Tensor swiglu(const Tensor& gate, const Tensor& up) {
     on_device(dy.device(),
               [&](auto dev) { kernels::swiglu_backward(dev, dy.view(), sg.view(), su.view(), dgate, dup); });
   });
-  return cheap(y, {gate, up}, [sg, su] { return product(sg.tensor(), su.tensor()); });
+  return cheap("swiglu", y, {gate, up}, [sg, su] { return product(sg.tensor(), su.tensor()); });
 }
 
 }  // namespace osteon

@@ -104,6 +104,12 @@ class Profile(ProgramTest):
         self.assertRegex(said, r"(?m)^linear_plus recomputed ")
         self.assertRegex(said, r"(?m)^of all this, computed again in the backward +[\d.]+ ")
 
+    def test_cheap_results_made_again_have_lines_of_their_own(self):
+        said = self.finetune("cheap", 3, "--memory-policy", "recompute_cheap", "--profile").stdout
+        for op in ("rms_norm", "swiglu"):
+            self.assertRegex(said, rf"(?m)^{op} recomputed +[\d.]+ +[\d.]+ ")
+        self.assertRegex(said, r"(?m)^of all this, computed again in the backward +[\d.]+ ")
+
     def test_one_step_has_nothing_to_show(self):
         trace = self.folder / "none.json"
         said = self.finetune("one", 1, "--profile", "--trace", trace)
