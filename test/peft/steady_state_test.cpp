@@ -73,7 +73,7 @@ TEST_CASE("from the third step on a step asks the system for no memory and touch
     for (int step = 3; step <= 10; ++step)
       training.step();
     CHECK(memory_report(Device::cpu).system_allocations == 0);
-#if !defined(__SANITIZE_ADDRESS__)          // which keeps freed memory back, and takes new pages instead
+#if !defined(__SANITIZE_ADDRESS__)         // which keeps freed memory back, and takes new pages instead
     CHECK(minor_faults() - before <= 16);  // a page of the stack or of the heap's bookkeeping, once
 #endif
   }
