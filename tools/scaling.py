@@ -27,7 +27,8 @@ set yrange [0:*]
 set ylabel 'microseconds a token'
 do for [series in "layers tokens"] {{
   set xlabel series eq 'layers' ? 'layers, {length} tokens' : 'tokens of a row, {layers} layers'
-  plot '{folder}/scaling.csv' using (strcol(1) eq series ? $2 : NaN):3 with points pt 7 lc rgb '#1f5fa8' title 'measured', \\
+  set xtics 0, series eq 'layers' ? 4 : 512
+  plot '{folder}/scaling.csv' using (strcol(1) eq series ? $2 : NaN):3 with linespoints pt 7 lw 2 lc rgb '#1f5fa8' title 'measured', \\
        '' using (strcol(1) eq series ? $2 : NaN):4 with lines lc rgb '#888888' title 'by FLOPs'
 }}
 """
