@@ -3,6 +3,7 @@
 
 #include "backends/cpu/fma_tile.hpp"
 #include "backends/cpu/gemm_engines.hpp"
+#include "backends/cpu/gemm_pack.hpp"
 #include "backends/scratch.hpp"
 
 // Blocks for the caches: a panel of op(b), kDepth terms by a tile's columns, stays in the first level; the rows of
@@ -13,6 +14,7 @@ namespace osteon::kernels {
 namespace {
 
 using Index = std::int64_t;
+using cpu::Factor;
 using cpu::kLanes;
 using cpu::kTileCols;
 using cpu::kTileRows;
@@ -45,64 +47,6 @@ Range part_of(Index count, Index grain, Index index, Index parts) {
   return {std::min(grains * index / parts * grain, count), std::min(grains * (index + 1) / parts * grain, count)};
 }
 
-/// One factor as `count` vectors along k: element (i, k) at data + i * next + k * step, one of the two being 1,
-/// multiplied by `factor`.
-template <class T>
-struct Factor {
-  const T* data;
-  Index next, step;
-  compute_t<T> factor;
-};
-
-/// kLanes terms of `inside` vectors, `next` apart, as to[k * kWidth + i]; writes up to a register's worth beyond the
-/// end.
-template <Index kWidth, class T, class C>
-[[gnu::always_inline]] inline void transpose_panel(const T* from, Index next, Index inside, C factor, C* to) {
-  constexpr Index kGroups = (kWidth + kLanes<C> - 1) / kLanes<C>;
-  cpu::Vector<C> squares[kGroups][kLanes<C>];
-  for (Index i = 0; i < kGroups * kLanes<C>; ++i)
-    squares[i / kLanes<C>][i % kLanes<C>] =
-        i < inside ? cpu::load_lanes<C>(from + i * next, kLanes<C>) * factor : cpu::Vector<C>{};
-  for (auto& square : squares)
-    cpu::transpose_square<C>(square);
-  for (Index j = 0; j < kLanes<C>; ++j)  // in order: what a vector holds beyond kWidth is overwritten by the next
-    for (Index group = 0; group < kGroups; ++group)
-      cpu::store_vector(to + j * kWidth + group * kLanes<C>, squares[group][j]);
-}
-
-/// `inside` vectors from `first` on and terms [k0, k0 + depth) as to[k * kWidth + i], zero beyond the last vector.
-/// Writes up to a register's worth beyond the end.
-template <Index kWidth, class T>
-void pack_panel(const Factor<T>& from, Index first, Index inside, Index k0, Index depth, compute_t<T>* to) {
-  using C = compute_t<T>;
-  const T* const data = from.data + first * from.next + k0 * from.step;
-  Index k = 0;
-  if (from.next == 1) {
-    for (; k < depth; ++k) {
-      const T* const row = data + k * from.step;
-      if (inside == kWidth) {
-#pragma omp simd
-        for (Index i = 0; i < kWidth; ++i)
-          to[k * kWidth + i] = cpu::load(row[i]) * from.factor;
-      } else {
-        for (Index i = 0; i < kWidth; ++i)
-          to[k * kWidth + i] = i < inside ? cpu::load(row[i]) * from.factor : C{0};
-      }
-    }
-    return;
-  }
-  // A whole line of the cache from each row before the next: rows a power of two apart compete for the same places.
-  constexpr Index kLine = 64 / static_cast<Index>(sizeof(T));
-  for (; k + kLine <= depth; k += kLine)
-    for (Index part = k; part < k + kLine; part += kLanes<C>)
-      transpose_panel<kWidth>(data + part, from.next, inside, from.factor, to + part * kWidth);
-  for (; k + kLanes<C> <= depth; k += kLanes<C>)
-    transpose_panel<kWidth>(data + k, from.next, inside, from.factor, to + k * kWidth);
-  for (; k < depth; ++k)
-    for (Index i = 0; i < kWidth; ++i)
-      to[k * kWidth + i] = i < inside ? cpu::load(data[i * from.next + k]) * from.factor : C{0};
-}
-
 /// Rows of op(a) as tiles read them: term k of row i at data + i * row + k * step within a tile, whose first row r lies
 /// at data + r * tile.
 template <class C>
@@ -118,19 +62,15 @@ Rows<compute_t<T>> rows_of(const Factor<T>& a, Index first, Index count, Index k
                            compute_t<T>* packed) {
   using C = compute_t<T>;
   if (cols <= kFewPanels * kTileCols<C> && a.factor == C{1}) {
-    const T* const data = a.data + first * a.next + k * a.step;
     if constexpr (std::is_same_v<T, C>)
-      return {data, a.next, a.next, a.step};
+      return {a.data + first * a.next + k * a.step, a.next, a.next, a.step};
     if (a.step == 1) {
-      for (Index i = 0; i < count; ++i)
-#pragma omp simd
-        for (Index j = 0; j < depth; ++j)
-          packed[i * depth + j] = cpu::load(data[i * a.next + j]);
+      cpu::convert_rows(a, first, count, k, depth, depth, packed);
       return {packed, depth, depth, 1};
     }
   }
   for (Index i = 0; i < count; i += kTileRows)
-    pack_panel<kTileRows>(a, first + i, std::min(kTileRows, count - i), k, depth, packed + i * depth);
+    cpu::pack_panel<kTileRows>(a, first + i, k, depth, packed + i * depth);
   return {packed, depth, 1, kTileRows};
 }
 
@@ -148,9 +88,6 @@ void multiply_block(const Rows<C>& left, const C* panels, Index count, Index col
       C* const at = c + row * c_row + col;
       if (width == kTileCols<C> && height == kTileRows && left.row == 1 && left.step == kTileRows) {
         cpu::fma_tile<C, kTileRows, cpu::kTileVectors>(a, 1, kTileRows, panel, kTileCols<C>, depth, at, c_row, add);
-      } else if (width == kTileCols<C> && height == kTileRows) {
-        cpu::fma_tile<C, kTileRows, cpu::kTileVectors>(a, left.row, left.step, panel, kTileCols<C>, depth, at, c_row,
-                                                       add);
       } else if (width == kTileCols<C>) {
         cpu::fma_tile<C>(height, width, a, left.row, left.step, panel, kTileCols<C>, depth, at, c_row, add);
       } else {
@@ -208,7 +145,7 @@ void run_rectangle(const Factor<T>& a, const Factor<T>& b, Index depth, R* c, In
       for (Index k = 0; k < depth; k += Block<C>::kDepth) {
         const Index terms = std::min(Block<C>::kDepth, depth - k);
         for (Index j = 0; j < cols; j += kTileCols<C>)
-          pack_panel<kTileCols<C>>(b, col + j, std::min(kTileCols<C>, cols - j), k, terms, panels + j * terms);
+          cpu::pack_panel<kTileCols<C>>(b, col + j, k, terms, panels + j * terms);
         for (Index row = outer; row < outer_end; row += Block<C>::kRows) {
           const Index rows = std::min(Block<C>::kRows, outer_end - row);
           multiply_block(rows_of(a, row, rows, k, terms, cols, packed), panels, rows, cols, terms,
@@ -253,8 +190,8 @@ template <class T, class R>
 void run(const Product& p, double alpha_of_a) {
   using C = compute_t<T>;
   const auto of_a = static_cast<C>(alpha_of_a), of_b = static_cast<C>(p.alpha);
-  const Factor<T> a{static_cast<const T*>(p.a), p.transpose_a ? 1 : p.k, p.transpose_a ? p.m : 1, of_a};
-  const Factor<T> b{static_cast<const T*>(p.b), p.transpose_b ? p.k : 1, p.transpose_b ? 1 : p.n, of_b};
+  const Factor<T> a{static_cast<const T*>(p.a), p.m, p.transpose_a ? 1 : p.k, p.transpose_a ? p.m : 1, of_a};
+  const Factor<T> b{static_cast<const T*>(p.b), p.n, p.transpose_b ? p.k : 1, p.transpose_b ? 1 : p.n, of_b};
   R* const c = static_cast<R*>(p.c);
   const bool serial = p.m * p.n * p.k < kSerialWork || omp_in_parallel() != 0;
   const Grid grid(p.m, p.n, kTileCols<C>, serial ? 1 : omp_get_max_threads());

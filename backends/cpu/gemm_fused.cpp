@@ -3,6 +3,7 @@
 
 #include "backends/cpu/fma_tile.hpp"
 #include "backends/cpu/gemm_engines.hpp"
+#include "backends/cpu/gemm_pack.hpp"
 #include "backends/cpu/simd.hpp"
 #include "backends/scratch.hpp"
 
@@ -10,6 +11,7 @@ namespace osteon::kernels {
 namespace {
 
 using Index = std::int64_t;
+using cpu::Factor;
 using cpu::kTileCols;
 using cpu::kTileRows;
 
@@ -17,43 +19,6 @@ using cpu::kTileRows;
 constexpr Index kSerialWork = 1 << 18;
 // Between converted rows, so that rows of a power of two do not compete for the same lines of the cache.
 constexpr Index kPadding = 16;
-
-/// One factor as `count` vectors along k: element (i, k) at data + i * next + k * step, multiplied by `factor`.
-template <class T>
-struct Factor {
-  const T* data;
-  Index count, next, step;
-  compute_t<T> factor;
-};
-
-/// Vectors [first, first + kWidth) side by side: to[k * kWidth + i], zero beyond the last.
-template <Index kWidth, class T>
-void pack(const Factor<T>& from, Index first, Index depth, compute_t<T>* to) {
-  const Index inside = std::min(kWidth, from.count - first);
-  const T* const data = from.data + first * from.next;
-  if (inside < kWidth)
-    std::fill_n(to, depth * kWidth, compute_t<T>{0});
-  if (from.next == 1) {
-    for (Index k = 0; k < depth; ++k)
-      for (Index i = 0; i < inside; ++i)
-        to[k * kWidth + i] = cpu::load(data[k * from.step + i]) * from.factor;
-  } else {
-    for (Index i = 0; i < inside; ++i)
-      for (Index k = 0; k < depth; ++k)
-        to[k * kWidth + i] = cpu::load(data[i * from.next + k * from.step]) * from.factor;
-  }
-}
-
-/// Rows of a converted, each `stride` elements after the one before.
-template <class T>
-void convert_rows(const Factor<T>& from, Index first, Index rows, Index depth, Index stride, compute_t<T>* to) {
-  for (Index i = 0; i < rows; ++i) {
-    const T* const row = from.data + (first + i) * from.next;
-#pragma omp simd
-    for (Index k = 0; k < depth; ++k)
-      to[i * stride + k] = cpu::load(row[k]);
-  }
-}
 
 /// Tiles [begin, end) of the output, counted down the rows of each panel of columns. `memory` holds a panel and, for
 /// bf16, the rows of a tile.
@@ -83,14 +48,14 @@ void run_tiles(const Factor<T>& a, const Factor<T>& b, Index depth, const cpu::T
         b_step = b.step;
       }
     } else if (a.step == 1) {
-      convert_rows(a, row, rows, depth, stride, wide_rows);
+      cpu::convert_rows(a, row, rows, Index{0}, depth, stride, wide_rows);
     } else {
-      pack<kTileRows>(a, row, depth, wide_rows);
+      cpu::pack_panel<kTileRows>(a, row, Index{0}, depth, wide_rows);
       a_next = 1;
       a_step = kTileRows;
     }
     if (!direct_b && packed_panel != panel) {
-      pack<kTileCols<C>>(b, col, depth, packed);
+      cpu::pack_panel<kTileCols<C>>(b, col, Index{0}, depth, packed);
       packed_panel = panel;
     }
     cpu::fma_tile(rows, cols, a_data, a_next, a_step, b_data, b_step, depth, tile);
