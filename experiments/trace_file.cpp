@@ -65,7 +65,8 @@ void TraceFile::add_step(std::int64_t step, std::span<const TraceEvent> events) 
                                          {"args", arguments(event)}};
     file_.write(",\n" + line.dump());
   }
-  shown_ += events.back().end - origin;
+  // A nanosecond between steps: where they touch, ts + dur of one may round to after the next one's ts.
+  shown_ += events.back().end - origin + 1;
 }
 
 void TraceFile::finish() {
