@@ -1,5 +1,8 @@
 #include "backends/kernels/attention.hpp"
 
+#include <optional>
+#include <utility>
+
 #include "backends/cpu/attention_tiles.hpp"
 #include "backends/cpu/parallel.hpp"
 #include "backends/flops.hpp"
@@ -7,7 +10,7 @@
 namespace osteon::cpu {
 
 AttentionProblem checked_attention(const char* op, const ConstView& q, const ConstView& k, const ConstView& v,
-                                   const ConstView& key_range, const ConstView& o, const ConstView& lse) {
+                                   const ConstView& key_range, double scale, const ConstView& o, const ConstView& lse) {
   check(q.shape.rank() == 4, op, ": q: expected [batch, queries, heads, head_dim], got ", q.shape);
   check(k.shape.rank() == 4, op, ": k: expected [batch, keys, kv_heads, head_dim], got ", k.shape);
   AttentionProblem p{q.dim(0), q.dim(1), k.dim(1), q.dim(2), k.dim(2), q.dim(3), nullptr};
@@ -17,6 +20,7 @@ AttentionProblem checked_attention(const char* op, const ConstView& q, const Con
   check(p.kv_heads > 0 && p.heads % p.kv_heads == 0, op, ": k: expected kv_heads to divide ", p.heads, " heads, got ",
         p.kv_heads);
   check(p.head_dim <= kMaxHeadDim, op, ": q: expected head_dim of at most ", kMaxHeadDim, ", got ", p.head_dim);
+  check(scale > 0, op, ": scale: expected a positive number, got ", scale);
   expect_like(op, "o", o, q);
   expect_shape(op, "lse", lse, {p.batch, p.queries, p.heads});
   expect_dtype(op, "lse", lse, accumulator(q.dtype));
@@ -55,57 +59,48 @@ struct Operands {
   compute_t<T> scale;
 };
 
-/// Keys or values of a tile in C: where they are, or converted into `copy`. The next key is `stride` further.
-template <class C>
-struct TileOperand {
-  const C* data;
-  std::int64_t stride;
+/// N vectors of rows of one sequence and kv head, and their running softmax.
+template <class E, int N>
+struct RowTile {
+  using C = sum_t<E>;
+  using V = Vector<C>;
+  static constexpr std::int64_t kRows = N * kLanes<C>;
+
+  TileRows<C, N> rows;
+  V top[N], total[N];  ///< of the scores seen so far, before scaling; of the weights
+  E* query;            ///< [elements of a row, kRows]
+  C* sums;             ///< [head_dim, kRows]
 
   template <class T>
-  TileOperand(const T* from, std::int64_t from_stride, std::int64_t count, std::int64_t head_dim, C* copy) {
-    if constexpr (std::is_same_v<T, C>) {
-      data = from;
-      stride = from_stride;
-    } else {
-      for (std::int64_t j = 0; j < count; ++j)
-#pragma omp simd
-        for (std::int64_t c = 0; c < head_dim; ++c)
-          copy[j * head_dim + c] = load(from[j * from_stride + c]);
-      data = copy;
-      stride = head_dim;
-    }
-  }
-};
-
-/// The running softmax of a tile's rows. Turns scores [count, kRows] into weights exp(score - top) and rescales what
-/// was summed under an older top.
-template <class C, int N>
-struct RunningSoftmax {
-  static constexpr std::int64_t kRows = N * kLanes<C>;
-  Vector<C> top[N], total[N];
-
-  RunningSoftmax() {
+  RowTile(const AttentionProblem& p, const Operands<T>& x, std::int64_t b, std::int64_t kv, std::int64_t first,
+          E* query_memory, C* sums_memory)
+      : rows(p, b, kv, first), query(query_memory), sums(sums_memory) {
+    pack_columns<E, N>(rows.of(x.q, p.head_dim), rows.count, p.head_dim, query);
+    std::fill(sums, sums + p.head_dim * kRows, C(0));
     for (int n = 0; n < N; ++n) {
-      top[n] = Vector<C>{} - std::numeric_limits<C>::infinity();
-      total[n] = Vector<C>{};
+      top[n] = V{} - std::numeric_limits<C>::infinity();
+      total[n] = V{};
     }
   }
-  void update(C* scores, std::int64_t count, C* sums, std::int64_t head_dim) {
-    using V = Vector<C>;
+
+  /// Turns scores [keys, kRows] into weights exp(scale score - scale top) and rescales what was summed under an older
+  /// top.
+  void update(C* scores, std::int64_t keys, std::int64_t head_dim, C scale) {
+    const V scales = broadcast<V>(scale);
     for (int n = 0; n < N; ++n) {
       V highest = top[n];
-      for (std::int64_t j = 0; j < count; ++j) {
+      for (std::int64_t j = 0; j < keys; ++j) {
         const V s = load_vector<V>(scores + j * kRows + n * kLanes<C>);
         highest = s > highest ? s : highest;  // passes over NaN, whose exp is NaN
       }
       // A row that has seen nothing yet has the top -inf; 0 instead keeps inf - inf out.
-      const V base = highest == -std::numeric_limits<C>::infinity() ? V{} : highest;
-      const V shrink = exp_lanes(top[n] - base);
+      const V base = highest == -std::numeric_limits<C>::infinity() ? V{} : highest * scales;
+      const V shrink = exp_lanes(fused(top[n], scales, -base));
       top[n] = highest;
       V sum = total[n] * shrink;
-      for (std::int64_t j = 0; j < count; ++j) {
+      for (std::int64_t j = 0; j < keys; ++j) {
         C* at = scores + j * kRows + n * kLanes<C>;
-        const V weight = exp_lanes(load_vector<V>(at) - base);
+        const V weight = exp_lanes(fused(load_vector<V>(at), scales, -base));
         store_vector(at, weight);
         sum += weight;
       }
@@ -116,44 +111,82 @@ struct RunningSoftmax {
       }
     }
   }
+
+  template <class T>
+  void finish(const Operands<T>& x, std::int64_t head_dim) const {
+    constexpr C kLowest = -std::numeric_limits<C>::infinity();
+    C tops[kRows], totals[kRows], inverse[kRows];
+    for (int n = 0; n < N; ++n) {
+      store_vector(tops + n * kLanes<C>, top[n]);
+      store_vector(totals + n * kLanes<C>, total[n]);
+    }
+    for (std::int64_t i = 0; i < rows.count; ++i) {
+      const bool sees = rows.sees(i);
+      inverse[i] = sees ? C(1) / totals[i] : C(0);
+      x.lse[rows.index[static_cast<std::size_t>(i)]] = sees ? tops[i] * x.scale + std::log(totals[i]) : kLowest;
+    }
+    unpack_columns<C, N>(sums, inverse, rows.count, head_dim, false, rows.of(x.o, head_dim));
+  }
 };
 
-/// N vectors of rows from `row` on, of one sequence and kv head.
-template <int N, class T>
+/// A block of tiles of N vectors of rows from `row` on, of one sequence and kv head.
+template <int N, class T, class E>
 void attend(const AttentionProblem& p, const Operands<T>& x, std::int64_t b, std::int64_t kv, std::int64_t row) {
-  using C = compute_t<T>;
-  constexpr std::int64_t kRows = N * kLanes<C>;
-  const std::int64_t d = p.head_dim, count = std::min(kRows, p.rows() - row);
-  alignas(kVectorBytes) C query[kMaxHeadDim * kRows], sums[kMaxHeadDim * kRows], scores[kTileKeys * kRows];
-  alignas(kVectorBytes) C copy[std::is_same_v<T, C> ? 1 : kTileKeys * kMaxHeadDim];
-  const TileRanges<C, N> ranges(p, b, row, count);
-  pack_columns<C, N>([&](std::int64_t i) { return x.q + p.query_index(b, kv, row + i) * d; }, count, d, x.scale, query);
-  std::fill(sums, sums + d * kRows, C(0));
-  RunningSoftmax<C, N> softmax;
-  for (std::int64_t start = ranges.begin / kTileKeys * kTileKeys; start < ranges.end; start += kTileKeys) {
-    const std::int64_t from = std::max(start, ranges.begin), to = std::min(start + kTileKeys, ranges.end);
-    if (!ranges.any_sees(from, to))
-      continue;
-    const TileOperand<C> keys(x.k + p.key_index(b, from, kv), p.key_stride(), to - from, d, copy);
-    tile_product(keys.data, keys.stride, 1, query, kRows, to - from, d, kRows, scores, kRows, false);
-    if (!ranges.all_see(from, to))
-      ranges.mask(scores, from, to - from, -std::numeric_limits<C>::infinity());
-    softmax.update(scores, to - from, sums, d);
-    const TileOperand<C> values(x.v + p.key_index(b, from, kv), p.key_stride(), to - from, d, copy);
-    tile_product(values.data, 1, values.stride, scores, kRows, d, to - from, kRows, sums, kRows, true);
-  }
-  C top[kRows], total[kRows], inverse[kRows];
-  for (int n = 0; n < N; ++n) {
-    store_vector(top + n * kLanes<C>, softmax.top[n]);
-    store_vector(total + n * kLanes<C>, softmax.total[n]);
-  }
+  using C = sum_t<E>;
+  constexpr std::int64_t kRows = N * kLanes<C>, kBlockKeys = kTileKeys / kTerms<E>;
+  const std::int64_t d = p.head_dim, length = elements_of<E>(d);
+  alignas(kVectorBytes) E query[kBlockTiles * elements_of<E>(kMaxHeadDim) * kRows];
+  alignas(kVectorBytes) C sums[kBlockTiles * kMaxHeadDim * kRows];
+  std::optional<RowTile<E, N>> tiles[kBlockTiles];
+  std::int64_t begin = p.keys, end = 0;
+  const std::int64_t count = std::min(kBlockTiles, (p.rows() - row + kRows - 1) / kRows);
   for (std::int64_t i = 0; i < count; ++i) {
-    inverse[i] = ranges.sees(i) ? C(1) / total[i] : C(0);
-    x.lse[p.query_index(b, kv, row + i)] =
-        ranges.sees(i) ? top[i] + std::log(total[i]) : -std::numeric_limits<C>::infinity();
+    tiles[i].emplace(p, x, b, kv, row + i * kRows, query + i * length * kRows, sums + i * d * kRows);
+    begin = std::min(begin, tiles[i]->rows.begin);
+    end = std::max(end, tiles[i]->rows.end);
   }
-  unpack_columns<C, N>(sums, inverse, count, d, false,
-                       [&](std::int64_t i) { return x.o + p.query_index(b, kv, row + i) * d; });
+  alignas(kVectorBytes) C scores[kTileKeys * kRows];
+  alignas(kVectorBytes) E pairs[std::is_same_v<E, C> ? 1 : kBlockKeys * kRows];
+  alignas(kVectorBytes) E key_copy[kTileKeys * elements_of<E>(kMaxHeadDim)], value_copy[kBlockKeys * kMaxHeadDim];
+  for (std::int64_t start = begin / kTileKeys * kTileKeys; start < end; start += kTileKeys) {
+    const std::int64_t from = std::max(start, begin - begin % kTerms<E>), to = std::min(start + kTileKeys, end);
+    const T *const key_rows = x.k + p.key_index(b, from, kv), *const value_rows = x.v + p.key_index(b, from, kv);
+    const E *keys = key_copy, *values = value_copy;
+    std::int64_t stride = length, value_stride = d;
+    bool in_place = false;
+    if constexpr (std::is_same_v<T, E>)
+      in_place = count == 1;  // a copy would cost as much as the products
+    if (in_place) {
+      keys = reinterpret_cast<const E*>(key_rows);
+      values = reinterpret_cast<const E*>(value_rows);
+      stride = value_stride = p.key_stride();
+    } else {
+      pack_along(key_rows, p.key_stride(), to - from, d, key_copy);
+      pack_across([&](std::int64_t j) { return value_rows + j * p.key_stride(); }, to - from, d, d, value_copy);
+    }
+    for (std::int64_t i = 0; i < count; ++i) {
+      RowTile<E, N>& tile = *tiles[i];
+      const auto [tile_from, tile_to] = tile.rows.keys_of(start, kTerms<E>);
+      const std::int64_t n_keys = tile_to - tile_from, skip = tile_from - from;
+      if (n_keys == 0)
+        continue;
+      tile_product(keys + skip * stride, stride, 1, tile.query, kRows, n_keys, length, kRows, scores, kRows, false);
+      if (!tile.rows.all_see(tile_from, tile_to))
+        tile.rows.mask(scores, kRows, tile_from, n_keys, -std::numeric_limits<C>::infinity());
+      tile.update(scores, n_keys, d, x.scale);
+      const E* weights;
+      if constexpr (std::is_same_v<E, C>) {
+        weights = scores;
+      } else {
+        pair_across<N>(scores, kRows, n_keys, pairs);
+        weights = pairs;
+      }
+      tile_product(values + skip / kTerms<E> * value_stride, 1, value_stride, weights, kRows, d, elements_of<E>(n_keys),
+                   kRows, tile.sums, kRows, true);
+    }
+  }
+  for (std::int64_t i = 0; i < count; ++i)
+    tiles[i]->finish(x, d);
 }
 
 /// One row without tiles: for decoding, where the lanes of a tile would be empty.
@@ -208,28 +241,27 @@ void attention(Meta, ConstView q, ConstView k, ConstView /*v*/, ConstView /*key_
 }
 
 void attention(Cpu, ConstView q, ConstView k, ConstView v, ConstView key_range, double scale, View o, View lse) {
-  const AttentionProblem p = checked_attention("attention", q, k, v, key_range, o, lse);
+  const AttentionProblem p = checked_attention("attention", q, k, v, key_range, scale, o, lse);
   count_attention(Device::cpu, q.shape, k.shape, 4);
-  dispatch_floating(q.dtype, "attention", [&](auto element) {
-    using T = decltype(element);
+  dispatch_elements(q.dtype, "attention", [&]<class T, class E>(T, E) {
     using C = compute_t<T>;
     const Operands<T> x{q.as<T>(), k.as<T>(), v.as<T>(), o.as<T>(), lse.as<C>(), static_cast<C>(scale)};
-    constexpr std::int64_t kFewRows = 4;
-    const std::int64_t step = p.rows() < kFewRows ? 1 : p.rows() <= kLanes<C> ? kLanes<C> : 2 * kLanes<C>;
-    const std::int64_t tiles = (p.rows() + step - 1) / step, sequences = p.batch * p.kv_heads;
-    // A thread takes all tiles of a sequence, whose keys then stay in its cache, or one by one where there are few
-    // sequences. Later tiles of a causal sequence see more keys and come first.
-    const std::int64_t chunk = sequences >= std::int64_t{4} * omp_get_max_threads() ? tiles : 1;
-#pragma omp parallel for schedule(dynamic, chunk) if (tiles * sequences > 1 && p.work() >= kSerialWork)
-    for (std::int64_t item = 0; item < tiles * sequences; ++item) {
-      const std::int64_t tile = tiles - 1 - item % tiles, row = tile * step;
-      const std::int64_t b = item / tiles / p.kv_heads, kv = item / tiles % p.kv_heads;
+    constexpr std::int64_t kFewRows = 4, kBlockRows = 2 * kLanes<C> * kBlockTiles;
+    const std::int64_t step = p.rows() < kFewRows ? 1 : p.rows() <= kLanes<C> ? kLanes<C> : kBlockRows;
+    const std::int64_t blocks = (p.rows() + step - 1) / step, sequences = p.batch * p.kv_heads;
+    // A thread takes all blocks of a sequence, whose keys then stay in its cache, or one by one where there are few
+    // sequences. Later blocks of a causal sequence see more keys and come first.
+    const std::int64_t chunk = sequences >= std::int64_t{4} * omp_get_max_threads() ? blocks : 1;
+#pragma omp parallel for schedule(dynamic, chunk) if (blocks * sequences > 1 && p.work() >= kSerialWork)
+    for (std::int64_t item = 0; item < blocks * sequences; ++item) {
+      const std::int64_t block = blocks - 1 - item % blocks, row = block * step;
+      const std::int64_t b = item / blocks / p.kv_heads, kv = item / blocks % p.kv_heads;
       if (step == 1)
         attend_row<T>(p, x, b, kv, row);
       else if (step == kLanes<C>)
-        attend<1, T>(p, x, b, kv, row);
+        attend<1, T, E>(p, x, b, kv, row);
       else
-        attend<2, T>(p, x, b, kv, row);
+        attend<2, T, E>(p, x, b, kv, row);
     }
   });
 }

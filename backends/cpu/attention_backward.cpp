@@ -1,4 +1,5 @@
 #include <omp.h>
+#include <optional>
 
 #include "backends/cpu/attention_tiles.hpp"
 #include "backends/cpu/parallel.hpp"
@@ -9,38 +10,47 @@ namespace {
 
 using namespace cpu;
 
-/// A thread's part of the workspace. Rows of vectors over features are `width` long: head_dim in whole vectors.
-template <class T>
+/// A thread's part of the workspace, for elements E of products. Rows of vectors over features are `width` long:
+/// head_dim in whole vectors.
+template <class E>
 struct Workspace {
-  using C = compute_t<T>;
-  static constexpr bool kConverts = !std::is_same_v<T, C>;
-  static constexpr std::int64_t kRows = 2 * kLanes<C>;
+  using C = sum_t<E>;
+  static constexpr std::int64_t kRows = 2 * kLanes<C>, kBlockRows = kBlockTiles * kRows;
   C *dk, *dv;                 // [keys, width]: sums of one kv head
-  C *keys, *values;           // [keys, head_dim]: converted, where C is not the stored type
-  C *query, *dout, *dquery;   // [head_dim, kRows]: columns of a tile's rows
-  C *query_rows, *dout_rows;  // [kRows, width]
-  C *weights, *dscores;       // [kTileKeys, kRows]
+  E *keys, *values;           // [keys, elements of a row]
+  E* keys_across;             // [elements of a column, head_dim]; where elements are single terms, the same as keys
+  E *query, *dout;            // [kBlockTiles, elements of a row, kRows]: columns of a tile's rows
+  C* dquery;                  // [kBlockTiles, head_dim, kRows]
+  E *query_rows, *dout_rows;  // [elements of a column of kBlockRows, width]
+  C *weights, *dscores;       // [kTileKeys, kBlockRows]
+  E* pairs;                   // a copy of either as pairs
 
   static std::int64_t width(std::int64_t head_dim) { return (head_dim + kLanes<C> - 1) / kLanes<C> * kLanes<C>; }
 
-  /// Elements of one thread; gives out the parts if `base` is there.
-  std::int64_t lay_out(std::int64_t key_count, std::int64_t head_dim, C* base) {
+  /// Bytes of one thread; gives out the parts if `base` is there.
+  std::int64_t lay_out(std::int64_t key_count, std::int64_t head_dim, std::byte* base) {
+    constexpr bool kPairs = !std::is_same_v<E, C>;
+    const std::int64_t length = elements_of<E>(head_dim);
     std::int64_t used = 0;
-    const auto take = [&](C*& part, std::int64_t count) {
-      part = base == nullptr ? nullptr : base + used;
-      used += (count + kLanes<C> - 1) / kLanes<C> * kLanes<C>;
+    const auto take = [&]<class Part>(Part*& part, std::int64_t count) {
+      part = base == nullptr ? nullptr : reinterpret_cast<Part*>(base + used);
+      used += (count * static_cast<std::int64_t>(sizeof(Part)) + kVectorBytes - 1) / kVectorBytes * kVectorBytes;
     };
     take(dk, key_count * width(head_dim));
     take(dv, key_count * width(head_dim));
-    take(keys, kConverts ? key_count * head_dim : 0);
-    take(values, kConverts ? key_count * head_dim : 0);
-    take(query, head_dim * kRows);
-    take(dout, head_dim * kRows);
-    take(dquery, head_dim * kRows);
-    take(query_rows, kRows * width(head_dim));
-    take(dout_rows, kRows * width(head_dim));
-    take(weights, kTileKeys * kRows);
-    take(dscores, kTileKeys * kRows);
+    take(keys, key_count * length);
+    take(values, key_count * length);
+    take(keys_across, kPairs ? elements_of<E>(key_count) * head_dim : 0);
+    take(query, kBlockTiles * length * kRows);
+    take(dout, kBlockTiles * length * kRows);
+    take(dquery, kBlockTiles * head_dim * kRows);
+    take(query_rows, elements_of<E>(kBlockRows) * width(head_dim));
+    take(dout_rows, elements_of<E>(kBlockRows) * width(head_dim));
+    take(weights, kTileKeys * kBlockRows);
+    take(dscores, kTileKeys * kBlockRows);
+    take(pairs, kPairs ? kTileKeys * elements_of<E>(kBlockRows) : 0);
+    if constexpr (!kPairs)
+      keys_across = keys;
     return used;
   }
 };
@@ -55,131 +65,193 @@ struct Operands {
   bool add_dq, add_dk, add_dv;
 };
 
-/// to [kRows, width] = factor * rows, padded by zeros.
-template <class C, class Row>
-void pack_rows(const Row& row, std::int64_t count, std::int64_t rows, std::int64_t head_dim, std::int64_t width,
-               C factor, C* to) {
-  std::fill(to, to + rows * width, C(0));
-  for (std::int64_t i = 0; i < count; ++i) {
-    const auto* from = row(i);
-#pragma omp simd
-    for (std::int64_t c = 0; c < head_dim; ++c)
-      to[i * width + c] = factor * load(from[c]);
-  }
-}
-
+/// to (+)= factor * sums of one kv head.
 template <class T, class C>
-void store_sums(const C* sums, const AttentionProblem& p, std::int64_t b, std::int64_t kv, bool add, T* to) {
-  const std::int64_t width = Workspace<T>::width(p.head_dim);
+void store_sums(const C* sums, const AttentionProblem& p, std::int64_t b, std::int64_t kv, C factor, bool add, T* to) {
+  const std::int64_t width = Workspace<C>::width(p.head_dim);
   dispatch_add(add, [&](auto adds) {
     for (std::int64_t j = 0; j < p.keys; ++j) {
       T* row = to + p.key_index(b, j, kv);
 #pragma omp simd
       for (std::int64_t c = 0; c < p.head_dim; ++c)
-        store(row[c], sums[j * width + c], adds);
+        store(row[c], factor * sums[j * width + c], adds);
     }
   });
 }
 
-/// One tile of rows against all its keys: adds to the sums of dk and dv, writes dq.
-template <class T, class C>
-void tile_backward(const AttentionProblem& p, const Operands<T>& x, const Workspace<T>& w, std::int64_t b,
-                   std::int64_t kv, std::int64_t row, const C* keys, const C* values, std::int64_t stride) {
+/// One tile of rows: what the products with tiles of keys need of it.
+template <class T, class E>
+struct RowTile {
+  using C = sum_t<E>;
   using V = Vector<C>;
-  constexpr int N = 2;
-  constexpr std::int64_t kRows = Workspace<T>::kRows;
-  const std::int64_t d = p.head_dim, width = w.width(d), count = std::min(kRows, p.rows() - row);
-  const TileRanges<C, N> ranges(p, b, row, count);
-  const auto row_of = [&](auto* base) {
-    return [=, &p](std::int64_t i) { return base + p.query_index(b, kv, row + i) * p.head_dim; };
-  };
-  pack_columns<C, N>(row_of(x.q), count, d, x.scale, w.query);
-  pack_columns<C, N>(row_of(x.dout), count, d, C(1), w.dout);
-  if (x.dk != nullptr)
-    pack_rows<C>(row_of(x.q), count, kRows, d, width, x.scale, w.query_rows);
-  if (x.dv != nullptr)
-    pack_rows<C>(row_of(x.dout), count, kRows, d, width, C(1), w.dout_rows);
-  std::fill(w.dquery, w.dquery + d * kRows, C(0));
-  alignas(kVectorBytes) C log_sum[kRows] = {}, delta[kRows] = {}, factor[kRows];
-  std::fill(factor, factor + kRows, x.scale);
-  for (std::int64_t i = 0; i < count; ++i) {
-    if (!ranges.sees(i))
-      continue;  // its weights are masked to 0
-    delta[i] = vector_dot<C>(row_of(x.dout)(i), row_of(x.o)(i), d);
-    log_sum[i] = x.lse[p.query_index(b, kv, row + i)];
+  static constexpr int N = 2;
+  static constexpr std::int64_t kRows = Workspace<E>::kRows, kStride = Workspace<E>::kBlockRows;
+
+  TileRows<C, N> rows;
+  E *query, *dout;
+  C *dquery, *weights, *dscores;
+  alignas(kVectorBytes) C log_sum[kRows] = {}, delta[kRows] = {};
+
+  RowTile(const AttentionProblem& p, const Operands<T>& x, const Workspace<E>& w, std::int64_t b, std::int64_t kv,
+          std::int64_t first, std::int64_t index)
+      : rows(p, b, kv, first + index * kRows),
+        query(w.query + index * elements_of<E>(p.head_dim) * kRows),
+        dout(w.dout + index * elements_of<E>(p.head_dim) * kRows),
+        dquery(w.dquery + index * p.head_dim * kRows),
+        weights(w.weights + index * kRows),
+        dscores(w.dscores + index * kRows) {
+    const std::int64_t d = p.head_dim;
+    const auto q = rows.of(x.q, d), out = rows.of(x.o, d), gradient = rows.of(x.dout, d);
+    pack_columns<E, N>(q, rows.count, d, query);
+    pack_columns<E, N>(gradient, rows.count, d, dout);
+    // Rows beyond the last have weights of 0; what they are multiplied with must be finite.
+    const std::int64_t width = w.width(d), size = elements_of<E>(kRows) * width;
+    for (const auto& [row, to] :
+         {std::pair{&q, w.query_rows + index * size}, {&gradient, w.dout_rows + index * size}}) {
+      std::fill(to, to + size, E{});
+      pack_across(*row, rows.count, d, width, to);
+    }
+    std::fill(dquery, dquery + d * kRows, C(0));
+    for (std::int64_t i = 0; i < rows.count; ++i) {
+      if (!rows.sees(i))
+        continue;  // its weights are masked to 0
+      delta[i] = vector_dot<C>(gradient(i), out(i), d);
+      log_sum[i] = x.lse[rows.index[static_cast<std::size_t>(i)]];
+    }
   }
-  for (std::int64_t start = ranges.begin / kTileKeys * kTileKeys; start < ranges.end; start += kTileKeys) {
-    const std::int64_t from = std::max(start, ranges.begin), to = std::min(start + kTileKeys, ranges.end),
-                       n_keys = to - from;
-    if (!ranges.any_sees(from, to))
-      continue;
-    const C *key = keys + from * stride, *value = values + from * stride;
-    const bool masked = !ranges.all_see(from, to);
-    tile_product(key, stride, 1, w.query, kRows, n_keys, d, kRows, w.weights, kRows, false);
-    if (masked)
-      ranges.mask(w.weights, from, n_keys, -std::numeric_limits<C>::infinity());
-    tile_product(value, stride, 1, w.dout, kRows, n_keys, d, kRows, w.dscores, kRows, false);
+
+  /// Weights and gradients of the scores of keys [from, to).
+  void score(const AttentionProblem& p, const Operands<T>& x, const Workspace<E>& w, std::int64_t from,
+             std::int64_t to) {
+    const std::int64_t n_keys = to - from, length = elements_of<E>(p.head_dim);
+    tile_product(w.keys + from * length, length, 1, query, kRows, n_keys, length, kRows, weights, kStride, false);
+    tile_product(w.values + from * length, length, 1, dout, kRows, n_keys, length, kRows, dscores, kStride, false);
+    const V scales = broadcast<V>(x.scale);
     for (int n = 0; n < N; ++n) {
       const V log_sums = load_vector<V>(log_sum + n * kLanes<C>), deltas = load_vector<V>(delta + n * kLanes<C>);
       for (std::int64_t j = 0; j < n_keys; ++j) {
-        C *weight = w.weights + j * kRows + n * kLanes<C>, *dscore = w.dscores + j * kRows + n * kLanes<C>;
-        const V probability = exp_lanes(load_vector<V>(weight) - log_sums);
+        C *weight = weights + j * kStride + n * kLanes<C>, *dscore = dscores + j * kStride + n * kLanes<C>;
+        const V probability = exp_lanes(fused(load_vector<V>(weight), scales, -log_sums));
         store_vector(weight, probability);
         store_vector(dscore, probability * (load_vector<V>(dscore) - deltas));
       }
     }
-    if (masked)  // 0 even where a value that the row does not see is not finite
-      ranges.mask(w.dscores, from, n_keys, C(0));
-    if (x.dv != nullptr)
-      tile_product(w.weights, kRows, 1, w.dout_rows, width, n_keys, kRows, width, w.dv + from * width, width, true);
-    if (x.dk != nullptr)
-      tile_product(w.dscores, kRows, 1, w.query_rows, width, n_keys, kRows, width, w.dk + from * width, width, true);
-    if (x.dq != nullptr)
-      tile_product(key, 1, stride, w.dscores, kRows, d, n_keys, kRows, w.dquery, kRows, true);
+    if (!rows.all_see(from, to)) {  // 0 even where a key or value that the row does not see is not finite
+      rows.mask(weights, kStride, from, n_keys, C(0));
+      rows.mask(dscores, kStride, from, n_keys, C(0));
+    }
   }
-  if (x.dq != nullptr)
-    unpack_columns<C, N>(w.dquery, factor, count, d, x.add_dq, row_of(x.dq));
+
+  /// dquery += keys^T dscores.
+  void add_dquery(const AttentionProblem& p, const Workspace<E>& w, std::int64_t from, std::int64_t to) {
+    const std::int64_t d = p.head_dim, depth = elements_of<E>(to - from);
+    const E* const keys = w.keys_across + from / kTerms<E> * d;
+    if constexpr (std::is_same_v<E, C>) {
+      tile_product(keys, 1, d, dscores, kStride, d, depth, kRows, dquery, kRows, true);
+    } else {
+      pair_across<N>(dscores, kStride, to - from, w.pairs);
+      tile_product(keys, 1, d, w.pairs, kRows, d, depth, kRows, dquery, kRows, true);
+    }
+  }
+};
+
+/// Numbers [keys, N vectors of rows] of a block as elements along the rows, rounded into pairs.
+template <class E>
+void pair_along(const sum_t<E>* numbers, std::int64_t keys, std::int64_t rows, E* to) {
+  constexpr std::int64_t kStride = Workspace<E>::kBlockRows;
+  for (std::int64_t j = 0; j < keys; ++j)
+    for (std::int64_t i = 0; i < rows; i += kLanes<float>)
+      store_vector(to + j * elements_of<E>(kStride) + i / 2,
+                   rounded_to_bf16(load_vector<Vector<float>>(numbers + j * kStride + i)));
 }
 
-/// All rows of one sequence and kv head, tile after tile.
-template <class T, class C>
-void head_backward(const AttentionProblem& p, const Operands<T>& x, const Workspace<T>& w, std::int64_t b,
+/// sums [keys, width] += weights^T rows over `count` tiles of rows from tile `first` of a block on.
+template <class E>
+void add_rows(const Workspace<E>& w, const sum_t<E>* weights, const E* rows, std::int64_t first, std::int64_t count,
+              std::int64_t keys, std::int64_t width, sum_t<E>* sums) {
+  constexpr std::int64_t kRows = Workspace<E>::kRows, kStride = elements_of<E>(Workspace<E>::kBlockRows);
+  const E* along;
+  if constexpr (std::is_same_v<E, sum_t<E>>) {
+    along = weights + first * kRows;
+  } else {
+    pair_along(weights + first * kRows, keys, count * kRows, w.pairs);
+    along = w.pairs;
+  }
+  tile_product(along, kStride, 1, rows + first * elements_of<E>(kRows) * width, width, keys,
+               count * elements_of<E>(kRows), width, sums, width, true);
+}
+
+/// A block of rows against all its keys: adds to the sums of dk and dv, writes dq.
+template <class T, class E>
+void block_backward(const AttentionProblem& p, const Operands<T>& x, const Workspace<E>& w, std::int64_t b,
+                    std::int64_t kv, std::int64_t row) {
+  using C = sum_t<E>;
+  using Tile = RowTile<T, E>;
+  constexpr std::int64_t kRows = Tile::kRows;
+  const std::int64_t d = p.head_dim, width = w.width(d);
+  const std::int64_t count = std::min(kBlockTiles, (p.rows() - row + kRows - 1) / kRows);
+  std::optional<Tile> tiles[kBlockTiles];
+  std::int64_t begin = p.keys, end = 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    tiles[i].emplace(p, x, w, b, kv, row, i);
+    begin = std::min(begin, tiles[i]->rows.begin);
+    end = std::max(end, tiles[i]->rows.end);
+  }
+  for (std::int64_t start = begin / kTileKeys * kTileKeys; start < end; start += kTileKeys) {
+    std::array<std::int64_t, 2> keys[kBlockTiles];
+    for (std::int64_t i = 0; i < count; ++i) {
+      keys[i] = tiles[i]->rows.keys_of(start, kTerms<E>);
+      if (keys[i][0] == keys[i][1])
+        continue;
+      tiles[i]->score(p, x, w, keys[i][0], keys[i][1]);
+      if (x.dq != nullptr)
+        tiles[i]->add_dquery(p, w, keys[i][0], keys[i][1]);
+    }
+    // Tiles with the same keys together: sums are then read and written once for all of them. The same chains.
+    for (std::int64_t i = 0, same = 1; i < count; i += same) {
+      const auto [from, to] = keys[i];
+      for (same = 1; i + same < count && keys[i + same] == keys[i];)
+        ++same;
+      if (x.dv != nullptr && from < to)
+        add_rows(w, w.weights, w.dout_rows, i, same, to - from, width, w.dv + from * width);
+      if (x.dk != nullptr && from < to)
+        add_rows(w, w.dscores, w.query_rows, i, same, to - from, width, w.dk + from * width);
+    }
+  }
+  alignas(kVectorBytes) C factor[kRows];
+  std::fill(factor, factor + kRows, x.scale);
+  for (std::int64_t i = 0; x.dq != nullptr && i < count; ++i)
+    unpack_columns<C, Tile::N>(tiles[i]->dquery, factor, tiles[i]->rows.count, d, x.add_dq, tiles[i]->rows.of(x.dq, d));
+}
+
+/// All rows of one sequence and kv head, block after block.
+template <class T, class E>
+void head_backward(const AttentionProblem& p, const Operands<T>& x, const Workspace<E>& w, std::int64_t b,
                    std::int64_t kv) {
-  const std::int64_t d = p.head_dim, sums = p.keys * w.width(d), start = p.key_index(b, 0, kv);
+  using C = sum_t<E>;
+  const std::int64_t d = p.head_dim, sums = p.keys * w.width(d);
+  const T *const keys = x.k + p.key_index(b, 0, kv), *const values = x.v + p.key_index(b, 0, kv);
   std::fill(w.dk, w.dk + sums, C(0));
   std::fill(w.dv, w.dv + sums, C(0));
-  const C *keys, *values;
-  std::int64_t stride = p.key_stride();
-  if constexpr (Workspace<T>::kConverts) {
-    for (std::int64_t j = 0; j < p.keys; ++j)
-#pragma omp simd
-      for (std::int64_t c = 0; c < d; ++c) {
-        w.keys[j * d + c] = load(x.k[start + j * stride + c]);
-        w.values[j * d + c] = load(x.v[start + j * stride + c]);
-      }
-    keys = w.keys;
-    values = w.values;
-    stride = d;
-  } else {
-    keys = x.k + start;
-    values = x.v + start;
-  }
-  for (std::int64_t row = 0; row < p.rows(); row += Workspace<T>::kRows)
-    tile_backward<T, C>(p, x, w, b, kv, row, keys, values, stride);
+  pack_along(keys, p.key_stride(), p.keys, d, w.keys);
+  pack_along(values, p.key_stride(), p.keys, d, w.values);
+  if constexpr (!std::is_same_v<E, C>)
+    pack_across([&](std::int64_t j) { return keys + j * p.key_stride(); }, p.keys, d, d, w.keys_across);
+  for (std::int64_t row = 0; row < p.rows(); row += w.kBlockRows)
+    block_backward(p, x, w, b, kv, row);
   if (x.dk != nullptr)
-    store_sums(w.dk, p, b, kv, x.add_dk, x.dk);
+    store_sums(w.dk, p, b, kv, x.scale, x.add_dk, x.dk);
   if (x.dv != nullptr)
-    store_sums(w.dv, p, b, kv, x.add_dv, x.dv);
+    store_sums(w.dv, p, b, kv, C(1), x.add_dv, x.dv);
 }
 
 }  // namespace
 
 std::int64_t attention_backward_workspace(const Shape& q, const Shape& k, DType dtype) {
   std::int64_t bytes = 0;
-  dispatch_floating(dtype, "attention_backward", [&](auto element) {
-    using T = decltype(element);
-    Workspace<T> one;
-    bytes = omp_get_max_threads() * one.lay_out(k[1], q[-1], nullptr) * static_cast<std::int64_t>(sizeof(compute_t<T>));
+  dispatch_elements(dtype, "attention_backward", [&]<class T, class E>(T, E) {
+    Workspace<E> one;
+    bytes = omp_get_max_threads() * one.lay_out(k[1], q[-1], nullptr);
   });
   return bytes;
 }
@@ -192,7 +264,7 @@ void attention_backward(Meta, ConstView /*dout*/, ConstView q, ConstView k, Cons
 
 void attention_backward(Cpu, ConstView dout, ConstView q, ConstView k, ConstView v, ConstView o, ConstView lse,
                         ConstView key_range, double scale, Sink dq, Sink dk, Sink dv, View workspace) {
-  const AttentionProblem p = checked_attention("attention_backward", q, k, v, key_range, o, lse);
+  const AttentionProblem p = checked_attention("attention_backward", q, k, v, key_range, scale, o, lse);
   count_attention(Device::cpu, q.shape, k.shape, 10);
   expect_like("attention_backward", "dout", dout, q);
   if (dq)
@@ -204,8 +276,7 @@ void attention_backward(Cpu, ConstView dout, ConstView q, ConstView k, ConstView
   const std::int64_t needed = attention_backward_workspace(q.shape, k.shape, q.dtype);
   check(workspace.numel() >= needed, "attention_backward: workspace: expected ", needed, " bytes, got ",
         workspace.numel());
-  dispatch_floating(q.dtype, "attention_backward", [&](auto element) {
-    using T = decltype(element);
+  dispatch_elements(q.dtype, "attention_backward", [&]<class T, class E>(T, E) {
     using C = compute_t<T>;
     const Operands<T> x{dout.as<T>(),
                         q.as<T>(),
@@ -220,14 +291,14 @@ void attention_backward(Cpu, ConstView dout, ConstView q, ConstView k, ConstView
                         dq.add,
                         dk.add,
                         dv.add};
-    C* const base = reinterpret_cast<C*>(workspace.as<std::uint8_t>());
+    auto* const base = reinterpret_cast<std::byte*>(workspace.as<std::uint8_t>());
     const std::int64_t items = p.batch * p.kv_heads;
 #pragma omp parallel for schedule(dynamic) if (items > 1 && p.work() >= kSerialWork)
     for (std::int64_t item = 0; item < items; ++item) {
-      Workspace<T> w;
+      Workspace<E> w;
       const std::int64_t each = w.lay_out(p.keys, p.head_dim, nullptr);
       w.lay_out(p.keys, p.head_dim, base + omp_get_thread_num() * each);
-      head_backward<T, C>(p, x, w, item / p.kv_heads, item % p.kv_heads);
+      head_backward(p, x, w, item / p.kv_heads, item % p.kv_heads);
     }
   });
 }

@@ -195,40 +195,51 @@ void weight_of(Device device, const ConstView& w, const ConstView& b, const View
   });
 }
 
+/// dB_a = sum_b (W_ab^T dW'_ab + dW'_ab), rows [begin, end) of all blocks' gradients to a thread. The pieces of a block
+/// row, one after the other, are a matrix of `rank` columns: a sum over its rows.
+template <class T>
+void gradient(const ConstView& w, const ConstView& dw, const Sink& db, const Slab& slab, Device device) {
+  using C = compute_t<T>;
+  const Index rank = slab.rank, features = slab.features, rows = slab.blocks * rank;
+  const auto left = [&](Index row, Index count) {  // of W_a^T
+    const T* const block = device == Device::meta ? nullptr : w.as<T>() + row / rank * rank * features;
+    return cpu::Factor<T>{block + row % rank, count, 1, rank, C{1}};
+  };
+  const auto right = [&](Index row) {
+    const C* const block = device == Device::meta ? nullptr : dw.as<C>() + row / rank * rank * features;
+    return cpu::Factor<C>{block, rank, 1, rank, C{1}};
+  };
+  const Index size = rectangle_size(left(0, rank), right(0), features);
+  auto* const memory =
+      reinterpret_cast<C*>(scratch(omp_get_max_threads() * size * static_cast<Index>(sizeof(C)), device));
+  if (device == Device::meta)
+    return;
+  split(rows, rows * features * rank, [&](Index begin, Index end) {
+    const View gradients = db.view.reshape({rows, rank});
+    block_sum(Cpu{}, dw.matrix().slice_rows(begin, end), {gradients.slice_rows(begin, end), db.add});
+    for (Index row = begin, count = 0; row < end; row += count) {
+      count = std::min(rank - row % rank, end - row);
+      gemm_rectangle(left(row, count), right(row), features, gradients.as<C>() + row * rank, rank, true,
+                     memory + omp_get_thread_num() * size);
+    }
+  });
+}
+
+void gradient_of(Device device, const ConstView& w, const ConstView& dw, const Sink& db) {
+  const Slab slab = check_slab("bat_block_gradient", w, "dw", dw, db.view);
+  const SlabScope scope(device, "bat_block_gradient", slab, {w, dw, db.view});
+  cpu::expect_dtype("bat_block_gradient", "dw", dw, accumulator(w.dtype));
+  cpu::expect_dtype("bat_block_gradient", "db", db.view, accumulator(w.dtype));
+  if (w.numel() > 0)
+    dispatch_floating(w.dtype, "bat_block_gradient", [&]<class T>(T) { gradient<T>(w, dw, db, slab, device); });
+}
+
 }  // namespace
 
 void bat_weight(Cpu, ConstView w, ConstView b, View y) { weight_of(Device::cpu, w, b, y); }
 void bat_weight(Meta, ConstView w, ConstView b, View y) { weight_of(Device::meta, w, b, y); }
 
-void bat_block_gradient(Meta, ConstView w, ConstView dw, Sink db) {
-  const Slab slab = check_slab("bat_block_gradient", w, "dw", dw, db.view);
-  const SlabScope scope(Device::meta, "bat_block_gradient", slab, {w, dw, db.view});
-}
-
-void bat_block_gradient(Cpu, ConstView w, ConstView dw, Sink db) {
-  const Slab slab = check_slab("bat_block_gradient", w, "dw", dw, db.view);
-  const SlabScope scope(Device::cpu, "bat_block_gradient", slab, {w, dw, db.view});
-  cpu::expect_dtype("bat_block_gradient", "dw", dw, accumulator(w.dtype));
-  cpu::expect_dtype("bat_block_gradient", "db", db.view, accumulator(w.dtype));
-  if (w.numel() == 0)
-    return;
-  const Index rank = slab.rank, features = slab.features;
-  const auto run_blocks = [&](Index begin, Index end) {
-    for (Index block = begin; block < end; ++block) {
-      const View gradient = db.view.reshape({slab.blocks * rank, rank}).slice_rows(block * rank, (block + 1) * rank);
-      const ConstView w_rows = w.matrix().slice_rows(block * rank, (block + 1) * rank);
-      const ConstView dw_rows = dw.matrix().slice_rows(block * rank, (block + 1) * rank);
-      block_sum(Cpu{}, dw_rows, {gradient, db.add});
-      // W_ab^T dW'_ab, summed over the pieces of every row: a sum over `features` tokens of rank features each.
-      gemm_tokens_fma({features, features, rank, rank, 1.0, true, w.dtype, dw.dtype, gradient.dtype, w_rows.data,
-                       dw_rows.data, gradient.data});
-    }
-  };
-  // Block by block, or each block in parallel if there are too few: the same bits either way.
-  if (slab.blocks >= omp_get_max_threads())
-    split(slab.blocks, slab.blocks * features * rank * rank, run_blocks);
-  else
-    run_blocks(0, slab.blocks);
-}
+void bat_block_gradient(Cpu, ConstView w, ConstView dw, Sink db) { gradient_of(Device::cpu, w, dw, db); }
+void bat_block_gradient(Meta, ConstView w, ConstView dw, Sink db) { gradient_of(Device::meta, w, dw, db); }
 
 }  // namespace osteon::kernels

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "backends/cpu/bf16_pair.hpp"
 #include "backends/cpu/simd.hpp"
 #include "backends/cpu/vector.hpp"
 
@@ -22,55 +23,57 @@ constexpr int kTileVectors = 2;
 template <class C>
 constexpr std::int64_t kTileCols = kTileVectors* kLanes<C>;
 
-/// c [kRows, kVectors vectors] = (add ? c : 0) + sum over t < depth of a[t] b[t]. a[t] starts at a + t * a_step and has
-/// kRows elements `a_row` apart; b[t] starts at b + t * b_step; rows of c are `c_row` apart.
-template <class C, int kRows, int kVectors>
-[[gnu::always_inline]] inline void fma_tile(const C* a, std::int64_t a_row, std::int64_t a_step, const C* b,
-                                            std::int64_t b_step, std::int64_t depth, C* c, std::int64_t c_row,
+/// c [kRows, kVectors vectors] = (add ? c : 0) + sum over t < depth of a[t] b[t], for elements of one term or a pair.
+/// a[t] starts at a + t * a_step and has kRows elements `a_row` apart; b[t] starts at b + t * b_step; rows of c are
+/// `c_row` apart.
+template <class E, int kRows, int kVectors>
+[[gnu::always_inline]] inline void fma_tile(const E* a, std::int64_t a_row, std::int64_t a_step, const E* b,
+                                            std::int64_t b_step, std::int64_t depth, sum_t<E>* c, std::int64_t c_row,
                                             bool add) {
-  using V = Vector<C>;
+  using V = Vector<sum_t<E>>;
   V sum[kRows][kVectors];
 #pragma GCC unroll 8
   for (int row = 0; row < kRows; ++row)
 #pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v)
-      sum[row][v] = add ? load_vector<V>(c + row * c_row + v * kLanes<C>) : V{};
+      sum[row][v] = add ? load_vector<V>(c + row * c_row + v * kLanes<sum_t<E>>) : V{};
   for (std::int64_t t = 0; t < depth; ++t, a += a_step, b += b_step) {
     V columns[kVectors];
 #pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v)
-      columns[v] = load_vector<V>(b + v * kLanes<C>);
+      columns[v] = load_vector<V>(b + v * kLanes<sum_t<E>>);
 #pragma GCC unroll 8
     for (int row = 0; row < kRows; ++row)
 #pragma GCC unroll 2
       for (int v = 0; v < kVectors; ++v)
-        sum[row][v] = fused(broadcast<V>(a[row * a_row]), columns[v], sum[row][v]);
+        sum[row][v] = multiply_add(a[row * a_row], columns[v], sum[row][v]);
   }
 #pragma GCC unroll 8
   for (int row = 0; row < kRows; ++row)
 #pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v)
-      store_vector(c + row * c_row + v * kLanes<C>, sum[row][v]);
+      store_vector(c + row * c_row + v * kLanes<sum_t<E>>, sum[row][v]);
 }
 
 /// A function of its own: inlined into a large one, the pointers to its rows would not stay in registers.
-template <class C, int kRows, int kVectors>
-[[gnu::noinline]] void fma_tile_apart(const C* a, std::int64_t a_row, std::int64_t a_step, const C* b,
-                                      std::int64_t b_step, std::int64_t depth, C* c, std::int64_t c_row, bool add) {
-  fma_tile<C, kRows, kVectors>(a, a_row, a_step, b, b_step, depth, c, c_row, add);
+template <class E, int kRows, int kVectors>
+[[gnu::noinline]] void fma_tile_apart(const E* a, std::int64_t a_row, std::int64_t a_step, const E* b,
+                                      std::int64_t b_step, std::int64_t depth, sum_t<E>* c, std::int64_t c_row,
+                                      bool add) {
+  fma_tile<E, kRows, kVectors>(a, a_row, a_step, b, b_step, depth, c, c_row, add);
 }
 
 /// The same for `rows` rows, 1 to kTileRows, and `cols` columns, 1 to kTileCols; columns beyond `cols` of b are read
 /// and of c are computed, up to whole vectors.
-template <class C>
-inline void fma_tile(std::int64_t rows, std::int64_t cols, const C* a, std::int64_t a_row, std::int64_t a_step,
-                     const C* b, std::int64_t b_step, std::int64_t depth, C* c, std::int64_t c_row = kTileCols<C>,
-                     bool add = true) {
+template <class E>
+inline void fma_tile(std::int64_t rows, std::int64_t cols, const E* a, std::int64_t a_row, std::int64_t a_step,
+                     const E* b, std::int64_t b_step, std::int64_t depth, sum_t<E>* c,
+                     std::int64_t c_row = kTileCols<sum_t<E>>, bool add = true) {
   const auto with_rows = [&]<int kRows>() {
-    if (cols > kLanes<C>)
-      fma_tile_apart<C, kRows, kTileVectors>(a, a_row, a_step, b, b_step, depth, c, c_row, add);
+    if (cols > kLanes<sum_t<E>>)
+      fma_tile_apart<E, kRows, kTileVectors>(a, a_row, a_step, b, b_step, depth, c, c_row, add);
     else
-      fma_tile_apart<C, kRows, 1>(a, a_row, a_step, b, b_step, depth, c, c_row, add);
+      fma_tile_apart<E, kRows, 1>(a, a_row, a_step, b, b_step, depth, c, c_row, add);
   };
   switch (rows) {
 #if defined(__AVX512F__)
@@ -96,14 +99,14 @@ inline void fma_tile(std::int64_t rows, std::int64_t cols, const C* a, std::int6
 
 /// c [rows, columns] (+)= a [rows, depth] b [depth, columns] tile after tile, for operands in the cache: a with any two
 /// strides, b and c with contiguous columns, a whole number of vectors of them.
-template <class C>
-inline void tile_product(const C* a, std::int64_t a_row, std::int64_t a_step, const C* b, std::int64_t b_row,
-                         std::int64_t rows, std::int64_t depth, std::int64_t columns, C* c, std::int64_t c_row,
+template <class E>
+inline void tile_product(const E* a, std::int64_t a_row, std::int64_t a_step, const E* b, std::int64_t b_row,
+                         std::int64_t rows, std::int64_t depth, std::int64_t columns, sum_t<E>* c, std::int64_t c_row,
                          bool add) {
-  for (std::int64_t col = 0; col < columns; col += kTileCols<C>)
+  for (std::int64_t col = 0; col < columns; col += kTileCols<sum_t<E>>)
     for (std::int64_t row = 0; row < rows; row += kTileRows)
-      fma_tile(std::min(kTileRows, rows - row), std::min(kTileCols<C>, columns - col), a + row * a_row, a_row, a_step,
-               b + col, b_row, depth, c + row * c_row + col, c_row, add);
+      fma_tile(std::min(kTileRows, rows - row), std::min(kTileCols<sum_t<E>>, columns - col), a + row * a_row, a_row,
+               a_step, b + col, b_row, depth, c + row * c_row + col, c_row, add);
 }
 
 /// A result to which tiles are written: element (row, col) at data + row * row_step + col * col_step.

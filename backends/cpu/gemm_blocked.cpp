@@ -117,10 +117,10 @@ struct Workspace {
 };
 
 /// The rectangle m x n of c.
-template <class T, class R>
-void run_rectangle(const Factor<T>& a, const Factor<T>& b, Index depth, R* c, Index c_row, bool add, Range m, Range n,
-                   compute_t<T>* memory) {
-  using C = compute_t<T>;
+template <class A, class B, class R>
+void run_rectangle(const Factor<A>& a, const Factor<B>& b, Index depth, R* c, Index c_row, bool add, Range m, Range n,
+                   compute_t<A>* memory) {
+  using C = compute_t<A>;
   constexpr bool kNarrow = !std::is_same_v<R, C>;
   const Workspace<C> sizes(m.size(), n.size(), depth, kNarrow);
   C *const packed = memory, *const panels = packed + sizes.rows, *const wide = panels + sizes.panels;
@@ -215,6 +215,25 @@ void run(const Product& p, double alpha_of_a) {
 }
 
 }  // namespace
+
+template <class A, class B>
+Index rectangle_size(const Factor<A>& a, const Factor<B>& b, Index depth) {
+  return Workspace<compute_t<A>>(a.count, b.count, depth, false).size();
+}
+
+template <class A, class B>
+void gemm_rectangle(const Factor<A>& a, const Factor<B>& b, Index depth, compute_t<A>* c, Index c_row, bool add,
+                    compute_t<A>* memory) {
+  run_rectangle(a, b, depth, c, c_row, add, {0, a.count}, {0, b.count}, memory);
+}
+
+#define OSTEON_RECTANGLE(A, B)                                              \
+  template Index rectangle_size(const Factor<A>&, const Factor<B>&, Index); \
+  template void gemm_rectangle(const Factor<A>&, const Factor<B>&, Index, compute_t<A>*, Index, bool, compute_t<A>*)
+OSTEON_RECTANGLE(double, double);
+OSTEON_RECTANGLE(float, float);
+OSTEON_RECTANGLE(bf16, float);
+#undef OSTEON_RECTANGLE
 
 bool gemm_blocked(const Product& p, double alpha_of_a) {
   const Index cols = p.operands == DType::f64 ? kTileCols<double> : kTileCols<float>;

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "backends/cpu/gemm_pack.hpp"
 #include "backends/device.hpp"
 #include "backends/dtype.hpp"
 
@@ -50,6 +51,14 @@ void gemm_fused(const Product& product);
 /// The same bits as gemm_fused (with p.alpha on op(b) and `alpha_of_a` on op(a)), by blocks that fit the caches: for
 /// more rows than a tile has columns. Returns false, having done nothing, for fewer or for very small products.
 bool gemm_blocked(const Product& product, double alpha_of_a = 1.0);
+
+/// The same for the calling thread alone: c [a.count, b.count] (+)= the sum over `depth` terms, rows of c `c_row`
+/// apart, in `memory` of rectangle_size() elements. For f32, f64, and bf16 by f32.
+template <class A, class B>
+void gemm_rectangle(const cpu::Factor<A>& a, const cpu::Factor<B>& b, std::int64_t depth, compute_t<A>* c,
+                    std::int64_t c_row, bool add, compute_t<A>* memory);
+template <class A, class B>
+std::int64_t rectangle_size(const cpu::Factor<A>& a, const cpu::Factor<B>& b, std::int64_t depth);
 
 #ifdef OSTEON_GEMM_ONEDNN
 /// Runs the product with oneDNN unless it has no fast implementation, or `stable_only` and the implementation is not

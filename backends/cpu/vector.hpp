@@ -44,7 +44,7 @@ inline V load_vector(const C* from) {
 }
 template <class V, class C>
 inline void store_vector(C* to, const V& v) {
-  std::memcpy(to, &v, sizeof v);
+  std::memcpy(static_cast<void*>(to), &v, sizeof v);
 }
 
 /// sum + a * b in every lane with one rounding, where the processor has an instruction for it. Said outright: for some

@@ -1,0 +1,91 @@
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#include "backends/cpu/vector.hpp"
+
+namespace osteon::cpu {
+
+/// Two neighbouring terms of a sum, in the place of an f32: processors with AVX512-BF16 multiply and add both at once.
+struct Bf16Pair {
+  std::uint32_t bits;  ///< the first term in the lower half
+};
+
+#if defined(__AVX512BF16__)
+constexpr bool kMultipliesPairs = true;
+#else
+constexpr bool kMultipliesPairs = false;
+#endif
+
+/// What elements E of a product hold: the terms in one of them, and the type of their sums.
+template <class E>
+constexpr std::int64_t kTerms = std::is_same_v<E, Bf16Pair> ? 2 : 1;
+template <class E>
+using sum_t = std::conditional_t<std::is_same_v<E, Bf16Pair>, float, E>;
+
+/// Elements that hold `count` terms.
+template <class E>
+constexpr std::int64_t elements_of(std::int64_t count) {
+  return (count + kTerms<E> - 1) / kTerms<E>;
+}
+
+/// sum + the products of one element with the elements in the lanes of `columns`.
+template <class E>
+[[gnu::always_inline]] inline Vector<sum_t<E>> multiply_add(const E& a, const Vector<sum_t<E>>& columns,
+                                                            const Vector<sum_t<E>>& sum) {
+  using V = Vector<sum_t<E>>;
+  if constexpr (!std::is_same_v<E, Bf16Pair>) {
+    return fused(broadcast<V>(a), columns, sum);
+  } else {
+    const IntVector<float> left = IntVector<float>{} + std::bit_cast<std::int32_t>(a.bits);
+#if defined(__AVX512BF16__)
+    return (V)_mm512_dpbf16_ps((__m512)sum, (__m512bh)left, (__m512bh)columns);
+#else
+    const auto right = std::bit_cast<IntVector<float>>(columns);
+    const auto lower = [](const IntVector<float>& pair) { return std::bit_cast<V>(pair << 16); };
+    const auto upper = [](const IntVector<float>& pair) { return std::bit_cast<V>(pair & -65536); };
+    return fused(upper(left), upper(right), fused(lower(left), lower(right), sum));
+#endif
+  }
+}
+
+// As many unsigned integers as a vector of f32 has lanes, of 32 and of 16 bits.
+typedef std::uint32_t WordVector __attribute__((vector_size(kVectorBytes)));
+typedef std::uint16_t HalfVector __attribute__((vector_size(kVectorBytes / 2)));
+
+/// Numbers rounded to bf16, one after the other.
+[[gnu::always_inline]] inline HalfVector rounded_to_bf16(const Vector<float>& x) {
+#if defined(__AVX512BF16__)
+  return (HalfVector)_mm512_cvtneps_pbh((__m512)x);
+#else
+  const auto bits = std::bit_cast<WordVector>(x);
+  const WordVector rounded = bits + 0x7fffU + ((bits >> 16) & 1U), quiet = bits | 0x400000U;
+  return __builtin_convertvector((x == x ? rounded : quiet) >> 16, HalfVector);
+#endif
+}
+
+/// Two rows of numbers as pairs, the first one's in the lower halves.
+[[gnu::always_inline]] inline Vector<float> paired(const Vector<float>& first, const Vector<float>& second) {
+  const WordVector lower = __builtin_convertvector(rounded_to_bf16(first), WordVector);
+  return std::bit_cast<Vector<float>>(lower | __builtin_convertvector(rounded_to_bf16(second), WordVector) << 16);
+}
+
+/// A vector of elements E from `count` stored terms of a row, zero beyond them.
+template <class E, class T>
+inline Vector<sum_t<E>> load_elements(const T* from, std::int64_t count) {
+  if constexpr (!std::is_same_v<E, Bf16Pair>) {
+    return load_lanes<E>(from, count);
+  } else {
+    if (count >= 2 * kLanes<float>)
+      return load_vector<Vector<float>>(from);
+    Vector<float> v{};
+    std::memcpy(&v, from, static_cast<std::size_t>(std::max<std::int64_t>(count, 0)) * sizeof(bf16));
+    return v;
+  }
+}
+
+}  // namespace osteon::cpu
