@@ -216,6 +216,22 @@ void Grads::pass(std::size_t i, const Tensor& dy) {
   on_device(dy.device(), [&](auto dev) { kernels::scale(dev, dy.view().reshape(state.shape), 1.0, sink); });
 }
 
+void Grads::give(std::size_t i, const Tensor& gradient, const Tensor& dy) {
+  if (!wanted(i))
+    return;
+  GradState& state = *inputs_[i];
+  const bool first = is_leaf(state) && !state.gradient.defined();
+  if (first) {
+    state.gradient = gradient;
+    handed_out_.push_back(&state);
+  }
+  const Sink sink = first ? Sink{gradient.mut(), false} : (*this)[i];
+  on_device(dy.device(), [&](auto dev) {
+    if (const double factor = dy.item(); !first || factor != 1.0)
+      kernels::scale(dev, gradient.view(), factor, sink);
+  });
+}
+
 void Grads::finish() {
   for (const auto& part : apart_) {
     const Tensor& gradient = part.second;  // clang captures no structured binding

@@ -78,14 +78,14 @@ class Counter {
     all.adapter[{rank_, rank_, s.in, s.in, false, false, dtype_, DType::f32, blocks}] += 1;
   }
 
-  /// Logits and their part of dx, chunk by chunk; with a trained weight the logits again, and its gradient.
+  /// Logits and their part of dx, chunk by chunk, and a trained weight's gradient.
   void head(bool trains) {
     const std::int64_t seq_len = shape_.seq_len, vocab = shape_.vocab_size, hidden = shape_.hidden_size;
     const std::int64_t step = seq_len <= kChunkRows ? kChunkRows / seq_len * seq_len : kChunkRows;
     for (std::int64_t begin = 0; begin < tokens_;) {
       const std::int64_t limit = seq_len <= kChunkRows ? tokens_ : (begin / seq_len + 1) * seq_len;
       const std::int64_t rows = std::min(begin + step, limit) - begin;
-      all.base[{rows, vocab, hidden, 0, true, false, dtype_, DType::f32}] += trains ? 2 : 1;
+      all.base[{rows, vocab, hidden, 0, true, false, dtype_, DType::f32}] += 1;
       gemm(all.base, rows, hidden, vocab, false, false);
       if (trains)
         all.base[{vocab, hidden, rows, std::min(rows, seq_len), false, begin > 0, dtype_, DType::f32}] += 1;

@@ -41,7 +41,7 @@ struct StepProducts {
 };
 
 /// What TrainingStep multiplies for this shape, batch and method. Counted as run: no dx where nothing before the
-/// product trains (q, k and v of the first block under an adapter), the trained head's logits twice. Of Bat the
+/// product trains (q, k and v of the first block under an adapter). Of Bat the
 /// minimum: W' is made once for the forward and once for the backward, and dB takes one product over all tokens' dW'.
 StepProducts step_products(const ModelShape& shape, const std::string& method, DType dtype);
 

@@ -75,6 +75,14 @@ class Chunks {
   Tensor logits_, dlogits_;
 };
 
+/// dw (+)= the sum over rows [begin, end) of x, whose logits' gradients [sequences, tokens, vocab_size] came.
+template <class Dev>
+void add_weight_gradient(Dev dev, const ConstView& dlogits, const ConstView& x, std::int64_t begin, std::int64_t end,
+                         const Sink& dw) {
+  const ConstView rows = x.matrix().slice_rows(begin, end);
+  kernels::gemm_tokens(dev, dlogits, rows.reshape(dlogits.shape.with_last(rows.cols())), dw);
+}
+
 Tensor total(const Tensor& losses, double normalizer, DType dtype) {
   Tensor loss = empty({}, dtype, losses.device());
   on_device(losses.device(), [&](auto dev) {
@@ -110,36 +118,42 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor&
   check_targets("linear_cross_entropy", x.shape().leading(), targets, normalizer);
   const Tensor w = compute_copy(weight, x.dtype());
   const Tensor losses = empty({x.shape().rows()}, DType::f64, x.device(), Category::workspace);
-  const bool weight_trains = wants_grad(weight), gradient_now = wants_grad(x) && !weight_trains;
-  const Tensor dx = gradient_now ? empty_like(x) : Tensor{};
+  // Gradients are made here, from logits that need not be computed again; but not beside a gradient of the weight that
+  // is there already: it would take as much memory once more.
+  const bool trains = wants_grad(weight), again = trains && weight.grad().defined();
+  const bool dx_now = wants_grad(x) && !again, dw_now = trains && !again;
+  const Tensor dx = dx_now ? empty_like(x) : Tensor{};
+  const Tensor dw =
+      dw_now ? empty(weight.shape(), accumulator(weight.dtype()), weight.device(), Category::gradient) : Tensor{};
   Chunks(x.view(), w.view(), targets.view(), x.device())
-      .run(1.0 / normalizer, gradient_now, losses,
+      .run(1.0 / normalizer, dx_now || dw_now, losses,
            [&](auto dev, ConstView dlogits, std::int64_t begin, std::int64_t end) {
-             kernels::gemm(dev, dlogits, w.view(), dx.mut().matrix().slice_rows(begin, end));
+             if (dx_now)
+               kernels::gemm(dev, dlogits, w.view(), dx.mut().matrix().slice_rows(begin, end));
+             if (dw_now)
+               add_weight_gradient(dev, dlogits, x.view(), begin, end, {dw.mut(), begin > 0});
            });
   const Tensor loss = total(losses, normalizer, accumulator(x.dtype()));
-  if (!weight_trains)
-    return record("linear_cross_entropy", loss, {x},
-                  [d = save_if(gradient_now, "dx", dx)](const Tensor& dy, Grads& grad) {
-                    const Sink sink = grad[0];
-                    on_device(dy.device(), [&](auto dev) { kernels::scale(dev, d.view(), dy.item(), sink); });
+  if (!again)
+    return record("linear_cross_entropy", loss, {x, weight},
+                  [sdx = save_if(dx_now, "dx", dx), dw](const Tensor& dy, Grads& grad) {
+                    if (const Sink dx_sink = grad[0])
+                      on_device(dy.device(), [&](auto dev) { kernels::scale(dev, sdx.view(), dy.item(), dx_sink); });
+                    grad.give(1, dw, dy);
                   });
   return record("linear_cross_entropy", loss, {x, weight},
                 [sx = save("x", x), w, st = save("targets", targets), normalizer](const Tensor& dy, Grads& grad) {
                   const Tensor unused = empty({sx.view().rows()}, DType::f64, dy.device(), Category::workspace);
                   const Sink dx_sink = grad[0];
-                  Sink dw = grad[1];
-                  const ConstView rows = sx.view().matrix();
+                  Sink dw_sink = grad[1];
                   Chunks(sx.view(), w.view(), st.view(), dy.device())
                       .run(dy.item() / normalizer, true, unused,
                            [&](auto dev, ConstView dlogits, std::int64_t begin, std::int64_t end) {
                              if (dx_sink)
                                kernels::gemm(dev, dlogits, w.view(), dx_sink.view.matrix().slice_rows(begin, end),
                                              {.add = dx_sink.add});
-                             kernels::gemm_tokens(
-                                 dev, dlogits,
-                                 rows.slice_rows(begin, end).reshape(dlogits.shape.with_last(rows.cols())), dw);
-                             dw.add = true;
+                             add_weight_gradient(dev, dlogits, sx.view(), begin, end, dw_sink);
+                             dw_sink.add = true;
                            });
                 });
 }

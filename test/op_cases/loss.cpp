@@ -54,7 +54,7 @@ void add_linear_cross_entropy(CaseList& list, const Shape& x, std::int64_t vocab
                   return Values{loss(logits, v[2], vocab_size, normalizer)};
                 }},
            [elements = x.numel()](const std::vector<bool>& wants) {
-             return wants[1] ? Saves{.inputs = {0, 2}} : Saves{.elements = elements};
+             return Saves{.elements = wants[0] ? elements : 0};
            });
 }
 
