@@ -150,8 +150,8 @@ struct TileRows {
   }
 };
 
-/// exp of numbers that are not above 0, in the lanes of a vector: as exp_polynomial() but for results that are not normal
-/// numbers, which are 0. Without a bound above and a second factor it takes two thirds of the instructions.
+/// exp of numbers that are not above 0, in the lanes of a vector: as exp_polynomial() but for results that are not
+/// normal numbers, which are 0. Without a bound above and a second factor it takes two thirds of the instructions.
 inline Vector<float> exp_lanes(const Vector<float>& x) {
   using V = Vector<float>;
   constexpr float kRound = 12582912.0F;  // 1.5 * 2^23: adding it leaves n in the lowest bits

@@ -44,18 +44,17 @@ void add_cross_entropy(CaseList& list, const Shape& logits, Ignored ignored, dou
 
 void add_linear_cross_entropy(CaseList& list, const Shape& x, std::int64_t vocab_size, Ignored ignored) {
   const double normalizer = static_cast<double>(x.rows());
-  list.add({.op = "linear_cross_entropy",
-            .inputs = {activation(x), weight({vocab_size, x[-1]}),
-                       ids(x.leading(), targets(x.rows(), vocab_size, ignored), x.rank() == 3)},
-            .f = [=](Inputs v) { return linear_cross_entropy(v[0], v[1], v[2], normalizer); },
-            .reference =
-                [=](Doubles v) {
-                  const Values logits = reference::linear(v[0], v[1], {}, size(x[-1]));
-                  return Values{loss(logits, v[2], vocab_size, normalizer)};
-                }},
-           [elements = x.numel()](const std::vector<bool>& wants) {
-             return Saves{.elements = wants[0] ? elements : 0};
-           });
+  list.add(
+      {.op = "linear_cross_entropy",
+       .inputs = {activation(x), weight({vocab_size, x[-1]}),
+                  ids(x.leading(), targets(x.rows(), vocab_size, ignored), x.rank() == 3)},
+       .f = [=](Inputs v) { return linear_cross_entropy(v[0], v[1], v[2], normalizer); },
+       .reference =
+           [=](Doubles v) {
+             const Values logits = reference::linear(v[0], v[1], {}, size(x[-1]));
+             return Values{loss(logits, v[2], vocab_size, normalizer)};
+           }},
+      [elements = x.numel()](const std::vector<bool>& wants) { return Saves{.elements = wants[0] ? elements : 0}; });
 }
 
 }  // namespace
