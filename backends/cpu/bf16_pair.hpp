@@ -64,7 +64,8 @@ typedef std::uint16_t HalfVector __attribute__((vector_size(kVectorBytes / 2)));
 #else
   const auto bits = std::bit_cast<WordVector>(x);
   const WordVector rounded = bits + 0x7fffU + ((bits >> 16) & 1U), quiet = bits | 0x400000U;
-  return __builtin_convertvector((x == x ? rounded : quiet) >> 16, HalfVector);
+  const auto is_nan = (bits & 0x7fffffffU) > 0x7f800000U;
+  return __builtin_convertvector((is_nan ? quiet : rounded) >> 16, HalfVector);
 #endif
 }
 
