@@ -250,9 +250,10 @@ void attention(Cpu, ConstView q, ConstView k, ConstView v, ConstView key_range, 
     const std::int64_t step = p.rows() < kFewRows ? 1 : p.rows() <= kLanes<C> ? kLanes<C> : kBlockRows;
     const std::int64_t blocks = (p.rows() + step - 1) / step, sequences = p.batch * p.kv_heads;
     // A thread takes all blocks of a sequence, whose keys then stay in its cache, or one by one where there are few
-    // sequences. Later blocks of a causal sequence see more keys and come first.
+    // sequences. Later blocks of a causal sequence see more keys and come first. Every thread has its part from the
+    // first call on: one that joins later would touch new pages in the middle of a run.
     const std::int64_t chunk = sequences >= std::int64_t{4} * omp_get_max_threads() ? blocks : 1;
-#pragma omp parallel for schedule(dynamic, chunk) if (blocks * sequences > 1 && p.work() >= kSerialWork)
+#pragma omp parallel for schedule(static, chunk) if (blocks * sequences > 1 && p.work() >= kSerialWork)
     for (std::int64_t item = 0; item < blocks * sequences; ++item) {
       const std::int64_t block = blocks - 1 - item % blocks, row = block * step;
       const std::int64_t b = item / blocks / p.kv_heads, kv = item / blocks % p.kv_heads;

@@ -293,7 +293,7 @@ void attention_backward(Cpu, ConstView dout, ConstView q, ConstView k, ConstView
                         dv.add};
     auto* const base = reinterpret_cast<std::byte*>(workspace.as<std::uint8_t>());
     const std::int64_t items = p.batch * p.kv_heads;
-#pragma omp parallel for schedule(dynamic) if (items > 1 && p.work() >= kSerialWork)
+#pragma omp parallel for schedule(static) if (items > 1 && p.work() >= kSerialWork)
     for (std::int64_t item = 0; item < items; ++item) {
       Workspace<E> w;
       const std::int64_t each = w.lay_out(p.keys, p.head_dim, nullptr);

@@ -48,6 +48,10 @@ void gemm_tokens_fma(const TokenProduct& product);
 /// same bits for any number of threads, whatever the other rows and columns are. Takes every dtype (bf16 is converted).
 void gemm_fused(const Product& product);
 
+/// The same bits as gemm_fused for one to four rows and a b that is stored [n, k], as when a token is decoded: b is read
+/// once, as it lies. Returns false, having done nothing, for other products.
+bool gemm_rows(const Product& p);
+
 /// The same bits as gemm_fused (with p.alpha on op(b) and `alpha_of_a` on op(a)), by blocks that fit the caches: for
 /// more rows than a tile has columns. Returns false, having done nothing, for fewer or for very small products.
 bool gemm_blocked(const Product& product, double alpha_of_a = 1.0);

@@ -104,7 +104,7 @@ void run(const Product& p) {
 }  // namespace
 
 void gemm_fused(const Product& product) {
-  if (gemm_blocked(product))
+  if (gemm_blocked(product) || gemm_rows(product))
     return;
   if (product.operands == DType::f64)
     run<double, double>(product);

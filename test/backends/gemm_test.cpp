@@ -145,6 +145,15 @@ TEST_CASE("gemm is bit-equal for any number of threads, and a row does not depen
           multiply(route, a.view().slice_rows(half, s.m), b.view(), part.view().slice_rows(half, s.m),
                    {.transpose_b = transpose_b, .add = true});
           CHECK(part == first);
+          Array few = Array::random(dtypes.result, {s.m, s.n}, 3);  // one to five rows, and the rest
+          std::int64_t begin = 0;
+          for (const std::int64_t count :
+               {std::int64_t{1}, std::int64_t{2}, std::int64_t{3}, std::int64_t{4}, std::int64_t{5}, s.m - 15}) {
+            multiply(route, a.view().slice_rows(begin, begin + count), b.view(),
+                     few.view().slice_rows(begin, begin + count), {.transpose_b = transpose_b, .add = true});
+            begin += count;
+          }
+          CHECK(few == first);
         }
   }
 }
