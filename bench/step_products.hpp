@@ -41,8 +41,8 @@ struct StepProducts {
 };
 
 /// What TrainingStep multiplies for this shape, batch and method. Counted as run: no dx where nothing before the
-/// product trains (q, k and v of the first block under an adapter). Of Bat the
-/// minimum: W' is made once for the forward and once for the backward, and dB takes one product over all tokens' dW'.
+/// product trains (q, k and v of the first block under an adapter). Of Bat the minimum: W' is made once for the forward
+/// and once for the backward, and dB takes one product over all tokens' dW'.
 StepProducts step_products(const ModelShape& shape, const std::string& method, DType dtype);
 
 }  // namespace osteon::bench

@@ -1,7 +1,6 @@
 #include "backends/kernels/attention.hpp"
 
 #include <optional>
-#include <utility>
 
 #include "backends/cpu/attention_tiles.hpp"
 #include "backends/cpu/parallel.hpp"

@@ -1,5 +1,6 @@
 #include <omp.h>
 #include <optional>
+#include <utility>
 
 #include "backends/cpu/attention_tiles.hpp"
 #include "backends/cpu/parallel.hpp"

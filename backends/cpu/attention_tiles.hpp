@@ -9,6 +9,7 @@
 #include "backends/cpu/bf16_pair.hpp"
 #include "backends/cpu/check.hpp"
 #include "backends/cpu/fma_tile.hpp"
+#include "backends/cpu/gemm_pack.hpp"
 #include "backends/cpu/simd.hpp"
 #include "backends/device.hpp"
 
@@ -150,7 +151,7 @@ struct TileRows {
   }
 };
 
-/// exp of numbers that are not above 0, in the lanes of a vector: as exp_polynomial() but for results that are not
+/// exp of numbers that are not above 0, in the lanes of a vector: as exp() but for results that are not
 /// normal numbers, which are 0. Without a bound above and a second factor it takes two thirds of the instructions.
 inline Vector<float> exp_lanes(const Vector<float>& x) {
   using V = Vector<float>;
@@ -174,18 +175,14 @@ inline Vector<double> exp_lanes(const Vector<double>& x) {
 /// to [count, elements of a row] = rows `stride` apart, element by element along the row.
 template <class E, class T>
 void pack_along(const T* rows, std::int64_t stride, std::int64_t count, std::int64_t head_dim, E* to) {
-  const std::int64_t length = elements_of<E>(head_dim);
-  for (std::int64_t i = 0; i < count; ++i) {
-    const T* const from = rows + i * stride;
-    E* const row = to + i * length;
-    if constexpr (std::is_same_v<E, Bf16Pair>) {
-      row[length - 1] = {};
-      std::memcpy(row, from, static_cast<std::size_t>(head_dim) * sizeof(T));
-    } else {
-#pragma omp simd
-      for (std::int64_t c = 0; c < head_dim; ++c)
-        row[c] = load(from[c]);
+  if constexpr (std::is_same_v<E, Bf16Pair>) {
+    const std::int64_t length = elements_of<E>(head_dim);
+    for (std::int64_t i = 0; i < count; ++i) {
+      to[(i + 1) * length - 1] = {};
+      std::memcpy(to + i * length, rows + i * stride, static_cast<std::size_t>(head_dim) * sizeof(T));
     }
+  } else {
+    convert_rows(Factor<T>{rows, count, stride, 1, E{1}}, 0, count, 0, head_dim, head_dim, to);
   }
 }
 

@@ -201,15 +201,7 @@ template <class T>
 void gradient(const ConstView& w, const ConstView& dw, const Sink& db, const Slab& slab, Device device) {
   using C = compute_t<T>;
   const Index rank = slab.rank, features = slab.features, rows = slab.blocks * rank;
-  const auto left = [&](Index row, Index count) {  // of W_a^T
-    const T* const block = device == Device::meta ? nullptr : w.as<T>() + row / rank * rank * features;
-    return cpu::Factor<T>{block + row % rank, count, 1, rank, C{1}};
-  };
-  const auto right = [&](Index row) {
-    const C* const block = device == Device::meta ? nullptr : dw.as<C>() + row / rank * rank * features;
-    return cpu::Factor<C>{block, rank, 1, rank, C{1}};
-  };
-  const Index size = rectangle_size(left(0, rank), right(0), features);
+  const Index size = rectangle_size<C>(rank, rank, features);
   auto* const memory =
       reinterpret_cast<C*>(scratch(omp_get_max_threads() * size * static_cast<Index>(sizeof(C)), device));
   if (device == Device::meta)
@@ -219,7 +211,10 @@ void gradient(const ConstView& w, const ConstView& dw, const Sink& db, const Sla
     block_sum(Cpu{}, dw.matrix().slice_rows(begin, end), {gradients.slice_rows(begin, end), db.add});
     for (Index row = begin, count = 0; row < end; row += count) {
       count = std::min(rank - row % rank, end - row);
-      gemm_rectangle(left(row, count), right(row), features, gradients.as<C>() + row * rank, rank, true,
+      const Index block = row / rank * rank * features;
+      const cpu::Factor<T> left{w.as<T>() + block + row % rank, count, 1, rank, C{1}};
+      const cpu::Factor<C> right{dw.as<C>() + block, rank, 1, rank, C{1}};
+      gemm_rectangle(left, right, features, gradients.as<C>() + row * rank, rank, true,
                      memory + omp_get_thread_num() * size);
     }
   });

@@ -33,6 +33,14 @@ constexpr std::int64_t elements_of(std::int64_t count) {
   return (count + kTerms<E> - 1) / kTerms<E>;
 }
 
+/// The first and the second terms of pairs, as numbers.
+[[gnu::always_inline]] inline Vector<float> first_terms(const IntVector<float>& pairs) {
+  return std::bit_cast<Vector<float>>(pairs << 16);
+}
+[[gnu::always_inline]] inline Vector<float> second_terms(const IntVector<float>& pairs) {
+  return std::bit_cast<Vector<float>>(pairs & -65536);
+}
+
 /// sum + the products of one element with the elements in the lanes of `columns`.
 template <class E>
 [[gnu::always_inline]] inline Vector<sum_t<E>> multiply_add(const E& a, const Vector<sum_t<E>>& columns,
@@ -46,9 +54,7 @@ template <class E>
     return (V)_mm512_dpbf16_ps((__m512)sum, (__m512bh)left, (__m512bh)columns);
 #else
     const auto right = std::bit_cast<IntVector<float>>(columns);
-    const auto lower = [](const IntVector<float>& pair) { return std::bit_cast<V>(pair << 16); };
-    const auto upper = [](const IntVector<float>& pair) { return std::bit_cast<V>(pair & -65536); };
-    return fused(upper(left), upper(right), fused(lower(left), lower(right), sum));
+    return fused(second_terms(left), second_terms(right), fused(first_terms(left), first_terms(right), sum));
 #endif
   }
 }

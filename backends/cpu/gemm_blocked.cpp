@@ -216,10 +216,12 @@ void run(const Product& p, double alpha_of_a) {
 
 }  // namespace
 
-template <class A, class B>
-Index rectangle_size(const Factor<A>& a, const Factor<B>& b, Index depth) {
-  return Workspace<compute_t<A>>(a.count, b.count, depth, false).size();
+template <class C>
+Index rectangle_size(Index rows, Index cols, Index depth) {
+  return Workspace<C>(rows, cols, depth, false).size();
 }
+template Index rectangle_size<float>(Index, Index, Index);
+template Index rectangle_size<double>(Index, Index, Index);
 
 template <class A, class B>
 void gemm_rectangle(const Factor<A>& a, const Factor<B>& b, Index depth, compute_t<A>* c, Index c_row, bool add,
@@ -227,26 +229,15 @@ void gemm_rectangle(const Factor<A>& a, const Factor<B>& b, Index depth, compute
   run_rectangle(a, b, depth, c, c_row, add, {0, a.count}, {0, b.count}, memory);
 }
 
-#define OSTEON_RECTANGLE(A, B)                                              \
-  template Index rectangle_size(const Factor<A>&, const Factor<B>&, Index); \
-  template void gemm_rectangle(const Factor<A>&, const Factor<B>&, Index, compute_t<A>*, Index, bool, compute_t<A>*)
-OSTEON_RECTANGLE(double, double);
-OSTEON_RECTANGLE(float, float);
-OSTEON_RECTANGLE(bf16, float);
-#undef OSTEON_RECTANGLE
+template void gemm_rectangle(const Factor<float>&, const Factor<float>&, Index, float*, Index, bool, float*);
+template void gemm_rectangle(const Factor<double>&, const Factor<double>&, Index, double*, Index, bool, double*);
+template void gemm_rectangle(const Factor<bf16>&, const Factor<float>&, Index, float*, Index, bool, float*);
 
 bool gemm_blocked(const Product& p, double alpha_of_a) {
   const Index cols = p.operands == DType::f64 ? kTileCols<double> : kTileCols<float>;
   if (p.m <= cols || p.m * p.n * p.k < kSerialWork / 8)
     return false;
-  if (p.operands == DType::f64)
-    run<double, double>(p, alpha_of_a);
-  else if (p.operands == DType::f32)
-    run<float, float>(p, alpha_of_a);
-  else if (p.result == DType::f32)
-    run<bf16, float>(p, alpha_of_a);
-  else
-    run<bf16, bf16>(p, alpha_of_a);
+  dispatch_product(p, [&]<class T, class R>(T, R) { run<T, R>(p, alpha_of_a); });
   return true;
 }
 

@@ -24,6 +24,19 @@ struct Product {
   Device device = Device::cpu;  ///< on meta an engine asks for its scratch and is done
 };
 
+/// f(T{}, R{}) with the stored types of the operands and of the result.
+template <class F>
+void dispatch_product(const Product& p, const F& f) {
+  if (p.operands == DType::f64)
+    f(double{}, double{});
+  else if (p.operands == DType::f32)
+    f(float{}, float{});
+  else if (p.result == DType::f32)
+    f(bf16{}, float{});
+  else
+    f(bf16{}, bf16{});
+}
+
 /// f32 products of few columns (n at most 8 with AVX-512, 4 with AVX2), where one term of all columns does not fill a
 /// vector: several terms share one, each residue of k is a chain, and the chains are added pairwise at the end.
 /// Returns false, having done nothing, if the product is another. Which it is does not depend on m.
@@ -48,8 +61,8 @@ void gemm_tokens_fma(const TokenProduct& product);
 /// same bits for any number of threads, whatever the other rows and columns are. Takes every dtype (bf16 is converted).
 void gemm_fused(const Product& product);
 
-/// The same bits as gemm_fused for one to four rows and a b that is stored [n, k], as when a token is decoded: b is read
-/// once, as it lies. Returns false, having done nothing, for other products.
+/// The same bits as gemm_fused for one to four rows and a b that is stored [n, k], as when a token is decoded: b is
+/// read once, as it lies. Returns false, having done nothing, for other products.
 bool gemm_rows(const Product& p);
 
 /// The same bits as gemm_fused (with p.alpha on op(b) and `alpha_of_a` on op(a)), by blocks that fit the caches: for
@@ -61,8 +74,8 @@ bool gemm_blocked(const Product& product, double alpha_of_a = 1.0);
 template <class A, class B>
 void gemm_rectangle(const cpu::Factor<A>& a, const cpu::Factor<B>& b, std::int64_t depth, compute_t<A>* c,
                     std::int64_t c_row, bool add, compute_t<A>* memory);
-template <class A, class B>
-std::int64_t rectangle_size(const cpu::Factor<A>& a, const cpu::Factor<B>& b, std::int64_t depth);
+template <class C>
+std::int64_t rectangle_size(std::int64_t rows, std::int64_t cols, std::int64_t depth);
 
 #ifdef OSTEON_GEMM_ONEDNN
 /// Runs the product with oneDNN unless it has no fast implementation, or `stable_only` and the implementation is not

@@ -106,14 +106,7 @@ void run(const Product& p) {
 void gemm_fused(const Product& product) {
   if (gemm_blocked(product) || gemm_rows(product))
     return;
-  if (product.operands == DType::f64)
-    run<double, double>(product);
-  else if (product.operands == DType::f32)
-    run<float, float>(product);
-  else if (product.result == DType::f32)
-    run<bf16, float>(product);
-  else
-    run<bf16, bf16>(product);
+  dispatch_product(product, [&]<class T, class R>(T, R) { run<T, R>(product); });
 }
 
 }  // namespace osteon::kernels

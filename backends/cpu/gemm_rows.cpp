@@ -30,9 +30,9 @@ template <class E>
                                                               const Vector<cpu::sum_t<E>>& sum) {
   using V = Vector<cpu::sum_t<E>>;
   if constexpr (std::is_same_v<E, cpu::Bf16Pair>) {
-    const auto bits = std::bit_cast<cpu::IntVector<float>>(column);
-    const V first = cpu::fused(cpu::broadcast<V>(a[0]), std::bit_cast<V>(bits << 16), sum);
-    return terms == 1 ? first : cpu::fused(cpu::broadcast<V>(a[1]), std::bit_cast<V>(bits & -65536), first);
+    const auto pairs = std::bit_cast<cpu::IntVector<float>>(column);
+    const V first = cpu::fused(cpu::broadcast<V>(a[0]), cpu::first_terms(pairs), sum);
+    return terms == 1 ? first : cpu::fused(cpu::broadcast<V>(a[1]), cpu::second_terms(pairs), first);
   } else {
     return cpu::fused(cpu::broadcast<V>(a[0]), column, sum);
   }
@@ -85,9 +85,8 @@ void run(const Product& p) {
     a = static_cast<const C*>(p.a);
   } else {
     auto* const wide = reinterpret_cast<C*>(scratch(kRows * p.k * static_cast<Index>(sizeof(C)), p.device));
-    const auto* const from = static_cast<const T*>(p.a);
-    for (Index i = 0; i < kRows * p.k && p.device != Device::meta; ++i)
-      wide[i] = cpu::load(from[i]);
+    if (p.device != Device::meta)
+      cpu::convert_rows(cpu::Factor<T>{static_cast<const T*>(p.a), kRows, p.k, 1, C{1}}, 0, kRows, 0, p.k, p.k, wide);
     a = wide;
   }
   if (p.device == Device::meta)
@@ -117,14 +116,7 @@ void run(const Product& p) {
 bool gemm_rows(const Product& p) {
   if (p.m > kMostRows || p.transpose_a || !p.transpose_b || p.alpha != 1.0 || p.n < kLanes<float>)
     return false;
-  if (p.operands == DType::f64)
-    run<double, double>(p);
-  else if (p.operands == DType::f32)
-    run<float, float>(p);
-  else if (p.result == DType::f32)
-    run<bf16, float>(p);
-  else
-    run<bf16, bf16>(p);
+  dispatch_product(p, [&]<class T, class R>(T, R) { run<T, R>(p); });
   return true;
 }
 

@@ -10,7 +10,8 @@ namespace osteon::kernels {
 ///   h / (heads / kv_heads);  lse [batch, queries, heads] in the accumulator dtype
 /// key_range [batch, queries, 2] i32 holds the half-open range of keys each query sees (causal order, padding and the
 /// documents of packed rows); absent = causal: query t sees keys [0, t + 1 + keys - queries).
-/// A query that sees no key has o = 0 and lse = -inf. Softmax and sums in f32 (f64 for f64). head_dim at most 256.
+/// A query that sees no key has o = 0 and lse = -inf. Softmax and sums in f32 (f64 for f64); where the processor
+/// multiplies bf16, softmax weights are rounded to it for their products. head_dim at most 256, scale above 0.
 /// NaN and infinity reach the queries that see them (a value that is not finite perhaps queries close to those, too);
 /// keys behind the ranges of all queries are not read. Each sequence's bits depend on that sequence only.
 /// Throws IndexError for a range outside the keys.

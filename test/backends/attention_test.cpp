@@ -287,6 +287,9 @@ TEST_CASE("attention refuses shapes, dtypes and ranges that do not fit") {
   CHECK_THROWS_WITH_AS(attend(q, half, half, {}, lse), doctest::Contains("attention: k: expected f32"), ShapeError);
   CHECK_THROWS_WITH_AS(attend(wide, wide, wide, {}, lse), doctest::Contains("head_dim of at most 256"), ShapeError);
   CHECK_THROWS_WITH_AS(attend(q, k, k, {}, short_lse), doctest::Contains("attention: lse: expected shape"), ShapeError);
+  for (const double scale : {0.0, -1.0})
+    CHECK_THROWS_WITH_AS(kernels::attention(Cpu{}, q.view(), k.view(), k.view(), {}, scale, o.view(), lse.view()),
+                         doctest::Contains("attention: scale: expected a positive number"), ShapeError);
   const Array beyond = integers({1, 4, 2}, {0, 1, 0, 2, 0, 3, 0, 5}),
               before = integers({1, 4, 2}, {-1, 1, 0, 2, 0, 3, 0, 4});
   CHECK_THROWS_WITH_AS(attend(q, k, k, beyond.view(), lse), doctest::Contains("within [0, 4), got [0, 5) at query 3"),
