@@ -22,9 +22,9 @@ using cpu::kTileRows;
 // Fewer multiply-adds are done by the calling thread alone: waking the others takes about 5 us.
 constexpr Index kSerialWork = 1 << 18;
 // Sizes of blocks in bytes, chosen with bench/bench_gemm.cpp: a panel, the rows packed at a time, all panels.
-constexpr Index kPanelBytes = 16 << 10, kRowsBytes = 128 << 10, kPanelsBytes = 1 << 20;
-// Panels beside which rows are not packed.
-constexpr Index kFewPanels = 4;
+constexpr Index kPanelBytes = 24 << 10, kRowsBytes = 128 << 10, kPanelsBytes = 1 << 20;
+// Panels beside which rows are not packed: rows whose terms are next to each other, and others.
+constexpr Index kFewPanels = 4, kFewPanelsAcross = 2;
 // Rows of a result that is narrower than its sums: they are kept wide until the last term is in.
 constexpr Index kWideRows = 510;
 
@@ -35,6 +35,14 @@ struct Block {
   static constexpr Index kRows = kRowsBytes / (kDepth * kSize) / kTileRows * kTileRows;
   static constexpr Index kCols = kPanelsBytes / (kDepth * kSize) / kTileCols<C> * kTileCols<C>;
 };
+
+/// Terms at a time: of a sum that does not fit one panel's, equal parts rather than full ones and a short rest.
+template <class C>
+Index depth_of(Index k) {
+  constexpr Index kGrain = 16;
+  const Index parts = (k + Block<C>::kDepth - 1) / Block<C>::kDepth;
+  return std::min(k, ((k + parts - 1) / parts + kGrain - 1) / kGrain * kGrain);
+}
 
 struct Range {
   Index begin, end;
@@ -61,7 +69,7 @@ template <class T>
 Rows<compute_t<T>> rows_of(const Factor<T>& a, Index first, Index count, Index k, Index depth, Index cols,
                            compute_t<T>* packed) {
   using C = compute_t<T>;
-  if (cols <= kFewPanels * kTileCols<C> && a.factor == C{1}) {
+  if (cols <= (a.step == 1 ? kFewPanels : kFewPanelsAcross) * kTileCols<C> && a.factor == C{1}) {
     if constexpr (std::is_same_v<T, C>)
       return {a.data + first * a.next + k * a.step, a.next, a.next, a.step};
     if (a.step == 1) {
@@ -69,8 +77,7 @@ Rows<compute_t<T>> rows_of(const Factor<T>& a, Index first, Index count, Index k
       return {packed, depth, depth, 1};
     }
   }
-  for (Index i = 0; i < count; i += kTileRows)
-    cpu::pack_panel<kTileRows>(a, first + i, k, depth, packed + i * depth);
+  cpu::pack_panels<kTileRows>(a, first, count, k, depth, packed);
   return {packed, depth, 1, kTileRows};
 }
 
@@ -86,6 +93,8 @@ void multiply_block(const Rows<C>& left, const C* panels, Index count, Index col
       const C* const a = left.data + row * left.tile;
       const Index height = std::min(kTileRows, count - row);
       C* const at = c + row * c_row + col;
+      for (Index i = kTileRows; i < std::min(2 * kTileRows, count - row); ++i)  // where the next tile's sums lie
+        __builtin_prefetch(at + i * c_row, 1);
       if (width == kTileCols<C> && height == kTileRows && left.row == 1 && left.step == kTileRows) {
         cpu::fma_tile<C, kTileRows, cpu::kTileVectors>(a, 1, kTileRows, panel, kTileCols<C>, depth, at, c_row, add);
       } else if (width == kTileCols<C>) {
@@ -106,7 +115,7 @@ struct Workspace {
   Index rows, panels, wide;
 
   Workspace(Index m, Index n, Index k, bool narrow) {
-    const Index depth = std::min(k, Block<C>::kDepth);
+    const Index depth = depth_of<C>(k);
     const auto padded = [](Index count, Index grain) { return (count + grain - 1) / grain * grain; };
     const Index cols = padded(std::min(n, Block<C>::kCols), kTileCols<C>);
     rows = padded(padded(std::min(m, Block<C>::kRows), kTileRows) * depth + kLanes<C>, 16);
@@ -125,6 +134,7 @@ void run_rectangle(const Factor<A>& a, const Factor<B>& b, Index depth, R* c, In
   const Workspace<C> sizes(m.size(), n.size(), depth, kNarrow);
   C *const packed = memory, *const panels = packed + sizes.rows, *const wide = panels + sizes.panels;
   const Index outer_rows = kNarrow ? kWideRows : m.size();
+  const Index step = depth_of<C>(depth);
   for (Index col = n.begin; col < n.end; col += Block<C>::kCols) {
     const Index cols = std::min(Block<C>::kCols, n.end - col);
     for (Index outer = m.begin; outer < m.end; outer += outer_rows) {
@@ -142,10 +152,9 @@ void run_rectangle(const Factor<A>& a, const Factor<B>& b, Index depth, R* c, In
         target = c + outer * c_row + col;
         target_row = c_row;
       }
-      for (Index k = 0; k < depth; k += Block<C>::kDepth) {
-        const Index terms = std::min(Block<C>::kDepth, depth - k);
-        for (Index j = 0; j < cols; j += kTileCols<C>)
-          cpu::pack_panel<kTileCols<C>>(b, col + j, k, terms, panels + j * terms);
+      for (Index k = 0; k < depth; k += step) {
+        const Index terms = std::min(step, depth - k);
+        cpu::pack_panels<kTileCols<C>>(b, col, cols, k, terms, panels);
         for (Index row = outer; row < outer_end; row += Block<C>::kRows) {
           const Index rows = std::min(Block<C>::kRows, outer_end - row);
           multiply_block(rows_of(a, row, rows, k, terms, cols, packed), panels, rows, cols, terms,

@@ -36,7 +36,7 @@ template <std::int64_t kWidth, class T, class C>
 }
 
 /// Vectors from `first` on and terms [k0, k0 + depth) as to[k * kWidth + i], zero beyond the last vector.
-/// Writes up to a register's worth beyond the end.
+/// Writes up to a register's worth beyond the end, and fetches the next panel's vectors where they are read piecewise.
 template <std::int64_t kWidth, class T>
 void pack_panel(const Factor<T>& from, std::int64_t first, std::int64_t k0, std::int64_t depth, compute_t<T>* to) {
   using C = compute_t<T>;
@@ -59,14 +59,40 @@ void pack_panel(const Factor<T>& from, std::int64_t first, std::int64_t k0, std:
   }
   // A whole line of the cache from each row before the next: rows a power of two apart compete for the same places.
   constexpr std::int64_t kLine = 64 / static_cast<std::int64_t>(sizeof(T));
-  for (; k + kLine <= depth; k += kLine)
+  const std::int64_t fetched = std::clamp<std::int64_t>(from.count - first - kWidth, 0, kWidth);
+  for (; k + kLine <= depth; k += kLine) {
+    for (std::int64_t i = kWidth; i < kWidth + fetched; ++i)
+      __builtin_prefetch(data + i * from.next + k);
     for (std::int64_t part = k; part < k + kLine; part += kLanes<C>)
       transpose_panel<kWidth>(data + part, from.next, inside, from.factor, to + part * kWidth);
+  }
   for (; k + kLanes<C> <= depth; k += kLanes<C>)
     transpose_panel<kWidth>(data + k, from.next, inside, from.factor, to + k * kWidth);
   for (; k < depth; ++k)
     for (std::int64_t i = 0; i < kWidth; ++i)
       to[k * kWidth + i] = i < inside ? load(data[i * from.next + k]) * from.factor : C{0};
+}
+
+/// pack_panel for vectors [first, first + count), panel after panel.
+template <std::int64_t kWidth, class T>
+void pack_panels(const Factor<T>& from, std::int64_t first, std::int64_t count, std::int64_t k0, std::int64_t depth,
+                 compute_t<T>* to) {
+  // Side by side in memory: a few panels in one pass, so that whole lines of the cache are read in order.
+  constexpr std::int64_t kTogether = 4;
+  std::int64_t i = 0;
+  if (from.next == 1)
+    for (; i + kTogether * kWidth <= count; i += kTogether * kWidth)
+      for (std::int64_t k = 0; k < depth; ++k) {
+        const T* const row = from.data + first + i + (k0 + k) * from.step;
+        compute_t<T>* const out = to + i * depth + k * kWidth;
+#pragma GCC unroll 4
+        for (std::int64_t panel = 0; panel < kTogether; ++panel)
+#pragma omp simd
+          for (std::int64_t j = 0; j < kWidth; ++j)
+            out[panel * kWidth * depth + j] = load(row[panel * kWidth + j]) * from.factor;
+      }
+  for (; i < count; i += kWidth)
+    pack_panel<kWidth>(from, first + i, k0, depth, to + i * depth);
 }
 
 /// Vectors [first, first + count) and terms [k0, k0 + depth) converted as they lie, each `stride` elements after the

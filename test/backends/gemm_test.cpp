@@ -98,7 +98,7 @@ TEST_CASE("gemm agrees with plain loops for every dtype, transpose, alpha and ac
   const Settings restore;
   const Sizes sizes[] = {{1, 1, 1},     {1, 7, 5},       {5, 1, 7},     {7, 5, 1},    {3, 17, 33},   {0, 4, 4},
                          {4, 0, 4},     {4, 4, 0},       {16, 16, 16},  {31, 63, 65}, {1, 130, 257}, {129, 4, 128},
-                         {64, 128, 96}, {130, 257, 259}, {4, 128, 300}, {200, 1, 64}, {33, 300, 8}};
+                         {64, 128, 96}, {130, 257, 259}, {4, 128, 300}, {200, 1, 64}, {33, 300, 8},  {70, 150, 1000}};
   for (const Route route : kRoutes) {
     for (const Sizes& s : sizes)
       for (const Dtypes& dtypes : kDtypes)
@@ -118,7 +118,8 @@ TEST_CASE("gemm joins the leading extents of its operands") {
 
 TEST_CASE("gemm is bit-equal for any number of threads, and a row does not depend on how many there are") {
   const Settings restore;
-  const Sizes sizes[] = {{96, 128, 128}, {100, 4, 128}, {100, 128, 4}, {37, 65, 300}, {260, 257, 129}, {24, 40, 4096}};
+  const Sizes sizes[] = {{96, 128, 128},  {100, 4, 128},   {100, 128, 4}, {37, 65, 300},
+                         {260, 257, 129}, {70, 150, 1000}, {24, 40, 4096}};
   for (const Route route : kRoutes) {
     for (const Sizes& s : sizes)
       for (const Dtypes& dtypes : kDtypes)
