@@ -68,30 +68,46 @@ void transform_pieces(const C* w, Index rank, Index col, const C* panel, Index r
   constexpr Index kLanes = kBytes / static_cast<Index>(sizeof(C));
   const auto load = [](const C* from) { return cpu::load_vector<V>(from); };
   V sum[kPieces][kVectors];
+#pragma GCC unroll 8
   for (int p = 0; p < kPieces; ++p)
+#pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v)
       sum[p][v] = load(w + p * rank + col + v * kLanes) + load(panel + row * kTileCols<C> + v * kLanes);
   for (Index i = 0; i < rank; ++i) {
     V factors[kVectors];
+#pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v)
-      factors[v] = load(panel + i * kTileCols<C> + v * kLanes);
+      factors[v] = cpu::load_shared<V>(panel + i * kTileCols<C> + v * kLanes);
+#pragma GCC unroll 8
     for (int p = 0; p < kPieces; ++p)
+#pragma GCC unroll 2
       for (int v = 0; v < kVectors; ++v)
         sum[p][v] = cpu::fused(cpu::broadcast<V>(w[p * rank + i]), factors[v], sum[p][v]);
   }
+#pragma GCC unroll 8
   for (int p = 0; p < kPieces; ++p)
+#pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v)
       cpu::store_vector(y + p * rank + col + v * kLanes, sum[p][v]);
 }
 
+/// `count` pieces, at most kMost.
+template <Index kBytes, int kVectors, int kMost = static_cast<int>(kTileRows), class C>
+void transform_group(Index count, const C* w, Index rank, Index col, const C* panel, Index row, C* y) {
+  if (count == kMost)
+    return transform_pieces<kBytes, kVectors, kMost>(w, rank, col, panel, row, y);
+  if constexpr (kMost > 1)
+    transform_group<kBytes, kVectors, kMost - 1>(count, w, rank, col, panel, row, y);
+}
+
+/// All pieces in groups whose sums fit the registers, of about one size: those of a small one wait for each other.
 template <Index kBytes, int kVectors, class C>
 void transform_columns(const C* w, Index rank, Index pieces, Index col, const C* panel, Index row, C* y) {
-  constexpr int kPieces = static_cast<int>(kTileRows);
-  Index piece = 0;
-  for (; piece + kPieces <= pieces; piece += kPieces)
-    transform_pieces<kBytes, kVectors, kPieces>(w + piece * rank, rank, col, panel, row, y + piece * rank);
-  for (; piece < pieces; ++piece)
-    transform_pieces<kBytes, kVectors, 1>(w + piece * rank, rank, col, panel, row, y + piece * rank);
+  for (Index groups = (pieces + kTileRows - 1) / kTileRows, done = 0; groups > 0; --groups) {
+    const Index count = (pieces - done) / groups;
+    transform_group<kBytes, kVectors>(count, w + done * rank, rank, col, panel, row, y + done * rank);
+    done += count;
+  }
 }
 
 /// The same for columns that fill no vectors, by way of a tile: the same chains.

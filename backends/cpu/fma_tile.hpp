@@ -41,7 +41,7 @@ template <class E, int kRows, int kVectors>
     V columns[kVectors];
 #pragma GCC unroll 2
     for (int v = 0; v < kVectors; ++v)
-      columns[v] = load_vector<V>(b + v * kLanes<sum_t<E>>);
+      columns[v] = load_shared<V>(b + v * kLanes<sum_t<E>>);
 #pragma GCC unroll 8
     for (int row = 0; row < kRows; ++row)
 #pragma GCC unroll 2

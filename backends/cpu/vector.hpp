@@ -42,6 +42,18 @@ inline V load_vector(const C* from) {
   std::memcpy(&v, from, sizeof v);
   return v;
 }
+/// The same for a vector that several multiply-adds share. GCC would put the load into each of them, and such loops are
+/// bound by their loads.
+template <class V, class C>
+inline V load_shared(const C* from) {
+  V v = load_vector<V>(from);
+#if defined(__AVX512F__)
+  asm("" : "+v"(v));
+#elif defined(__SSE__)
+  asm("" : "+x"(v));
+#endif
+  return v;
+}
 template <class V, class C>
 inline void store_vector(C* to, const V& v) {
   std::memcpy(static_cast<void*>(to), &v, sizeof v);
