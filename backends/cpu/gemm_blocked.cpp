@@ -25,6 +25,9 @@ constexpr Index kSerialWork = 1 << 18;
 constexpr Index kPanelBytes = 24 << 10, kRowsBytes = 128 << 10, kPanelsBytes = 1 << 20;
 // Panels beside which rows are not packed: rows whose terms are next to each other, and others.
 constexpr Index kFewPanels = 4, kFewPanelsAcross = 2;
+// Panels that stay in the second level together, so that the result is read and written along its rows: most of the
+// time of a short sum is spent on it. Else each panel stays in the first level for all rows.
+constexpr Index kNearBytes = 384 << 10;
 // Rows of a result that is narrower than its sums: they are kept wide until the last term is in.
 constexpr Index kWideRows = 510;
 
@@ -81,31 +84,43 @@ Rows<compute_t<T>> rows_of(const Factor<T>& a, Index first, Index count, Index k
   return {packed, depth, 1, kTileRows};
 }
 
+/// The tile of c at (row, col) (+)= rows times one packed panel; c is count x cols, its rows `c_row` apart.
+template <class C>
+void multiply_tile(const Rows<C>& left, const C* panels, Index count, Index cols, Index depth, C* c, Index c_row,
+                   bool add, Index row, Index col) {
+  const C *const a = left.data + row * left.tile, *const panel = panels + col * depth;
+  const Index height = std::min(kTileRows, count - row), width = std::min(kTileCols<C>, cols - col);
+  C* const at = c + row * c_row + col;
+  if (width == kTileCols<C> && height == kTileRows && left.row == 1 && left.step == kTileRows) {
+    cpu::fma_tile<C, kTileRows, cpu::kTileVectors>(a, 1, kTileRows, panel, kTileCols<C>, depth, at, c_row, add);
+  } else if (width == kTileCols<C>) {
+    cpu::fma_tile<C>(height, width, a, left.row, left.step, panel, kTileCols<C>, depth, at, c_row, add);
+  } else {
+    alignas(64) C tile[kTileRows * kTileCols<C>];
+    const cpu::TileTarget<C> out{at, c_row, 1};
+    out.load(0, 0, height, width, add, tile);
+    cpu::fma_tile<C>(height, width, a, left.row, left.step, panel, kTileCols<C>, depth, tile);
+    out.store(0, 0, height, width, tile);
+  }
+}
+
 /// c (+)= rows times packed panels: c is count x cols in the compute dtype, its rows `c_row` apart.
 template <class C>
 void multiply_block(const Rows<C>& left, const C* panels, Index count, Index cols, Index depth, C* c, Index c_row,
                     bool add) {
-  alignas(64) C tile[kTileRows * kTileCols<C>];
-  for (Index col = 0; col < cols; col += kTileCols<C>) {
-    const C* const panel = panels + col * depth;
-    const Index width = std::min(kTileCols<C>, cols - col);
-    for (Index row = 0; row < count; row += kTileRows) {
-      const C* const a = left.data + row * left.tile;
-      const Index height = std::min(kTileRows, count - row);
-      C* const at = c + row * c_row + col;
-      for (Index i = kTileRows; i < std::min(2 * kTileRows, count - row); ++i)  // where the next tile's sums lie
-        __builtin_prefetch(at + i * c_row, 1);
-      if (width == kTileCols<C> && height == kTileRows && left.row == 1 && left.step == kTileRows) {
-        cpu::fma_tile<C, kTileRows, cpu::kTileVectors>(a, 1, kTileRows, panel, kTileCols<C>, depth, at, c_row, add);
-      } else if (width == kTileCols<C>) {
-        cpu::fma_tile<C>(height, width, a, left.row, left.step, panel, kTileCols<C>, depth, at, c_row, add);
-      } else {
-        const cpu::TileTarget<C> out{at, c_row, 1};
-        out.load(0, 0, height, width, add, tile);
-        cpu::fma_tile<C>(height, width, a, left.row, left.step, panel, kTileCols<C>, depth, tile);
-        out.store(0, 0, height, width, tile);
-      }
-    }
+  const auto multiply = [&](Index row, Index col, Index next_row, Index next_col) {
+    for (Index i = next_row; next_col < cols && i < std::min(next_row + kTileRows, count); ++i)
+      __builtin_prefetch(c + i * c_row + next_col, 1);
+    multiply_tile(left, panels, count, cols, depth, c, c_row, add, row, col);
+  };
+  if (cols * depth * Block<C>::kSize <= kNearBytes) {  // along the rows of c
+    for (Index row = 0; row < count; row += kTileRows)
+      for (Index col = 0; col < cols; col += kTileCols<C>)
+        multiply(row, col, row, col + kTileCols<C>);
+  } else {
+    for (Index col = 0; col < cols; col += kTileCols<C>)
+      for (Index row = 0; row < count; row += kTileRows)
+        multiply(row, col, row + kTileRows, col);
   }
 }
 
