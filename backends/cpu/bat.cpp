@@ -91,21 +91,14 @@ void transform_pieces(const C* w, Index rank, Index col, const C* panel, Index r
       cpu::store_vector(y + p * rank + col + v * kLanes, sum[p][v]);
 }
 
-/// `count` pieces, at most kMost.
-template <Index kBytes, int kVectors, int kMost = static_cast<int>(kTileRows), class C>
-void transform_group(Index count, const C* w, Index rank, Index col, const C* panel, Index row, C* y) {
-  if (count == kMost)
-    return transform_pieces<kBytes, kVectors, kMost>(w, rank, col, panel, row, y);
-  if constexpr (kMost > 1)
-    transform_group<kBytes, kVectors, kMost - 1>(count, w, rank, col, panel, row, y);
-}
-
 /// All pieces in groups whose sums fit the registers, of about one size: those of a small one wait for each other.
 template <Index kBytes, int kVectors, class C>
 void transform_columns(const C* w, Index rank, Index pieces, Index col, const C* panel, Index row, C* y) {
   for (Index groups = (pieces + kTileRows - 1) / kTileRows, done = 0; groups > 0; --groups) {
     const Index count = (pieces - done) / groups;
-    transform_group<kBytes, kVectors>(count, w + done * rank, rank, col, panel, row, y + done * rank);
+    cpu::with_rows(count, [&]<int kPieces>() {
+      transform_pieces<kBytes, kVectors, kPieces>(w + done * rank, rank, col, panel, row, y + done * rank);
+    });
     done += count;
   }
 }

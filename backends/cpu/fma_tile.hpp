@@ -23,6 +23,31 @@ constexpr int kTileVectors = 2;
 template <class C>
 constexpr std::int64_t kTileCols = kTileVectors* kLanes<C>;
 
+/// f.operator()<n>() with n = rows, 1 to kTileRows.
+template <class F>
+[[gnu::always_inline]] inline void with_rows(std::int64_t rows, const F& f) {
+  switch (rows) {
+#if defined(__AVX512F__)
+    case 8:
+      return f.template operator()<8>();
+    case 7:
+      return f.template operator()<7>();
+#endif
+    case 6:
+      return f.template operator()<6>();
+    case 5:
+      return f.template operator()<5>();
+    case 4:
+      return f.template operator()<4>();
+    case 3:
+      return f.template operator()<3>();
+    case 2:
+      return f.template operator()<2>();
+    default:
+      return f.template operator()<1>();
+  }
+}
+
 /// c [kRows, kVectors vectors] = (add ? c : 0) + sum over t < depth of a[t] b[t], for elements of one term or a pair.
 /// a[t] starts at a + t * a_step and has kRows elements `a_row` apart; b[t] starts at b + t * b_step; rows of c are
 /// `c_row` apart.
@@ -69,32 +94,12 @@ template <class E>
 inline void fma_tile(std::int64_t rows, std::int64_t cols, const E* a, std::int64_t a_row, std::int64_t a_step,
                      const E* b, std::int64_t b_step, std::int64_t depth, sum_t<E>* c,
                      std::int64_t c_row = kTileCols<sum_t<E>>, bool add = true) {
-  const auto with_rows = [&]<int kRows>() {
+  with_rows(rows, [&]<int kRows>() {
     if (cols > kLanes<sum_t<E>>)
       fma_tile_apart<E, kRows, kTileVectors>(a, a_row, a_step, b, b_step, depth, c, c_row, add);
     else
       fma_tile_apart<E, kRows, 1>(a, a_row, a_step, b, b_step, depth, c, c_row, add);
-  };
-  switch (rows) {
-#if defined(__AVX512F__)
-    case 8:
-      return with_rows.template operator()<8>();
-    case 7:
-      return with_rows.template operator()<7>();
-#endif
-    case 6:
-      return with_rows.template operator()<6>();
-    case 5:
-      return with_rows.template operator()<5>();
-    case 4:
-      return with_rows.template operator()<4>();
-    case 3:
-      return with_rows.template operator()<3>();
-    case 2:
-      return with_rows.template operator()<2>();
-    default:
-      return with_rows.template operator()<1>();
-  }
+  });
 }
 
 /// c [rows, columns] (+)= a [rows, depth] b [depth, columns] tile after tile, for operands in the cache: a with any two

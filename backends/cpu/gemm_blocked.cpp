@@ -109,8 +109,9 @@ template <class C>
 void multiply_block(const Rows<C>& left, const C* panels, Index count, Index cols, Index depth, C* c, Index c_row,
                     bool add) {
   const auto multiply = [&](Index row, Index col, Index next_row, Index next_col) {
-    for (Index i = next_row; next_col < cols && i < std::min(next_row + kTileRows, count); ++i)
-      __builtin_prefetch(c + i * c_row + next_col, 1);
+    if (next_col < cols)
+      for (Index i = next_row; i < std::min(next_row + kTileRows, count); ++i)
+        __builtin_prefetch(c + i * c_row + next_col, 1);
     multiply_tile(left, panels, count, cols, depth, c, c_row, add, row, col);
   };
   if (cols * depth * Block<C>::kSize <= kNearBytes) {  // along the rows of c
@@ -127,10 +128,10 @@ void multiply_block(const Rows<C>& left, const C* panels, Index count, Index col
 /// Elements of C that a thread works in: packed rows, panels, and a wide result where the stored one is narrow.
 template <class C>
 struct Workspace {
+  Index depth;  ///< terms packed at a time
   Index rows, panels, wide;
 
-  Workspace(Index m, Index n, Index k, bool narrow) {
-    const Index depth = depth_of<C>(k);
+  Workspace(Index m, Index n, Index k, bool narrow) : depth(depth_of<C>(k)) {
     const auto padded = [](Index count, Index grain) { return (count + grain - 1) / grain * grain; };
     const Index cols = padded(std::min(n, Block<C>::kCols), kTileCols<C>);
     rows = padded(padded(std::min(m, Block<C>::kRows), kTileRows) * depth + kLanes<C>, 16);
@@ -149,7 +150,6 @@ void run_rectangle(const Factor<A>& a, const Factor<B>& b, Index depth, R* c, In
   const Workspace<C> sizes(m.size(), n.size(), depth, kNarrow);
   C *const packed = memory, *const panels = packed + sizes.rows, *const wide = panels + sizes.panels;
   const Index outer_rows = kNarrow ? kWideRows : m.size();
-  const Index step = depth_of<C>(depth);
   for (Index col = n.begin; col < n.end; col += Block<C>::kCols) {
     const Index cols = std::min(Block<C>::kCols, n.end - col);
     for (Index outer = m.begin; outer < m.end; outer += outer_rows) {
@@ -167,8 +167,8 @@ void run_rectangle(const Factor<A>& a, const Factor<B>& b, Index depth, R* c, In
         target = c + outer * c_row + col;
         target_row = c_row;
       }
-      for (Index k = 0; k < depth; k += step) {
-        const Index terms = std::min(step, depth - k);
+      for (Index k = 0; k < depth; k += sizes.depth) {
+        const Index terms = std::min(sizes.depth, depth - k);
         cpu::pack_panels<kTileCols<C>>(b, col, cols, k, terms, panels);
         for (Index row = outer; row < outer_end; row += Block<C>::kRows) {
           const Index rows = std::min(Block<C>::kRows, outer_end - row);

@@ -35,28 +35,39 @@ template <std::int64_t kWidth, class T, class C>
       store_vector(to + j * kWidth + group * kLanes<C>, squares[group][j]);
 }
 
+/// kPanels whole panels of vectors that are side by side in memory, in one pass over it: panel p as pack_panel has it,
+/// from to + p * depth * kWidth on.
+template <std::int64_t kWidth, std::int64_t kPanels, class T>
+[[gnu::always_inline]] inline void pack_side_by_side(const Factor<T>& from, std::int64_t first, std::int64_t k0,
+                                                     std::int64_t depth, compute_t<T>* to) {
+  for (std::int64_t k = 0; k < depth; ++k) {
+    const T* const row = from.data + first + (k0 + k) * from.step;
+    compute_t<T>* const out = to + k * kWidth;
+#pragma GCC unroll 4
+    for (std::int64_t panel = 0; panel < kPanels; ++panel)
+#pragma omp simd
+      for (std::int64_t i = 0; i < kWidth; ++i)
+        out[panel * depth * kWidth + i] = load(row[panel * kWidth + i]) * from.factor;
+  }
+}
+
 /// Vectors from `first` on and terms [k0, k0 + depth) as to[k * kWidth + i], zero beyond the last vector.
-/// Writes up to a register's worth beyond the end, and fetches the next panel's vectors where they are read piecewise.
+/// Where a vector's terms are next to each other, writes up to a register's worth beyond the end, and fetches the next
+/// panel's vectors.
 template <std::int64_t kWidth, class T>
 void pack_panel(const Factor<T>& from, std::int64_t first, std::int64_t k0, std::int64_t depth, compute_t<T>* to) {
   using C = compute_t<T>;
   const std::int64_t inside = std::min(kWidth, from.count - first);
   const T* const data = from.data + first * from.next + k0 * from.step;
-  std::int64_t k = 0;
   if (from.next == 1) {
-    for (; k < depth; ++k) {
-      const T* const row = data + k * from.step;
-      if (inside == kWidth) {
-#pragma omp simd
-        for (std::int64_t i = 0; i < kWidth; ++i)
-          to[k * kWidth + i] = load(row[i]) * from.factor;
-      } else {
-        for (std::int64_t i = 0; i < kWidth; ++i)
-          to[k * kWidth + i] = i < inside ? load(row[i]) * from.factor : C{0};
-      }
-    }
+    if (inside == kWidth)
+      return pack_side_by_side<kWidth, 1>(from, first, k0, depth, to);
+    for (std::int64_t k = 0; k < depth; ++k)
+      for (std::int64_t i = 0; i < kWidth; ++i)
+        to[k * kWidth + i] = i < inside ? load(data[k * from.step + i]) * from.factor : C{0};
     return;
   }
+  std::int64_t k = 0;
   // A whole line of the cache from each row before the next: rows a power of two apart compete for the same places.
   constexpr std::int64_t kLine = 64 / static_cast<std::int64_t>(sizeof(T));
   const std::int64_t fetched = std::clamp<std::int64_t>(from.count - first - kWidth, 0, kWidth);
@@ -77,20 +88,10 @@ void pack_panel(const Factor<T>& from, std::int64_t first, std::int64_t k0, std:
 template <std::int64_t kWidth, class T>
 void pack_panels(const Factor<T>& from, std::int64_t first, std::int64_t count, std::int64_t k0, std::int64_t depth,
                  compute_t<T>* to) {
-  // Side by side in memory: a few panels in one pass, so that whole lines of the cache are read in order.
-  constexpr std::int64_t kTogether = 4;
+  constexpr std::int64_t kTogether = 4;  // whole lines of the cache are then read in order
   std::int64_t i = 0;
-  if (from.next == 1)
-    for (; i + kTogether * kWidth <= count; i += kTogether * kWidth)
-      for (std::int64_t k = 0; k < depth; ++k) {
-        const T* const row = from.data + first + i + (k0 + k) * from.step;
-        compute_t<T>* const out = to + i * depth + k * kWidth;
-#pragma GCC unroll 4
-        for (std::int64_t panel = 0; panel < kTogether; ++panel)
-#pragma omp simd
-          for (std::int64_t j = 0; j < kWidth; ++j)
-            out[panel * kWidth * depth + j] = load(row[panel * kWidth + j]) * from.factor;
-      }
+  for (; from.next == 1 && i + kTogether * kWidth <= count; i += kTogether * kWidth)
+    pack_side_by_side<kWidth, kTogether>(from, first + i, k0, depth, to + i * depth);
   for (; i < count; i += kWidth)
     pack_panel<kWidth>(from, first + i, k0, depth, to + i * depth);
 }

@@ -3,12 +3,14 @@
 
 #include "backends/cpu/fma_tile.hpp"
 #include "backends/cpu/gemm_engines.hpp"
+#include "backends/cpu/gemm_pack.hpp"
 #include "backends/cpu/simd.hpp"
 
 namespace osteon::kernels {
 namespace {
 
 using Index = std::int64_t;
+using cpu::Factor;
 using cpu::kTileCols;
 using cpu::kTileRows;
 
@@ -17,36 +19,12 @@ constexpr Index kDepth = 128;
 // Fewer multiply-adds are done by the calling thread alone: waking the others takes about 5 us.
 constexpr Index kSerialWork = 1 << 18;
 
-/// One factor: tokens x features, each element multiplied by `factor` as it is read.
-template <class T>
-struct Operand {
-  const T* data;
-  Index features;
-  compute_t<T> factor;
-};
-
-/// Tokens [first, first + depth) and features [col, col + cols) as dense rows of `width`, zero beyond cols.
-template <Index kWidth, class T>
-void pack(const Operand<T>& from, Index first, Index depth, Index col, Index cols, compute_t<T>* to) {
-  for (Index t = 0; t < depth; ++t, to += kWidth) {
-    const T* const row = from.data + (first + t) * from.features + col;
-    if (cols == kWidth) {
-#pragma omp simd
-      for (Index j = 0; j < kWidth; ++j)
-        to[j] = cpu::load(row[j]) * from.factor;
-    } else {
-      for (Index j = 0; j < kWidth; ++j)
-        to[j] = j < cols ? cpu::load(row[j]) * from.factor : compute_t<T>{0};
-    }
-  }
-}
-
 /// Tiles [begin, end) of the output, counted down the rows of each panel of columns.
 template <class A, class B, class R>
-void run_tiles(const Operand<A>& a, const Operand<B>& b, Index tokens, Index seq_len, const cpu::TileTarget<R>& out,
+void run_tiles(const Factor<A>& a, const Factor<B>& b, Index tokens, Index seq_len, const cpu::TileTarget<R>& out,
                bool add, Index begin, Index end) {
   using C = compute_t<A>;
-  const Index row_tiles = (a.features + kTileRows - 1) / kTileRows;
+  const Index row_tiles = (a.count + kTileRows - 1) / kTileRows;
   alignas(64) C a_pack[kDepth * kTileRows], b_pack[kDepth * kTileCols<C>], tile[kTileRows * kTileCols<C>] = {};
   for (Index first = 0, depth = 0; first < tokens; first += depth) {
     // A narrow result is rounded after each block, so blocks end where sequences do: wherever a batch is cut, the bits
@@ -55,29 +33,28 @@ void run_tiles(const Operand<A>& a, const Operand<B>& b, Index tokens, Index seq
     const bool accumulate = add || first > 0;
     for (Index index = begin; index < end;) {
       const Index panel = index / row_tiles, col = panel * kTileCols<C>;
-      const Index cols = std::min(kTileCols<C>, b.features - col);
+      const Index cols = std::min(kTileCols<C>, b.count - col);
       const Index last = std::min(end, (panel + 1) * row_tiles);
       // Few rows do not repay a copy of the panel, and narrow factors need none, but where whole vectors would reach
       // beyond the last token.
       const bool direct_b =
-          std::is_same_v<B, C> && b.factor == C{1} && (last - index <= 2 || b.features <= 2 * kTileCols<C>);
+          std::is_same_v<B, C> && b.factor == C{1} && (last - index <= 2 || b.count <= 2 * kTileCols<C>);
       const Index direct_depth =
-          direct_b ? std::clamp<Index>((tokens * b.features - col - kTileCols<C>) / b.features + 1 - first, 0, depth)
-                   : 0;
-      const C* const panel_data = reinterpret_cast<const C*>(b.data) + first * b.features + col;
+          direct_b ? std::clamp<Index>((tokens * b.count - col - kTileCols<C>) / b.count + 1 - first, 0, depth) : 0;
+      const C* const panel_data = reinterpret_cast<const C*>(b.data) + first * b.count + col;
       if (direct_depth < depth)
-        pack<kTileCols<C>>(b, first + direct_depth, depth - direct_depth, col, cols, b_pack);
+        cpu::pack_panel<kTileCols<C>>(b, col, first + direct_depth, depth - direct_depth, b_pack);
       for (; index < last; ++index) {
-        const Index row = index % row_tiles * kTileRows, rows = std::min(kTileRows, a.features - row);
+        const Index row = index % row_tiles * kTileRows, rows = std::min(kTileRows, a.count - row);
         const bool direct_a = std::is_same_v<A, C> && a.factor == C{1};
         const C* row_data = a_pack;
         if (direct_a)
-          row_data = reinterpret_cast<const C*>(a.data) + first * a.features + row;
+          row_data = reinterpret_cast<const C*>(a.data) + first * a.count + row;
         else
-          pack<kTileRows>(a, first, depth, row, rows, a_pack);
+          cpu::pack_panel<kTileRows>(a, row, first, depth, a_pack);
         out.load(row, col, rows, cols, accumulate, tile);
-        const Index a_step = direct_a ? a.features : kTileRows;
-        cpu::fma_tile(rows, cols, row_data, Index{1}, a_step, panel_data, b.features, direct_depth, tile);
+        const Index a_step = direct_a ? a.count : kTileRows;
+        cpu::fma_tile(rows, cols, row_data, Index{1}, a_step, panel_data, b.count, direct_depth, tile);
         cpu::fma_tile(rows, cols, row_data + direct_depth * a_step, Index{1}, a_step, b_pack, kTileCols<C>,
                       depth - direct_depth, tile);
         out.store(row, col, rows, cols, tile);
@@ -87,9 +64,9 @@ void run_tiles(const Operand<A>& a, const Operand<B>& b, Index tokens, Index seq
 }
 
 template <class A, class B, class R>
-void run_oriented(const Operand<A>& a, const Operand<B>& b, const TokenProduct& p, const cpu::TileTarget<R>& out) {
+void run_oriented(const Factor<A>& a, const Factor<B>& b, const TokenProduct& p, const cpu::TileTarget<R>& out) {
   const Index columns = kTileCols<compute_t<A>>;
-  const Index tiles = ((a.features + kTileRows - 1) / kTileRows) * ((b.features + columns - 1) / columns);
+  const Index tiles = ((a.count + kTileRows - 1) / kTileRows) * ((b.count + columns - 1) / columns);
   if (tiles == 1 || p.tokens * p.d * p.k < kSerialWork || omp_in_parallel() != 0) {
     run_tiles(a, b, p.tokens, p.seq_len, out, p.add, Index{0}, tiles);
     return;
@@ -104,8 +81,8 @@ void run_oriented(const Operand<A>& a, const Operand<B>& b, const TokenProduct& 
 template <class G, class X, class R>
 void run(const TokenProduct& p) {
   using C = compute_t<G>;
-  const Operand<G> g{static_cast<const G*>(p.g), p.d, static_cast<C>(p.alpha)};
-  const Operand<X> x{static_cast<const X*>(p.x), p.k, C{1}};
+  const Factor<G> g{static_cast<const G*>(p.g), p.d, 1, p.d, static_cast<C>(p.alpha)};
+  const Factor<X> x{static_cast<const X*>(p.x), p.k, 1, p.k, C{1}};
   R* const out = static_cast<R*>(p.out);
   // Vectors run along the features of the second factor: the longer side, if the other does not fill a tile.
   if (p.k < kTileCols<C> && p.d > p.k)

@@ -1,5 +1,6 @@
 #include "backends/cpu/simd.hpp"
 
+#include <bit>
 #include <doctest/doctest.h>
 #include <limits>
 #include <vector>
@@ -109,4 +110,31 @@ TEST_CASE("an element of a pair adds both its terms") {
   const std::vector<float> got = lanes(cpu::multiply_add(left, cpu::paired(vector(lower), vector(upper)), vector(sum)));
   for (std::size_t i = 0; i < kWidth; ++i)
     CHECK(got[i] == sum[i] + 8 * lower[i] - 2 * upper[i]);
+}
+
+TEST_CASE("a pair's products are added as the instruction adds them: the upper first, subnormals as zero") {
+  struct Case {
+    float left_lower, left_upper, lower, upper, sum, expected;
+  };
+  const float tiny = std::numeric_limits<float>::denorm_min(), least = std::numeric_limits<float>::min();
+  const Case cases[] = {
+      {1, 1, 1, 0x1p25F, -0x1p25F, 1},             // 2^25 - 2^25 + 1; the lower first would lose it
+      {0x1p25F, 1, -1, 1, 0x1p25F, 0},             // 2^25 + 1 is rounded before the lower comes
+      {1, 0, least, 0, 0.5F * least, least},       // a sum that is subnormal
+      {0x1p100F, 0, 0x1p-130F, 0, 0, 0},           // a term that is
+      {0, 0x1p-130F, 0, 0x1p100F, 0, 0},           //
+      {0x1p-70F, 0, 0x1p-70F, 0, 0, 0},            // a result that is
+      {0, 0x1p-70F, -1, -0x1p-70F, 0, -0.0F},      //
+      {0x1p-63F, 0, 0x1p-63F, 0, 0, least},        // the smallest that is not
+      {1, 1, least, -least, 1.5F * least, least},  // sums on the way are rounded to zero as well
+      {0, 0, 0, 0, -tiny, 0},
+  };
+  for (const Case& c : cases) {
+    const cpu::Bf16Pair left{static_cast<std::uint32_t>(bf16(c.left_upper).bits) << 16 | bf16(c.left_lower).bits};
+    const auto all = [](float x) { return vector(std::vector<float>(kWidth, x)); };
+    const float got = lanes(cpu::multiply_add(left, cpu::paired(all(c.lower), all(c.upper)), all(c.sum)))[0];
+    CAPTURE(c.left_lower);
+    CAPTURE(c.sum);
+    CHECK(std::bit_cast<std::uint32_t>(got) == std::bit_cast<std::uint32_t>(c.expected));
+  }
 }

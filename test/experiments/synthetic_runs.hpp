@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "experiments/environment.hpp"
@@ -212,6 +213,15 @@ inline void write_ablation(const std::filesystem::path& root, const std::vector<
                                         .gemm_implementations = {"brg:avx512_core", "jit:avx512_core"},
                                         .deterministic = true});
   experiments::write_environment(root, environment);
+}
+
+/// One task of methods with the given accuracies in percent, written without a sweep.
+inline SyntheticTask small_task(std::vector<std::vector<double>> accuracy) {
+  SyntheticTask task = reference_tasks()[2];
+  task.accuracy = std::move(accuracy);
+  for (auto& rates : task.sweep)
+    rates.clear();
+  return task;
 }
 
 }  // namespace osteon::test
