@@ -4,23 +4,43 @@
 #include <ostream>
 #include <string_view>
 
+struct CUstream_st;  // CUDA's own name: a cudaStream_t points to one
+
 namespace osteon {
 
 /// Where a tensor's bytes are. `meta` has shapes, dtypes and an allocator that counts, but no bytes: the planner runs
 /// the real training step on it.
-enum class Device : std::uint8_t { cpu, meta };
+enum class Device : std::uint8_t { cpu, cuda, meta };
+constexpr int kDevices = 3;
 
 /// Tags that select a kernel's overload. A kernel that a backend lacks is a link error, never a surprise at run time.
 struct Cpu {};
+/// A GPU's work is queued on a stream, in order; null is the default one.
+struct Cuda {
+  CUstream_st* stream = nullptr;
+};
 /// Only kernels of products have this overload: it counts FLOPs (flops.hpp) and asks for working memory as on the CPU.
 struct Meta {};
 
-constexpr std::string_view name_of(Device device) { return device == Device::cpu ? "cpu" : "meta"; }
+/// Whether tensors can be on a GPU. Without, nothing that takes a Cuda is instantiated, so nothing has to be linked.
+#ifdef OSTEON_CUDA
+constexpr bool kHasCuda = true;
+#else
+constexpr bool kHasCuda = false;
+#endif
+
+constexpr std::string_view name_of(Device device) {
+  return device == Device::cpu ? "cpu" : device == Device::cuda ? "cuda" : "meta";
+}
 inline std::ostream& operator<<(std::ostream& out, Device device) { return out << name_of(device); }
 
 /// Runs f(tag) with the tag of the device that computes; on `meta` nothing runs.
 template <class F>
 void on_device(Device device, F&& f) {
+  if constexpr (kHasCuda) {
+    if (device == Device::cuda)
+      f(Cuda{});
+  }
   if (device == Device::cpu)
     f(Cpu{});
 }
@@ -28,10 +48,10 @@ void on_device(Device device, F&& f) {
 /// The same for products, which are counted on `meta` too: f calls nothing but kernels with an overload for Meta.
 template <class F>
 void on_any_device(Device device, F&& f) {
-  if (device == Device::cpu)
-    f(Cpu{});
-  else
+  if (device == Device::meta)
     f(Meta{});
+  else
+    on_device(device, f);
 }
 
 }  // namespace osteon

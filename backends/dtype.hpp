@@ -12,18 +12,19 @@ namespace osteon {
 enum class DType : std::uint8_t { f32, bf16, f64, i32, u8 };
 
 /// The upper half of an f32: 8 exponent and 7 mantissa bits. Rounds to nearest even; NaN stays NaN.
+/// constexpr, so that code for GPUs can use it too.
 struct bf16 {
   std::uint16_t bits = 0;
 
   bf16() = default;
-  explicit bf16(float value) {
+  constexpr explicit bf16(float value) {
     const auto word = std::bit_cast<std::uint32_t>(value);
     const bool nan = (word & 0x7fffffffU) > 0x7f800000U;
     bits = nan ? static_cast<std::uint16_t>((word >> 16) | 0x40U)
                : static_cast<std::uint16_t>((word + 0x7fffU + ((word >> 16) & 1U)) >> 16);
   }
   /// One rounding, not two: the way through f32 rounds to odd, which keeps what decides the second rounding.
-  explicit bf16(double value) {
+  constexpr explicit bf16(double value) {
     const auto nearest = static_cast<float>(value);
     auto word = std::bit_cast<std::uint32_t>(nearest);
     const auto back = static_cast<double>(nearest);
@@ -31,8 +32,8 @@ struct bf16 {
       word = (word - ((back > value) == (value > 0) ? 1U : 0U)) | 1U;
     bits = bf16(std::bit_cast<float>(word)).bits;
   }
-  explicit operator float() const { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
-  explicit operator double() const { return static_cast<double>(static_cast<float>(*this)); }
+  constexpr explicit operator float() const { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
+  constexpr explicit operator double() const { return static_cast<double>(static_cast<float>(*this)); }
 };
 
 /// Bytes of one element.

@@ -10,9 +10,9 @@ namespace {
 struct Counter {
   Work work = Work::base;
   Pass pass = Pass::forward;
-  FlopCount cpu, meta;
+  std::array<FlopCount, kDevices> counts;
 
-  FlopCount& of(Device device) { return device == Device::cpu ? cpu : meta; }
+  FlopCount& of(Device device) { return counts[static_cast<std::size_t>(device)]; }
 };
 
 Counter& counter() {

@@ -1,6 +1,7 @@
 #include "backends/memory.hpp"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstdlib>
 #include <map>
@@ -47,9 +48,9 @@ class Allocator {
  public:
   static Allocator& of(Device device) {
     // Leaked on purpose: tensors with static lifetime may be released after any other static object.
-    static auto* const cpu = new Allocator(true);
-    static auto* const meta = new Allocator(false);
-    return device == Device::cpu ? *cpu : *meta;
+    static const std::array<Allocator*, kDevices> all = {new Allocator(true, {system_allocate, std::free}),
+                                                         new Allocator(true, {}), new Allocator(false, {})};
+    return *all[static_cast<std::size_t>(device)];
   }
 
   std::byte* allocate(std::int64_t bytes, Category category) {
@@ -63,7 +64,7 @@ class Allocator {
       idle_bytes_ -= rounded;
     } else {
       if (has_memory_)
-        memory = from_system(rounded);
+        memory = from_source(rounded);
       check<Error>(memory != nullptr || !has_memory_, "memory: expected ", bytes, " bytes for ", name_of(category),
                    ", but the system has no more");
       ++system_allocations_;
@@ -105,14 +106,21 @@ class Allocator {
     release_idle_locked();
   }
 
- private:
-  explicit Allocator(bool has_memory) : has_memory_(has_memory) {}
+  void set_source(MemorySource source) {
+    const std::lock_guard lock(mutex_);
+    release_idle_locked();
+    source_ = source;
+  }
 
-  void* from_system(std::int64_t bytes) {
-    if (void* const memory = system_allocate(bytes); memory != nullptr)
+ private:
+  Allocator(bool has_memory, MemorySource source) : has_memory_(has_memory), source_(source) {}
+
+  void* from_source(std::int64_t bytes) {
+    check<Error>(source_.allocate != nullptr, "memory: device cuda: expected a GPU to be opened first");
+    if (void* const memory = source_.allocate(bytes); memory != nullptr)
       return memory;
     release_idle_locked();
-    return system_allocate(bytes);
+    return source_.allocate(bytes);
   }
 
   void count(Category category, std::int64_t bytes) {
@@ -130,13 +138,15 @@ class Allocator {
   void release_idle_locked() {
     for (auto& [bytes, blocks] : idle_)
       for (void* block : blocks)
-        std::free(block);
+        if (block != nullptr)
+          source_.release(block);
     idle_.clear();
     idle_bytes_ = 0;
   }
 
   std::mutex mutex_;
   bool has_memory_;
+  MemorySource source_;
   MemoryUse live_, peak_, peak_each_;
   std::map<std::int64_t, std::vector<void*>> idle_;
   std::int64_t idle_bytes_ = 0, rounding_bytes_ = 0, system_allocations_ = 0;
@@ -154,6 +164,7 @@ std::int64_t MemoryUse::total() const { return std::accumulate(bytes.begin(), by
 
 MemoryReport memory_report(Device device) { return Allocator::of(device).report(); }
 void reset_memory_peak(Device device) { Allocator::of(device).reset_peak(); }
+void set_memory_source(Device device, MemorySource source) { Allocator::of(device).set_source(source); }
 void release_idle_memory(Device device) {
   release_scratch(device);
   Allocator::of(device).release_idle();

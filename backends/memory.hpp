@@ -39,6 +39,16 @@ MemoryReport memory_report(Device device);
 /// Starts a new measurement: the peaks become what is live now.
 void reset_memory_peak(Device device);
 
+/// Where a device's allocator gets what its pool does not hold. `allocate` returns null where there is no more.
+struct MemorySource {
+  void* (*allocate)(std::int64_t bytes) = nullptr;
+  void (*release)(void* memory) = nullptr;
+};
+
+/// Storages of `device` come from there from now on; what the pool holds idle goes back to the source before. The CPU
+/// and `meta` have theirs, `cuda` has none until a GPU is opened (cuda/runtime.hpp).
+void set_memory_source(Device device, MemorySource source);
+
 /// Returns the pool's idle blocks to the system, and what kernels keep for this thread (scratch.hpp).
 void release_idle_memory(Device device);
 

@@ -1,6 +1,7 @@
 #include "backends/scratch.hpp"
 
 #include <algorithm>
+#include <array>
 
 #include "backends/storage.hpp"
 
@@ -8,8 +9,8 @@ namespace osteon {
 namespace {
 
 Storage& block_of(Device device) {
-  thread_local Storage cpu, meta;
-  return device == Device::cpu ? cpu : meta;
+  thread_local std::array<Storage, kDevices> blocks;
+  return blocks[static_cast<std::size_t>(device)];
 }
 
 }  // namespace

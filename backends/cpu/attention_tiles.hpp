@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <limits>
 
+#include "backends/check.hpp"
 #include "backends/cpu/bf16_pair.hpp"
-#include "backends/cpu/check.hpp"
 #include "backends/cpu/fma_tile.hpp"
 #include "backends/cpu/gemm_pack.hpp"
 #include "backends/cpu/simd.hpp"

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <omp.h>
 
-#include "backends/cpu/check.hpp"
+#include "backends/check.hpp"
 #include "backends/cpu/fma_tile.hpp"
 #include "backends/cpu/gemm_engines.hpp"
 #include "backends/cpu/parallel.hpp"
@@ -34,7 +34,7 @@ Slab check_slab(const char* name, const ConstView& w, const char* other_name, co
   const Slab slab{blocks.dim(0), blocks.dim(1), w.cols()};
   check(w.rows() == slab.blocks * slab.rank && slab.features % slab.rank == 0, name, ": w: expected ",
         slab.blocks * slab.rank, " rows of a multiple of rank ", slab.rank, " features, got ", w.shape);
-  cpu::expect_shape(name, other_name, other, w.shape);
+  expect_shape(name, other_name, other, w.shape);
   return slab;
 }
 
@@ -232,8 +232,8 @@ void gradient(const ConstView& w, const ConstView& dw, const Sink& db, const Sla
 void gradient_of(Device device, const ConstView& w, const ConstView& dw, const Sink& db) {
   const Slab slab = check_slab("bat_block_gradient", w, "dw", dw, db.view);
   const SlabScope scope(device, "bat_block_gradient", slab, {w, dw, db.view});
-  cpu::expect_dtype("bat_block_gradient", "dw", dw, accumulator(w.dtype));
-  cpu::expect_dtype("bat_block_gradient", "db", db.view, accumulator(w.dtype));
+  expect_dtype("bat_block_gradient", "dw", dw, accumulator(w.dtype));
+  expect_dtype("bat_block_gradient", "db", db.view, accumulator(w.dtype));
   if (w.numel() > 0)
     dispatch_floating(w.dtype, "bat_block_gradient", [&]<class T>(T) { gradient<T>(w, dw, db, slab, device); });
 }

@@ -10,7 +10,7 @@
 #include <Eigen/SVD>
 #include <algorithm>
 
-#include "backends/cpu/check.hpp"
+#include "backends/check.hpp"
 
 namespace osteon::kernels {
 namespace {
@@ -56,9 +56,9 @@ void check_square(const char* name, const ConstView& a) {
 
 void svd(Cpu, ConstView a, View u, View s, View vt) {
   const Index m = a.rows(), n = a.cols(), q = std::min(m, n);
-  cpu::expect_shape("svd", "u", u, {m, q});
-  cpu::expect_shape("svd", "s", s, {q});
-  cpu::expect_shape("svd", "vt", vt, {q, n});
+  expect_shape("svd", "u", u, {m, q});
+  expect_shape("svd", "s", s, {q});
+  expect_shape("svd", "vt", vt, {q, n});
   const Matrix matrix = read("svd", a);
   // Iterative algorithms do not end well on NaN.
   check<NumericError>(matrix.allFinite(), "svd: a: expected finite numbers");
@@ -73,8 +73,8 @@ void svd(Cpu, ConstView a, View u, View s, View vt) {
 
 void qr(Cpu, ConstView a, View q_factor, View r_factor) {
   const Index m = a.rows(), n = a.cols(), q = std::min(m, n);
-  cpu::expect_shape("qr", "q_factor", q_factor, {m, q});
-  cpu::expect_shape("qr", "r_factor", r_factor, {q, n});
+  expect_shape("qr", "q_factor", q_factor, {m, q});
+  expect_shape("qr", "r_factor", r_factor, {q, n});
   const Matrix matrix = read("qr", a);
   if (q == 0)
     return;
@@ -90,7 +90,7 @@ void qr(Cpu, ConstView a, View q_factor, View r_factor) {
 void solve_spd(Cpu, ConstView a, ConstView b, View x) {
   check_square("solve_spd", a);
   check(b.rows() == a.rows(), "solve_spd: b: expected ", a.rows(), " rows, got ", b.shape);
-  cpu::expect_shape("solve_spd", "x", x, b.shape);
+  expect_shape("solve_spd", "x", x, b.shape);
   const Eigen::LLT<Matrix> decomposition(read("solve_spd", a));
   check<NumericError>(decomposition.info() == Eigen::Success,
                       "solve_spd: a: expected a positive definite matrix, got one that is not: ", a.shape);
@@ -99,7 +99,7 @@ void solve_spd(Cpu, ConstView a, ConstView b, View x) {
 
 double invert(Cpu, ConstView a, View inverse) {
   check_square("invert", a);
-  cpu::expect_shape("invert", "inverse", inverse, a.shape);
+  expect_shape("invert", "inverse", inverse, a.shape);
   const Matrix matrix = read("invert", a);
   if (matrix.size() == 0)
     return 1;

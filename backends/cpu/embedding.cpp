@@ -2,7 +2,7 @@
 
 #include <cstring>
 
-#include "backends/cpu/check.hpp"
+#include "backends/check.hpp"
 #include "backends/cpu/parallel.hpp"
 #include "backends/cpu/simd.hpp"
 #include "backends/kernels/elementwise.hpp"

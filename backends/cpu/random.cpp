@@ -4,7 +4,7 @@
 #include <cmath>
 #include <numbers>
 
-#include "backends/cpu/check.hpp"
+#include "backends/check.hpp"
 #include "backends/cpu/parallel.hpp"
 #include "backends/cpu/simd.hpp"
 

@@ -3,7 +3,7 @@
 #include <array>
 #include <cmath>
 
-#include "backends/cpu/check.hpp"
+#include "backends/check.hpp"
 #include "backends/cpu/parallel.hpp"
 #include "backends/cpu/simd.hpp"
 

@@ -1,6 +1,6 @@
 #include "backends/kernels/swiglu.hpp"
 
-#include "backends/cpu/check.hpp"
+#include "backends/check.hpp"
 #include "backends/cpu/parallel.hpp"
 #include "backends/cpu/simd.hpp"
 

@@ -4,7 +4,9 @@
 
 #include "backends/view.hpp"
 
-namespace osteon::cpu {
+namespace osteon {
+
+// What kernels of every device check first. `op` and `name` are what the message calls the kernel and its argument.
 
 inline void expect_shape(std::string_view op, std::string_view name, const ConstView& view, const Shape& shape) {
   check(view.shape == shape, op, ": ", name, ": expected shape ", shape, ", got ", view.shape);
@@ -23,4 +25,4 @@ inline void expect_like(std::string_view op, std::string_view name, const ConstV
   expect_dtype(op, name, view, model.dtype);
 }
 
-}  // namespace osteon::cpu
+}  // namespace osteon
