@@ -25,5 +25,6 @@ struct AdamwUpdate {
 /// AdamW as torch.optim.AdamW: p *= 1 - lr wd; m, v exponential means; p -= lr m^ / (sqrt(v^) + eps).
 /// One pass over all parameters: an adapter has hundreds of small ones, and threads are woken once.
 void adamw(Cpu, std::span<const AdamwUpdate> updates);
+void adamw(Cuda, std::span<const AdamwUpdate> updates);
 
 }  // namespace osteon::kernels

@@ -11,5 +11,6 @@ namespace osteon::kernels {
 /// positions [batch, seq_len] i32, or absent for 0, 1, 2, ... `inverse` turns by minus the angle: the backward.
 /// Throws IndexError for a position outside the table.
 void rotary(Cpu, ConstView x, ConstView table, ConstView positions, bool inverse, Sink y);
+void rotary(Cuda, ConstView x, ConstView table, ConstView positions, bool inverse, Sink y);
 
 }  // namespace osteon::kernels

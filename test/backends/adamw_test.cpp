@@ -23,7 +23,7 @@ struct State {
   }
   void step(const Array& gradient, kernels::AdamwOptions options, bool with_master) {
     const kernels::AdamwUpdate update = this->update(gradient, options, with_master);
-    kernels::adamw(Cpu{}, {&update, 1});
+    kernels::adamw(kDevice, {&update, 1});
   }
 };
 
@@ -86,7 +86,7 @@ TEST_CASE("adamw rounds as torch.optim.AdamW does, operation by operation") {
     volatile float p = f(start.parameter.at(i)), m = f(start.m.at(i)), v = f(start.v.at(i)), t = 0;
     p = p * f(1 - options.lr * options.weight_decay);
     t = g - m;
-#ifdef __FP_FAST_FMAF
+#if defined(__FP_FAST_FMAF) || defined(OSTEON_TEST_CUDA)
     m = std::fma(f(1 - options.beta1), t, m);  // lerp
 #else
     t = f(1 - options.beta1) * t;
@@ -157,7 +157,7 @@ TEST_CASE("adamw of many parameters in one pass gives the bits of one after anot
     alone[i].step(gradients[i], options, i % 2 == 0);
     updates.push_back(together[i].update(gradients[i], options, i % 2 == 0));
   }
-  kernels::adamw(Cpu{}, updates);
+  kernels::adamw(kDevice, updates);
   for (std::size_t i = 0; i < gradients.size(); ++i) {
     CHECK(together[i].parameter == alone[i].parameter);
     CHECK(together[i].master == alone[i].master);
@@ -172,7 +172,7 @@ TEST_CASE("adamw refuses shapes, dtypes and steps that do not fit") {
     kernels::AdamwOptions options = kOptions;
     options.step = step;
     const kernels::AdamwUpdate update{p.view(), master.view(), g.view(), m.view(), v.view(), options};
-    kernels::adamw(Cpu{}, {&update, 1});
+    kernels::adamw(kDevice, {&update, 1});
   };
   CHECK_THROWS_WITH_AS(run(f, p, f, f, 1), "adamw: gradient: expected f32, got bf16", ShapeError);
   CHECK_THROWS_AS(run(small, f, f, f, 1), ShapeError);

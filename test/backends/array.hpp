@@ -8,10 +8,11 @@
 
 #include "backends/random.hpp"
 #include "backends/view.hpp"
+#include "test/backends/test_device.hpp"
 
 namespace osteon::test {
 
-/// Owned elements of any floating dtype or i32 for kernel tests, readable as doubles.
+/// Owned elements of any floating dtype or i32 for kernel tests, readable as doubles, on the device under test.
 class Array {
  public:
   Array(DType dtype, const Shape& shape)
@@ -71,7 +72,7 @@ class Array {
 
   DType dtype_;
   Shape shape_;
-  std::vector<std::byte> bytes_;
+  Bytes bytes_;
 };
 
 /// Largest absolute difference, with the place where it is; NaN counts as infinite.

@@ -47,7 +47,7 @@ TEST_CASE("block_sum agrees with plain loops") {
         reference::block_sum(x.doubles(), expected, s.n, s.k, s.rank);
         for (std::size_t i = 0; i < before.size() && add; ++i)
           expected[i] += before[i];
-        kernels::block_sum(Cpu{}, x.view(), y.sink(add));
+        kernels::block_sum(test::kDevice, x.view(), y.sink(add));
         const test::Difference worst = test::difference(y, expected);
         CHECK_MESSAGE(worst.value <= tolerance(s, dtypes), worst.where);
       }
@@ -65,7 +65,7 @@ TEST_CASE("block_tile repeats exactly, and adds with one rounding") {
         Array expected = y;
         for (std::int64_t i = 0; i < y.numel(); ++i)
           expected.set(i, x.at(i / s.k * s.rank + i % s.k % s.rank) + (add ? y.at(i) : 0.0));
-        kernels::block_tile(Cpu{}, x.view(), y.sink(add));
+        kernels::block_tile(test::kDevice, x.view(), y.sink(add));
         CHECK(y == expected);
       }
 }
@@ -75,14 +75,14 @@ TEST_CASE("block_sum and block_tile are bit-equal for any number of threads") {
   Array first(DType::f32, {70, 48}), tiled(DType::bf16, {70, 1000});
   const Array s = Array::random(DType::bf16, {70, 48}, 2);
   test::with_threads(1, [&] {
-    kernels::block_sum(Cpu{}, x.view(), first.sink(false));
-    kernels::block_tile(Cpu{}, s.view(), tiled.sink(false));
+    kernels::block_sum(test::kDevice, x.view(), first.sink(false));
+    kernels::block_tile(test::kDevice, s.view(), tiled.sink(false));
   });
   for (const int threads : {2, 3, 4})
     test::with_threads(threads, [&] {
       Array sum(DType::f32, {70, 48}), tile(DType::bf16, {70, 1000});
-      kernels::block_sum(Cpu{}, x.view(), sum.sink(false));
-      kernels::block_tile(Cpu{}, s.view(), tile.sink(false));
+      kernels::block_sum(test::kDevice, x.view(), sum.sink(false));
+      kernels::block_tile(test::kDevice, s.view(), tile.sink(false));
       CHECK(sum == first);
       CHECK(tile == tiled);
     });
@@ -91,15 +91,15 @@ TEST_CASE("block_sum and block_tile are bit-equal for any number of threads") {
 TEST_CASE("block_sum and block_tile refuse what does not fit") {
   const Array x(DType::f32, {2, 6}), ids(DType::i32, {2, 6});
   Array rows(DType::f32, {3, 2}), none(DType::f32, {2, 0}), wide(DType::f64, {2, 3}), wider(DType::f64, {2, 12});
-  CHECK_THROWS_WITH_AS(kernels::block_sum(Cpu{}, x.view(), rows.sink(false)),
+  CHECK_THROWS_WITH_AS(kernels::block_sum(test::kDevice, x.view(), rows.sink(false)),
                        "block_sum: expected as many rows of y as of x, got x [2, 6] and y [3, 2]", ShapeError);
-  CHECK_THROWS_WITH_AS(kernels::block_sum(Cpu{}, x.view(), none.sink(false)),
+  CHECK_THROWS_WITH_AS(kernels::block_sum(test::kDevice, x.view(), none.sink(false)),
                        "block_sum: rank: expected at least 1, got 0", ShapeError);
-  CHECK_THROWS_AS(kernels::block_sum(Cpu{}, x.view(), wide.sink(false)), ShapeError);
-  CHECK_THROWS_AS(kernels::block_sum(Cpu{}, ids.view(), rows.sink(false)), ShapeError);
-  CHECK_THROWS_WITH_AS(kernels::block_tile(Cpu{}, x.view(), rows.sink(false)),
+  CHECK_THROWS_AS(kernels::block_sum(test::kDevice, x.view(), wide.sink(false)), ShapeError);
+  CHECK_THROWS_AS(kernels::block_sum(test::kDevice, ids.view(), rows.sink(false)), ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::block_tile(test::kDevice, x.view(), rows.sink(false)),
                        "block_tile: expected as many rows of y as of x, got x [2, 6] and y [3, 2]", ShapeError);
-  CHECK_THROWS_WITH_AS(kernels::block_tile(Cpu{}, none.view(), wide.sink(false)),
+  CHECK_THROWS_WITH_AS(kernels::block_tile(test::kDevice, none.view(), wide.sink(false)),
                        "block_tile: rank: expected at least 1, got 0", ShapeError);
-  CHECK_THROWS_AS(kernels::block_tile(Cpu{}, x.view(), wider.sink(false)), ShapeError);
+  CHECK_THROWS_AS(kernels::block_tile(test::kDevice, x.view(), wider.sink(false)), ShapeError);
 }

@@ -36,16 +36,16 @@ TEST_CASE("cross_entropy and its gradient agree with plain loops, also in the lo
         const Array targets = integers({shape[0]}, target);
         const auto want = reference::cross_entropy(logits.doubles(), target, static_cast<std::size_t>(shape[1]), 0.25);
         Array losses(DType::f64, {shape[0]}), dlogits(to, shape), alone(DType::f64, {shape[0]});
-        kernels::cross_entropy(Cpu{}, logits.view(), targets.view(), 0.25, losses.view(), dlogits.view());
+        kernels::cross_entropy(kDevice, logits.view(), targets.view(), 0.25, losses.view(), dlogits.view());
         const double slack = dtype == DType::f64 ? 16 : 0x1p33;  // f64 losses of f32 logits
         check_close(losses, want.losses, slack);
         check_close(dlogits, want.dlogits, to == DType::f64 ? slack : 16);
-        kernels::cross_entropy(Cpu{}, logits.view(), targets.view(), 0.25, alone.view(), {});
+        kernels::cross_entropy(kDevice, logits.view(), targets.view(), 0.25, alone.view(), {});
         CHECK(alone == losses);
         if (size_of(to) <= size_of(dtype) && logits.numel() > 0) {
           Array memory = logits;
           const View shared{memory.view().data, to, shape, true};
-          kernels::cross_entropy(Cpu{}, memory.view(), targets.view(), 0.25, losses.view(), shared);
+          kernels::cross_entropy(kDevice, memory.view(), targets.view(), 0.25, losses.view(), shared);
           Array in_place(to, shape);
           std::memcpy(in_place.view().data, shared.data, static_cast<std::size_t>(shape.numel() * size_of(to)));
           CHECK(in_place == dlogits);
@@ -59,7 +59,7 @@ TEST_CASE("cross_entropy is stable for large logits and lets NaN through") {
   const double values[] = {1e30, -1e30, 0, 5000, 5001, 4000, 1, std::nan(""), 2};
   for (std::int64_t i = 0; i < 9; ++i)
     logits.set(i, values[i]);
-  kernels::cross_entropy(Cpu{}, logits.view(), integers({3}, {0, 0, 2}).view(), 1, losses.view(), dlogits.view());
+  kernels::cross_entropy(kDevice, logits.view(), integers({3}, {0, 0, 2}).view(), 1, losses.view(), dlogits.view());
   CHECK(losses.at(0) == 0);
   CHECK(losses.at(1) == doctest::Approx(1 + std::log1p(std::exp(-1.0))));
   CHECK(std::isnan(losses.at(2)));
@@ -70,7 +70,7 @@ TEST_CASE("cross_entropy is stable for large logits and lets NaN through") {
 TEST_CASE("the gradient of a row sums to zero even where the target is nearly certain") {
   Array logits(DType::f32, {1, 2}), losses(DType::f64, {1}), dlogits(DType::f32, {1, 2});
   logits.set(0, 17);
-  kernels::cross_entropy(Cpu{}, logits.view(), integers({1}, {0}).view(), 1, losses.view(), dlogits.view());
+  kernels::cross_entropy(kDevice, logits.view(), integers({1}, {0}).view(), 1, losses.view(), dlogits.view());
   CHECK(losses.at(0) == doctest::Approx(std::log1p(std::exp(-17.0))).epsilon(1e-6));
   CHECK(dlogits.at(0) == doctest::Approx(-dlogits.at(1)).epsilon(1e-6));
 }
@@ -84,7 +84,7 @@ TEST_CASE("cross_entropy gives the same bits for any number of threads and any s
         std::vector<Array> out = {Array(DType::f64, {rows, 1}), Array(to, {rows, d})};
         for (std::int64_t n = 0; n < rows; n += step) {
           const auto part = [&](auto& a) { return a.view().slice_rows(n, n + step); };
-          kernels::cross_entropy(Cpu{}, part(logits), part(targets), 0.1, part(out[0]), part(out[1]));
+          kernels::cross_entropy(kDevice, part(logits), part(targets), 0.1, part(out[0]), part(out[1]));
         }
         return out;
       };
@@ -98,7 +98,7 @@ TEST_CASE("cross_entropy names targets outside the vocabulary and refuses what d
       small(DType::f32, {2, 3});
   const Array good = integers({2}, {0, 1}), high = integers({2}, {0, 4}), low = integers({2}, {-1, 0});
   const auto run = [&](const Array& l, const Array& t, Array& loss, View d) {
-    kernels::cross_entropy(Cpu{}, l.view(), t.view(), 1, loss.view(), d);
+    finished([&] { kernels::cross_entropy(kDevice, l.view(), t.view(), 1, loss.view(), d); });
   };
   CHECK_THROWS_WITH_AS(run(logits, high, losses, {}),
                        "cross_entropy: targets: expected ids in [0, 4) or -100, got 4 at 1", IndexError);

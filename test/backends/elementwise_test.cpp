@@ -31,7 +31,7 @@ TEST_CASE("copy converts between all dtypes with one rounding") {
           x.set(i, 1000 * x.at(i));
         if (from == DType::i32)
           x = converted(x, DType::i32);
-        kernels::copy(Cpu{}, x.view(), y.view());
+        kernels::copy(kDevice, x.view(), y.view());
         std::vector<double> want = x.doubles();
         if (to == DType::i32)
           for (double& value : want)
@@ -47,7 +47,7 @@ TEST_CASE("copy rounds f64 and i32 to bf16 once, to nearest even") {
   const double values[] = {half_way, half_way + 0x1p-40, half_way - 0x1p-40, -half_way - 0x1p-40, 1e300, 0x1p-140};
   for (std::int64_t i = 0; i < 6; ++i)
     x.set(i, values[i]);
-  kernels::copy(Cpu{}, x.view(), y.view());
+  kernels::copy(kDevice, x.view(), y.view());
   CHECK(y.at(0) == 1);
   CHECK(y.at(1) == 1 + 0x1p-7);
   CHECK(y.at(2) == 1);
@@ -56,7 +56,7 @@ TEST_CASE("copy rounds f64 and i32 to bf16 once, to nearest even") {
   CHECK(y.at(5) == 0);
   const Array whole = integers({1}, {(1 << 25) + (1 << 17) + 1});  // 1 + 2^-8 + 2^-25, times 2^25
   Array rounded(DType::bf16, {1});
-  kernels::copy(Cpu{}, whole.view(), rounded.view());
+  kernels::copy(kDevice, whole.view(), rounded.view());
   CHECK(rounded.at(0) == (1 + 0x1p-7) * 0x1p25);
 }
 
@@ -65,7 +65,7 @@ TEST_CASE("copy to i32 rounds to even, saturates and makes NaN 0") {
   const double values[] = {0.5, 1.5, -2.5, 1e12, -1e12, std::nan("")};
   for (std::int64_t i = 0; i < 6; ++i)
     x.set(i, values[i]);
-  kernels::copy(Cpu{}, x.view(), y.view());
+  kernels::copy(kDevice, x.view(), y.view());
   CHECK(y.doubles() == std::vector<double>{0, 2, -2, 2147483647.0, -2147483648.0, 0});
 }
 
@@ -77,14 +77,14 @@ TEST_CASE("fill, add, mul and scale agree with plain loops") {
       const Array a = Array::random(dtype, shape, 1), b = Array::random(dtype, shape, 2),
                   old = Array::random(dtype, shape, 3);
       Array y = old;
-      kernels::fill(Cpu{}, y.view(), 0.1);
+      kernels::fill(kDevice, y.view(), 0.1);
       check_close(y, std::vector<double>(static_cast<std::size_t>(shape.numel()), 0.1), 0);
-      kernels::add(Cpu{}, a.view(), b.view(), y.view());
+      kernels::add(kDevice, a.view(), b.view(), y.view());
       const std::vector<double> sum = zip(a, b, std::plus<>());
       check_close(y, sum, 0);
       for (const bool add : {false, true}) {
         Array product = old;
-        kernels::mul(Cpu{}, a.view(), b.view(), product.sink(add));
+        kernels::mul(kDevice, a.view(), b.view(), product.sink(add));
         std::vector<double> want = zip(a, b, std::multiplies<>());
         for (std::size_t i = 0; add && i < want.size(); ++i)
           want[i] += old.at(static_cast<std::int64_t>(i));
@@ -92,7 +92,7 @@ TEST_CASE("fill, add, mul and scale agree with plain loops") {
         for (const DType to : kFloating) {
           const Array start = Array::random(to, shape, 4);
           Array scaled = start;
-          kernels::scale(Cpu{}, a.view(), -1.5, scaled.sink(add));
+          kernels::scale(kDevice, a.view(), -1.5, scaled.sink(add));
           check_close(scaled, zip(a, start, [&](double v, double s) { return -1.5 * v + (add ? s : 0); }), 1);
         }
       }
@@ -106,7 +106,7 @@ TEST_CASE("elementwise kernels may work in place and keep NaN, infinity and -0")
     x.set(i, values[i]);
     one.set(i, 1);
   }
-  kernels::mul(Cpu{}, x.view(), one.view(), x.sink(false));
+  kernels::mul(kDevice, x.view(), one.view(), x.sink(false));
   CHECK(std::isnan(x.at(0)));
   CHECK(x.at(1) == INFINITY);
   CHECK(std::signbit(x.at(2)));
@@ -132,12 +132,13 @@ TEST_CASE("row and column factors and biases agree with plain loops") {
           return out;
         };
         Array y = x;
-        kernels::repeat_rows(Cpu{}, bias.view(), y.view());
+        kernels::repeat_rows(kDevice, bias.view(), y.view());
         check_close(y, each([&](auto, auto, auto j) { return bias.at(j); }), 1);
         for (const bool add : {false, true})
           for (const bool with_bias : {false, true}) {
             y = old;
-            kernels::scale_columns(Cpu{}, x.view(), factors.view(), with_bias ? bias.view() : ConstView{}, y.sink(add));
+            kernels::scale_columns(kDevice, x.view(), factors.view(), with_bias ? bias.view() : ConstView{},
+                                   y.sink(add));
             check_close(y, each([&](auto i, auto, auto j) {
                           return x.at(i) * factors.at(j) + (with_bias ? bias.at(j) : 0) + (add ? old.at(i) : 0);
                         }),
@@ -145,7 +146,7 @@ TEST_CASE("row and column factors and biases agree with plain loops") {
           }
         for (const DType to : kFloating) {
           Array scaled(to, shape);
-          kernels::scale_rows(Cpu{}, x.view(), by_row.view(), scaled.view());
+          kernels::scale_rows(kDevice, x.view(), by_row.view(), scaled.view());
           check_close(scaled, each([&](auto i, auto n, auto) { return x.at(i) * by_row.at(n); }), 1);
         }
       }
@@ -158,7 +159,7 @@ TEST_CASE("transpose and copy_columns move elements, and add where asked to") {
         const std::int64_t d = shape[0], k = shape[1];
         const Array x = Array::random(dtype, shape, 1), old = Array::random(dtype, {k, d}, 2);
         Array y = old;
-        kernels::transpose(Cpu{}, x.view(), y.sink(add));
+        kernels::transpose(kDevice, x.view(), y.sink(add));
         std::vector<double> want;
         for (std::int64_t j = 0; j < k; ++j)
           for (std::int64_t i = 0; i < d; ++i)
@@ -168,7 +169,7 @@ TEST_CASE("transpose and copy_columns move elements, and add where asked to") {
       for (const DType to : kFloating) {
         const Array x = Array::random(dtype, {70, 9}, 1), old = Array::random(to, {70, 5}, 2);
         Array y = old;
-        kernels::copy_columns(Cpu{}, x.view(), 4, y.sink(add), 1, 3);
+        kernels::copy_columns(kDevice, x.view(), 4, y.sink(add), 1, 3);
         std::vector<double> want;
         for (std::int64_t n = 0; n < 70; ++n)
           for (std::int64_t j = 0; j < 5; ++j)
@@ -183,12 +184,12 @@ TEST_CASE("elementwise kernels give the same bits for any number of threads") {
     const Array x = Array::random(dtype, {150, 257}, 1), b = Array::random(dtype, {257}, 2);
     check_thread_counts([&] {
       std::vector<Array> out(5, x);
-      kernels::mul(Cpu{}, x.view(), x.view(), out[0].sink(true));
-      kernels::scale(Cpu{}, x.view(), 0.3, out[1].sink(true));
-      kernels::scale_columns(Cpu{}, x.view(), b.view(), b.view(), out[2].sink(true));
-      kernels::repeat_rows(Cpu{}, b.view(), out[3].view());
+      kernels::mul(kDevice, x.view(), x.view(), out[0].sink(true));
+      kernels::scale(kDevice, x.view(), 0.3, out[1].sink(true));
+      kernels::scale_columns(kDevice, x.view(), b.view(), b.view(), out[2].sink(true));
+      kernels::repeat_rows(kDevice, b.view(), out[3].view());
       out[4] = Array(dtype, {257, 150});
-      kernels::transpose(Cpu{}, x.view(), out[4].sink(true));
+      kernels::transpose(kDevice, x.view(), out[4].sink(true));
       return out;
     });
   }
@@ -197,21 +198,21 @@ TEST_CASE("elementwise kernels give the same bits for any number of threads") {
 TEST_CASE("elementwise kernels refuse shapes and dtypes that do not fit") {
   Array a(DType::f32, {2, 3}), b(DType::f32, {3, 2}), half(DType::bf16, {2, 3}), ids(DType::i32, {2, 3}),
       d(DType::f32, {2});
-  CHECK_THROWS_WITH_AS(kernels::add(Cpu{}, a.view(), b.view(), a.view()), "add: b: expected shape [2, 3], got [3, 2]",
+  CHECK_THROWS_WITH_AS(kernels::add(kDevice, a.view(), b.view(), a.view()), "add: b: expected shape [2, 3], got [3, 2]",
                        ShapeError);
-  CHECK_THROWS_WITH_AS(kernels::add(Cpu{}, a.view(), a.view(), half.view()), "add: y: expected f32, got bf16",
+  CHECK_THROWS_WITH_AS(kernels::add(kDevice, a.view(), a.view(), half.view()), "add: y: expected f32, got bf16",
                        ShapeError);
-  CHECK_THROWS_WITH_AS(kernels::add(Cpu{}, ids.view(), ids.view(), ids.view()),
+  CHECK_THROWS_WITH_AS(kernels::add(kDevice, ids.view(), ids.view(), ids.view()),
                        "add: expected a floating dtype, got i32", ShapeError);
-  CHECK_THROWS_AS(kernels::mul(Cpu{}, a.view(), half.view(), a.sink(false)), ShapeError);
-  CHECK_THROWS_AS(kernels::scale(Cpu{}, a.view(), 1, d.sink(false)), ShapeError);
-  CHECK_THROWS_AS(kernels::copy(Cpu{}, a.view(), d.view()), ShapeError);
-  CHECK_THROWS_AS(kernels::repeat_rows(Cpu{}, d.view(), a.view()), ShapeError);
-  CHECK_THROWS_AS(kernels::scale_columns(Cpu{}, a.view(), d.view(), {}, a.sink(false)), ShapeError);
-  CHECK_THROWS_AS(kernels::scale_rows(Cpu{}, a.view(), Array(DType::f32, {3}).view(), a.view()), ShapeError);
-  CHECK_THROWS_AS(kernels::transpose(Cpu{}, a.view(), a.sink(false)), ShapeError);
-  CHECK_THROWS_WITH_AS(kernels::copy_columns(Cpu{}, a.view(), 2, a.sink(false), 0, 2),
+  CHECK_THROWS_AS(kernels::mul(kDevice, a.view(), half.view(), a.sink(false)), ShapeError);
+  CHECK_THROWS_AS(kernels::scale(kDevice, a.view(), 1, d.sink(false)), ShapeError);
+  CHECK_THROWS_AS(kernels::copy(kDevice, a.view(), d.view()), ShapeError);
+  CHECK_THROWS_AS(kernels::repeat_rows(kDevice, d.view(), a.view()), ShapeError);
+  CHECK_THROWS_AS(kernels::scale_columns(kDevice, a.view(), d.view(), {}, a.sink(false)), ShapeError);
+  CHECK_THROWS_AS(kernels::scale_rows(kDevice, a.view(), Array(DType::f32, {3}).view(), a.view()), ShapeError);
+  CHECK_THROWS_AS(kernels::transpose(kDevice, a.view(), a.sink(false)), ShapeError);
+  CHECK_THROWS_WITH_AS(kernels::copy_columns(kDevice, a.view(), 2, a.sink(false), 0, 2),
                        "copy_columns: from: expected columns within [0, 3), got [2, 4)", ShapeError);
-  CHECK_THROWS_AS(kernels::copy_columns(Cpu{}, a.view(), 0, a.sink(false), -1, 2), ShapeError);
-  CHECK_THROWS_AS(kernels::copy_columns(Cpu{}, a.view(), 0, b.sink(false), 0, 1), ShapeError);
+  CHECK_THROWS_AS(kernels::copy_columns(kDevice, a.view(), 0, a.sink(false), -1, 2), ShapeError);
+  CHECK_THROWS_AS(kernels::copy_columns(kDevice, a.view(), 0, b.sink(false), 0, 1), ShapeError);
 }

@@ -27,7 +27,7 @@ TEST_CASE("fill_uniform is the stream, element by element") {
   for (const std::int64_t n : {0, 1, 3, 4, 1001, 20003})
     for (const DType dtype : kFloating) {
       Array y(dtype, {n});
-      kernels::fill_uniform(Cpu{}, y.view(), -3, 5, kKey);
+      kernels::fill_uniform(kDevice, y.view(), -3, 5, kKey);
       std::vector<double> want;
       for (std::int64_t i = 0; i < n; ++i)
         want.push_back(-3 + 8 * uniform(i));
@@ -39,7 +39,7 @@ TEST_CASE("fill_normal is Box-Muller on pairs of the stream") {
   for (const std::int64_t n : {0, 1, 2, 5, 20003})
     for (const DType dtype : kFloating) {
       Array y(dtype, {n});
-      kernels::fill_normal(Cpu{}, y.view(), 1, 0.5, kKey);
+      kernels::fill_normal(kDevice, y.view(), 1, 0.5, kKey);
       std::vector<double> want;
       double sum = 0, squares = 0;
       for (std::int64_t i = 0; i < n; ++i) {
@@ -67,7 +67,7 @@ TEST_CASE("dropout keeps what the stream says, scaled, and its backward is the s
           CAPTURE(p);
           const Array x = Array::random(dtype, {n}, 1), old = Array::random(dtype, {n}, 2);
           Array y = old;
-          kernels::dropout(Cpu{}, x.view(), p, kKey, y.sink(add));
+          kernels::dropout(kDevice, x.view(), p, kKey, y.sink(add));
           std::vector<double> want;
           std::int64_t kept = 0;
           for (std::int64_t i = 0; i < n; ++i) {
@@ -85,19 +85,19 @@ TEST_CASE("random kernels give the same bits for any number of threads") {
   const Array x = Array::random(DType::f32, {30001}, 1);
   check_thread_counts([&] {
     std::vector<Array> out(3, x);
-    kernels::dropout(Cpu{}, x.view(), 0.5, kKey, out[0].sink(true));
-    kernels::fill_uniform(Cpu{}, out[1].view(), 0, 1, kKey);
-    kernels::fill_normal(Cpu{}, out[2].view(), 0, 1, kKey);
+    kernels::dropout(kDevice, x.view(), 0.5, kKey, out[0].sink(true));
+    kernels::fill_uniform(kDevice, out[1].view(), 0, 1, kKey);
+    kernels::fill_normal(kDevice, out[2].view(), 0, 1, kKey);
     return out;
   });
 }
 
 TEST_CASE("random kernels refuse bad probabilities, shapes and dtypes") {
   Array x(DType::f32, {3}), small(DType::f32, {2}), ids(DType::i32, {3});
-  CHECK_THROWS_WITH_AS(kernels::dropout(Cpu{}, x.view(), 1.5, kKey, x.sink(false)),
+  CHECK_THROWS_WITH_AS(kernels::dropout(kDevice, x.view(), 1.5, kKey, x.sink(false)),
                        "dropout: p: expected a probability, got 1.5", ConfigError);
-  CHECK_THROWS_AS(kernels::dropout(Cpu{}, x.view(), std::nan(""), kKey, x.sink(false)), ConfigError);
-  CHECK_THROWS_AS(kernels::dropout(Cpu{}, x.view(), 0.5, kKey, small.sink(false)), ShapeError);
-  CHECK_THROWS_AS(kernels::fill_uniform(Cpu{}, ids.view(), 0, 1, kKey), ShapeError);
-  CHECK_THROWS_AS(kernels::fill_normal(Cpu{}, ids.view(), 0, 1, kKey), ShapeError);
+  CHECK_THROWS_AS(kernels::dropout(kDevice, x.view(), std::nan(""), kKey, x.sink(false)), ConfigError);
+  CHECK_THROWS_AS(kernels::dropout(kDevice, x.view(), 0.5, kKey, small.sink(false)), ShapeError);
+  CHECK_THROWS_AS(kernels::fill_uniform(kDevice, ids.view(), 0, 1, kKey), ShapeError);
+  CHECK_THROWS_AS(kernels::fill_normal(kDevice, ids.view(), 0, 1, kKey), ShapeError);
 }

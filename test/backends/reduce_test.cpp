@@ -32,9 +32,9 @@ TEST_CASE("sum and sum_squares agree with plain loops") {
             squares += value * value;
           }
           const double old = add ? 5 : 0, tolerance = to == DType::f64 ? 1e-12 : 1e-6;
-          CHECK(scalar([&](Sink out) { kernels::sum(Cpu{}, x.view(), -2, out); }, to, 5, add) ==
+          CHECK(scalar([&](Sink out) { kernels::sum(kDevice, x.view(), -2, out); }, to, 5, add) ==
                 doctest::Approx(old - 2 * sum).epsilon(tolerance));
-          CHECK(scalar([&](Sink out) { kernels::sum_squares(Cpu{}, x.view(), out); }, DType::f64, 5, add) ==
+          CHECK(scalar([&](Sink out) { kernels::sum_squares(kDevice, x.view(), out); }, DType::f64, 5, add) ==
                 doctest::Approx(old + squares).epsilon(1e-12));
         }
 }
@@ -47,8 +47,22 @@ TEST_CASE("sums over more elements than one batch of blocks are complete") {
       a.set(i, 1);
     return a;
   }();
-  CHECK(scalar([&](Sink out) { kernels::sum(Cpu{}, ones.view(), 1, out); }, DType::f64, 0, false) ==
+  CHECK(scalar([&](Sink out) { kernels::sum(kDevice, ones.view(), 1, out); }, DType::f64, 0, false) ==
         static_cast<double>(n));
+}
+
+TEST_CASE("sums take elements from any place in memory") {
+  for (const DType dtype : kFloating) {
+    const Array x = Array::random(dtype, {5000, 1}, 1);
+    for (const std::int64_t first : {1, 3, 8}) {
+      double sum = 0;
+      for (std::int64_t i = first; i < 4999; ++i)
+        sum += x.at(i);
+      const ConstView part = x.view().slice_rows(first, 4999);
+      CHECK(scalar([&](Sink out) { kernels::sum(kDevice, part, 1, out); }, DType::f64, 0, false) ==
+            doctest::Approx(sum).epsilon(1e-12));
+    }
+  }
 }
 
 TEST_CASE("column sums agree with plain loops, onto a sink of any floating dtype") {
@@ -72,8 +86,8 @@ TEST_CASE("column sums agree with plain loops, onto a sink of any floating dtype
             }
           }
           Array y = old, z = old;
-          kernels::column_sum(Cpu{}, a.view(), y.sink(add));
-          kernels::column_dot(Cpu{}, a.view(), b.view(), z.sink(add));
+          kernels::column_sum(kDevice, a.view(), y.sink(add));
+          kernels::column_dot(kDevice, a.view(), b.view(), z.sink(add));
           const double slack = to == DType::f64 && dtype != DType::f64 ? 0x1p30 : 20;  // column sums of f32 in f64
           check_close(y, sum, slack);
           check_close(z, dot, slack);
@@ -85,7 +99,7 @@ TEST_CASE("row sums of squares agree with plain loops") {
     for (const DType dtype : kFloating) {
       const Array x = Array::random(dtype, shape, 1);
       Array y(accumulator(dtype), {shape[0]});
-      kernels::row_sum_squares(Cpu{}, x.view(), y.view());
+      kernels::row_sum_squares(kDevice, x.view(), y.view());
       std::vector<double> want(static_cast<std::size_t>(shape[0]));
       for (std::int64_t i = 0; i < x.numel(); ++i)
         want[static_cast<std::size_t>(i / shape[1])] += x.at(i) * x.at(i);
@@ -101,8 +115,8 @@ TEST_CASE("reductions give the same bits for any number of threads and any split
       std::vector<Array> out(2, Array::random(sums, {200}, 3));
       for (std::int64_t row = 0; row < 300; row += step) {
         const std::int64_t end = std::min<std::int64_t>(row + step, 300);
-        kernels::column_sum(Cpu{}, x.view().slice_rows(row, end), out[0].sink(true));
-        kernels::column_dot(Cpu{}, x.view().slice_rows(row, end), y.view().slice_rows(row, end), out[1].sink(true));
+        kernels::column_sum(kDevice, x.view().slice_rows(row, end), out[0].sink(true));
+        kernels::column_dot(kDevice, x.view().slice_rows(row, end), y.view().slice_rows(row, end), out[1].sink(true));
       }
       return out;
     };
@@ -110,10 +124,10 @@ TEST_CASE("reductions give the same bits for any number of threads and any split
     check_thread_counts([&] {
       std::vector<Array> out = columns(300);
       out.insert(out.end(), 3, Array(DType::f64, {}));
-      kernels::sum(Cpu{}, x.view(), 0.7, out[2].sink(false));
-      kernels::sum_squares(Cpu{}, x.view(), out[3].sink(false));
+      kernels::sum(kDevice, x.view(), 0.7, out[2].sink(false));
+      kernels::sum_squares(kDevice, x.view(), out[3].sink(false));
       out[4] = Array(sums, {300});
-      kernels::row_sum_squares(Cpu{}, x.view(), out[4].view());
+      kernels::row_sum_squares(kDevice, x.view(), out[4].view());
       return out;
     });
   }
@@ -122,12 +136,12 @@ TEST_CASE("reductions give the same bits for any number of threads and any split
 TEST_CASE("count_nonfinite counts NaN and both infinities") {
   for (const DType dtype : kFloating) {
     Array x = Array::random(dtype, {30001}, 1), count(DType::i32, {});
-    kernels::count_nonfinite(Cpu{}, x.view(), count.view());
+    kernels::count_nonfinite(kDevice, x.view(), count.view());
     CHECK(count.at(0) == 0);
     x.set(0, std::nan(""));
     x.set(20000, INFINITY);
     x.set(30000, -INFINITY);
-    kernels::count_nonfinite(Cpu{}, x.view(), count.view());
+    kernels::count_nonfinite(kDevice, x.view(), count.view());
     CHECK(count.at(0) == 3);
   }
 }
@@ -139,7 +153,7 @@ TEST_CASE("argmax_rows takes the first of equals, and NaN as the largest") {
                            0, 0, 0, 0, -INFINITY, -INFINITY, -INFINITY, -1};
     for (std::int64_t i = 0; i < 20; ++i)
       x.set(i, rows[i]);
-    kernels::argmax_rows(Cpu{}, x.view(), index.view());
+    kernels::argmax_rows(kDevice, x.view(), index.view());
     CHECK(index.doubles() == std::vector<double>{1, 3, 1, 0, 3});
   }
 }
@@ -147,15 +161,15 @@ TEST_CASE("argmax_rows takes the first of equals, and NaN as the largest") {
 TEST_CASE("reductions refuse shapes and dtypes that do not fit") {
   Array x(DType::f32, {2, 3}), two(DType::f32, {2}), index(DType::i32, {1}), wide(DType::f64, {2}),
       ids(DType::i32, {2, 3});
-  CHECK_THROWS_WITH_AS(kernels::sum(Cpu{}, x.view(), 1, two.sink(false)),
+  CHECK_THROWS_WITH_AS(kernels::sum(kDevice, x.view(), 1, two.sink(false)),
                        "sum: out: expected 1 elements, got shape [2]", ShapeError);
-  CHECK_THROWS_WITH_AS(kernels::sum(Cpu{}, ids.view(), 1, two.sink(false)), "sum: expected a floating dtype, got i32",
+  CHECK_THROWS_WITH_AS(kernels::sum(kDevice, ids.view(), 1, two.sink(false)), "sum: expected a floating dtype, got i32",
                        ShapeError);
-  CHECK_THROWS_AS(kernels::sum_squares(Cpu{}, x.view(), two.sink(false)), ShapeError);
-  CHECK_THROWS_AS(kernels::column_sum(Cpu{}, x.view(), two.sink(false)), ShapeError);
-  CHECK_THROWS_AS(kernels::column_dot(Cpu{}, x.view(), two.view(), two.sink(false)), ShapeError);
-  CHECK_THROWS_AS(kernels::row_sum_squares(Cpu{}, x.view(), wide.view()), ShapeError);
-  CHECK_THROWS_AS(kernels::count_nonfinite(Cpu{}, x.view(), two.view()), ShapeError);
-  CHECK_THROWS_AS(kernels::argmax_rows(Cpu{}, x.view(), index.view()), ShapeError);
-  CHECK_THROWS_AS(kernels::argmax_rows(Cpu{}, Array(DType::f32, {1, 0}).view(), index.view()), ShapeError);
+  CHECK_THROWS_AS(kernels::sum_squares(kDevice, x.view(), two.sink(false)), ShapeError);
+  CHECK_THROWS_AS(kernels::column_sum(kDevice, x.view(), two.sink(false)), ShapeError);
+  CHECK_THROWS_AS(kernels::column_dot(kDevice, x.view(), two.view(), two.sink(false)), ShapeError);
+  CHECK_THROWS_AS(kernels::row_sum_squares(kDevice, x.view(), wide.view()), ShapeError);
+  CHECK_THROWS_AS(kernels::count_nonfinite(kDevice, x.view(), two.view()), ShapeError);
+  CHECK_THROWS_AS(kernels::argmax_rows(kDevice, x.view(), index.view()), ShapeError);
+  CHECK_THROWS_AS(kernels::argmax_rows(kDevice, Array(DType::f32, {1, 0}).view(), index.view()), ShapeError);
 }

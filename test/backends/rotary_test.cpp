@@ -45,7 +45,7 @@ TEST_CASE("rotary agrees with plain loops, forward and inverse, with and without
               const auto position = counted(batch, seq_len, restart);
               const Array positions = integers({batch, seq_len}, position);
               Array y = old;
-              kernels::rotary(Cpu{}, x.view(), table.view(), given ? positions.view() : ConstView{}, inverse,
+              kernels::rotary(kDevice, x.view(), table.view(), given ? positions.view() : ConstView{}, inverse,
                               y.sink(add));
               std::vector<double> want =
                   reference::rotary(x.doubles(), table.doubles(), position, static_cast<std::size_t>(shape[2]),
@@ -60,10 +60,10 @@ TEST_CASE("rotary may work in place, and its inverse undoes it") {
   const Shape shape{2, 30, 4, 32};
   const Array x = Array::random(DType::f64, shape, 1), table = angle_table(DType::f64, 30, 32);
   Array y = x, apart(DType::f64, shape);
-  kernels::rotary(Cpu{}, x.view(), table.view(), {}, false, apart.sink(false));
-  kernels::rotary(Cpu{}, y.view(), table.view(), {}, false, y.sink(false));
+  kernels::rotary(kDevice, x.view(), table.view(), {}, false, apart.sink(false));
+  kernels::rotary(kDevice, y.view(), table.view(), {}, false, y.sink(false));
   CHECK(y == apart);
-  kernels::rotary(Cpu{}, y.view(), table.view(), {}, true, y.sink(false));
+  kernels::rotary(kDevice, y.view(), table.view(), {}, true, y.sink(false));
   check_close(y, x.doubles(), 4);
 }
 
@@ -72,7 +72,7 @@ TEST_CASE("rotary gives the same bits for any number of threads") {
     const Array x = Array::random(dtype, {3, 60, 4, 34}, 1), table = angle_table(DType::f32, 60, 34);
     check_thread_counts([&] {
       std::vector<Array> out(1, x);
-      kernels::rotary(Cpu{}, x.view(), table.view(), {}, true, out[0].sink(true));
+      kernels::rotary(kDevice, x.view(), table.view(), {}, true, out[0].sink(true));
       return out;
     });
   }
@@ -85,7 +85,7 @@ TEST_CASE("rotary names positions outside its table and refuses shapes that do n
       ids(DType::i32, {3, 2, 2});
   const Array high = integers({1, 3}, {0, 1, 3}), low = integers({1, 3}, {0, -1, 1}), few = integers({2}, {0, 1});
   const auto turn = [&](Array& a, const Array& t, ConstView p) {
-    kernels::rotary(Cpu{}, a.view(), t.view(), p, false, a.sink(false));
+    finished([&] { kernels::rotary(kDevice, a.view(), t.view(), p, false, a.sink(false)); });
   };
   CHECK_THROWS_WITH_AS(turn(x, table, high.view()), "rotary: positions: expected positions in [0, 3), got 3 at 2",
                        IndexError);
@@ -98,5 +98,5 @@ TEST_CASE("rotary names positions outside its table and refuses shapes that do n
   CHECK_THROWS_AS(turn(x, ids, {}), ShapeError);
   CHECK_THROWS_AS(turn(odd, table, {}), ShapeError);
   CHECK_THROWS_AS(turn(flat, table, {}), ShapeError);
-  CHECK_THROWS_AS(kernels::rotary(Cpu{}, x.view(), table.view(), {}, false, half.sink(false)), ShapeError);
+  CHECK_THROWS_AS(kernels::rotary(kDevice, x.view(), table.view(), {}, false, half.sink(false)), ShapeError);
 }

@@ -25,7 +25,7 @@ TEST_CASE("swiglu and its gradient agree with plain loops") {
       const Array gate = wide_random(dtype, shape, 1), up = Array::random(dtype, shape, 2),
                   dy = Array::random(dtype, shape, 3);
       Array y(dtype, shape);
-      kernels::swiglu(Cpu{}, gate.view(), up.view(), y.view());
+      kernels::swiglu(kDevice, gate.view(), up.view(), y.view());
       std::vector<double> want, want_gate, want_up;
       for (std::int64_t i = 0; i < y.numel(); ++i) {
         want.push_back(reference::swiglu(gate.at(i), up.at(i)));
@@ -36,7 +36,7 @@ TEST_CASE("swiglu and its gradient agree with plain loops") {
       for (const bool add : {false, true}) {
         const Array old = Array::random(dtype, shape, 4);
         Array dgate = old, dup = old, gate_alone = old, up_alone = old;
-        kernels::swiglu_backward(Cpu{}, dy.view(), gate.view(), up.view(), dgate.sink(add), dup.sink(add));
+        kernels::swiglu_backward(kDevice, dy.view(), gate.view(), up.view(), dgate.sink(add), dup.sink(add));
         auto sum = [&](std::vector<double> to) {
           for (std::size_t i = 0; add && i < to.size(); ++i)
             to[i] += old.at(static_cast<std::int64_t>(i));
@@ -44,8 +44,8 @@ TEST_CASE("swiglu and its gradient agree with plain loops") {
         };
         check_close(dgate, sum(want_gate), 8);
         check_close(dup, sum(want_up), 4);
-        kernels::swiglu_backward(Cpu{}, dy.view(), gate.view(), up.view(), gate_alone.sink(add), {});
-        kernels::swiglu_backward(Cpu{}, dy.view(), gate.view(), up.view(), {}, up_alone.sink(add));
+        kernels::swiglu_backward(kDevice, dy.view(), gate.view(), up.view(), gate_alone.sink(add), {});
+        kernels::swiglu_backward(kDevice, dy.view(), gate.view(), up.view(), {}, up_alone.sink(add));
         CHECK(gate_alone == dgate);
         CHECK(up_alone == dup);
       }
@@ -59,12 +59,12 @@ TEST_CASE("swiglu is stable far from zero and lets NaN through") {
     gate.set(i, values[i]);
     up.set(i, 2);
   }
-  kernels::swiglu(Cpu{}, gate.view(), up.view(), y.view());
+  kernels::swiglu(kDevice, gate.view(), up.view(), y.view());
   CHECK(y.at(0) == 0);
   CHECK(y.at(1) == 1000);
   CHECK(std::isnan(y.at(2)));
   CHECK(y.at(3) == 0);
-  kernels::swiglu_backward(Cpu{}, up.view(), gate.view(), up.view(), dgate.sink(false), dup.sink(false));
+  kernels::swiglu_backward(kDevice, up.view(), gate.view(), up.view(), dgate.sink(false), dup.sink(false));
   CHECK(dgate.at(0) == 0);
   CHECK(dgate.at(1) == 4);
   CHECK(std::isnan(dgate.at(2)));
@@ -77,8 +77,8 @@ TEST_CASE("swiglu gives the same bits for any number of threads") {
     const Array x = wide_random(dtype, {211, 303}, 1);
     check_thread_counts([&] {
       std::vector<Array> out(3, x);
-      kernels::swiglu(Cpu{}, x.view(), x.view(), out[0].view());
-      kernels::swiglu_backward(Cpu{}, x.view(), x.view(), x.view(), out[1].sink(true), out[2].sink(true));
+      kernels::swiglu(kDevice, x.view(), x.view(), out[0].view());
+      kernels::swiglu_backward(kDevice, x.view(), x.view(), x.view(), out[1].sink(true), out[2].sink(true));
       return out;
     });
   }
@@ -86,10 +86,10 @@ TEST_CASE("swiglu gives the same bits for any number of threads") {
 
 TEST_CASE("swiglu refuses shapes and dtypes that do not fit") {
   Array a(DType::f32, {2, 3}), b(DType::f32, {3, 2}), half(DType::bf16, {2, 3});
-  CHECK_THROWS_WITH_AS(kernels::swiglu(Cpu{}, a.view(), b.view(), a.view()),
+  CHECK_THROWS_WITH_AS(kernels::swiglu(kDevice, a.view(), b.view(), a.view()),
                        "swiglu: up: expected shape [2, 3], got [3, 2]", ShapeError);
-  CHECK_THROWS_AS(kernels::swiglu(Cpu{}, a.view(), a.view(), half.view()), ShapeError);
-  CHECK_THROWS_AS(kernels::swiglu_backward(Cpu{}, b.view(), a.view(), a.view(), {}, {}), ShapeError);
-  CHECK_THROWS_AS(kernels::swiglu_backward(Cpu{}, a.view(), a.view(), a.view(), half.sink(false), {}), ShapeError);
-  CHECK_THROWS_AS(kernels::swiglu_backward(Cpu{}, a.view(), a.view(), a.view(), {}, b.sink(false)), ShapeError);
+  CHECK_THROWS_AS(kernels::swiglu(kDevice, a.view(), a.view(), half.view()), ShapeError);
+  CHECK_THROWS_AS(kernels::swiglu_backward(kDevice, b.view(), a.view(), a.view(), {}, {}), ShapeError);
+  CHECK_THROWS_AS(kernels::swiglu_backward(kDevice, a.view(), a.view(), a.view(), half.sink(false), {}), ShapeError);
+  CHECK_THROWS_AS(kernels::swiglu_backward(kDevice, a.view(), a.view(), a.view(), {}, b.sink(false)), ShapeError);
 }

@@ -1,0 +1,96 @@
+#include "backends/cuda/simt.hpp"
+#include "backends/kernels/block_sum.hpp"
+
+namespace osteon::kernels {
+namespace {
+
+using namespace cuda;
+
+// A thread has the same kCount lanes of every block of `rank` features: their sums are chains in order, as on the CPU.
+
+template <int kCount, class T, class R>
+__global__ void block_sum_kernel(std::int64_t rows, std::int64_t features, std::int64_t rank, Global<const T> x,
+                                 Target<R> y) {
+  using C = compute_t<T>;
+  for (std::int64_t row = first_row(); row < rows; row += row_step())
+    for_packs<kCount>(rank, [&]<int kPack>(std::int64_t lane) {
+      Pack<C, kPack> sums{};
+      for (std::int64_t i = lane; i < features; i += rank) {
+        const auto pack = load_pack<kPack>(x, row * features + i);
+        for (int k = 0; k < kPack; ++k)
+          sums[k] += load(pack[k]);
+      }
+      y.store_pack(row * rank + lane, sums);
+    });
+}
+
+template <int kCount, class T>
+__global__ void block_tile_kernel(std::int64_t rows, std::int64_t features, std::int64_t rank, Global<const T> x,
+                                  Target<T> y) {
+  for (std::int64_t row = first_row(); row < rows; row += row_step())
+    for_packs<kCount>(rank, [&]<int kPack>(std::int64_t lane) {
+      const auto pack = load_pack<kPack>(x, row * rank + lane);
+      Pack<compute_t<T>, kPack> values;
+      for (int k = 0; k < kPack; ++k)
+        values[k] = load(pack[k]);
+      for (std::int64_t i = lane; i < features; i += rank)
+        y.store_pack(row * features + i, values);
+    });
+}
+
+template <class T, class R>
+void sum_rows(Cuda device, const ConstView& x, const Sink& y) {
+  constexpr int kCount = kPackOf<T, R>;
+  const std::int64_t rows = x.rows(), features = x.cols(), rank = y.view.cols();
+  const auto in = elements<T>(x);
+  const Target<R> out = target<R>(y);
+  const bool packs =
+      features % kCount == 0 && rank % kCount == 0 && holds_packs<kCount>(in) && holds_packs<kCount>(out.data);
+  dispatch_pack<kCount>(packs, [&](auto pack) {
+    const Plane plane(rows, rank / pack);
+    launch("block_sum", block_sum_kernel<pack, T, R>, plane.grid, plane.block, 0, device, rows, features, rank, in,
+           out);
+  });
+}
+
+}  // namespace
+
+void block_sum(Cuda device, ConstView x, Sink y) {
+  check(y.view.cols() >= 1, "block_sum: rank: expected at least 1, got ", y.view.cols());
+  check(x.rows() == y.view.rows(), "block_sum: expected as many rows of y as of x, got x ", x.shape, " and y ",
+        y.view.shape);
+  dispatch_floating(x.dtype, "block_sum", [&]<class T>(T) {
+    if (y.view.dtype != accumulator(x.dtype))
+      expect_dtype("block_sum", "y", y.view, x.dtype);
+    if (x.rows() == 0)
+      return;
+    if (y.view.dtype == accumulator(x.dtype))
+      sum_rows<T, compute_t<T>>(device, x, y);
+    else
+      sum_rows<T, T>(device, x, y);
+  });
+}
+
+void block_tile(Cuda device, ConstView x, Sink y) {
+  check(x.cols() >= 1, "block_tile: rank: expected at least 1, got ", x.cols());
+  check(x.rows() == y.view.rows(), "block_tile: expected as many rows of y as of x, got x ", x.shape, " and y ",
+        y.view.shape);
+  const std::int64_t rows = x.rows(), features = y.view.cols(), rank = x.cols();
+  dispatch_floating(x.dtype, "block_tile", [&]<class T>(T) {
+    expect_dtype("block_tile", "y", y.view, x.dtype);
+    if (rows == 0)
+      return;
+    constexpr int kCount = kPackOf<T>;
+    const auto in = elements<T>(x);
+    const Target<T> out = target<T>(y);
+    const bool packs =
+        features % kCount == 0 && rank % kCount == 0 && holds_packs<kCount>(in) && holds_packs<kCount>(out.data);
+    dispatch_pack<kCount>(packs, [&](auto pack) {
+      const Plane plane(rows, rank / pack);
+      launch("block_tile", block_tile_kernel<pack, T>, plane.grid, plane.block, 0, device, rows, features, rank, in,
+             out);
+    });
+  });
+}
+
+}  // namespace osteon::kernels

@@ -1,0 +1,189 @@
+#include "backends/cuda/emulation/cuda_runtime.hpp"
+
+#include <chrono>
+#include <cstring>
+#include <set>
+#include <utility>
+
+#include "backends/cuda/emulation/memory.hpp"
+
+using namespace osteon::cuda::emulation;
+
+struct CUstream_st {};
+struct CUevent_st {
+  std::chrono::steady_clock::time_point recorded;
+};
+
+namespace {
+
+struct Runtime {
+  int devices = 1;
+  std::int64_t calls = 0;
+  std::int64_t failing_call = -1;
+  cudaError_t failing_code = cudaSuccess;
+  cudaError_t last = cudaSuccess;
+  std::set<cudaStream_t> streams;
+  std::set<cudaEvent_t> events;
+};
+Runtime runtime;
+
+/// What the call that begins now has to return.
+cudaError_t begin_call() { return runtime.calls++ == runtime.failing_call ? runtime.failing_code : cudaSuccess; }
+
+/// The call's own error unless it was to fail anyway.
+cudaError_t outcome(cudaError_t injected, bool good, cudaError_t code = cudaErrorInvalidValue) {
+  return injected != cudaSuccess ? injected : good ? cudaSuccess : code;
+}
+
+cudaError_t allocate_in(Space space, void** memory, std::size_t bytes) {
+  if (const cudaError_t injected = begin_call())
+    return injected;
+  *memory = allocate(static_cast<std::int64_t>(bytes), space);
+  return *memory == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
+}
+
+bool known(cudaStream_t stream) { return stream == nullptr || runtime.streams.contains(stream); }
+
+}  // namespace
+
+const char* cudaGetErrorName(cudaError_t code) {
+  switch (code) {
+    case cudaSuccess:
+      return "cudaSuccess";
+    case cudaErrorInvalidValue:
+      return "cudaErrorInvalidValue";
+    case cudaErrorMemoryAllocation:
+      return "cudaErrorMemoryAllocation";
+    case cudaErrorInvalidConfiguration:
+      return "cudaErrorInvalidConfiguration";
+    case cudaErrorInsufficientDriver:
+      return "cudaErrorInsufficientDriver";
+    case cudaErrorNoDevice:
+      return "cudaErrorNoDevice";
+    case cudaErrorInvalidDevice:
+      return "cudaErrorInvalidDevice";
+    case cudaErrorInvalidResourceHandle:
+      return "cudaErrorInvalidResourceHandle";
+    case cudaErrorLaunchFailure:
+      return "cudaErrorLaunchFailure";
+  }
+  return "unrecognized error code";
+}
+const char* cudaGetErrorString(cudaError_t) { return "as the emulation was told"; }
+cudaError_t cudaGetLastError() { return std::exchange(runtime.last, cudaSuccess); }
+
+cudaError_t cudaGetDeviceCount(int* count) {
+  *count = runtime.devices;
+  return outcome(begin_call(), runtime.devices > 0, cudaErrorNoDevice);
+}
+cudaError_t cudaSetDevice(int device) {
+  return outcome(begin_call(), device >= 0 && device < runtime.devices, cudaErrorInvalidDevice);
+}
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+  *value = attribute == cudaDevAttrComputeCapabilityMajor ? 9 : 0;
+  return begin_call();
+}
+
+cudaError_t cudaMalloc(void** memory, std::size_t bytes) { return allocate_in(Space::device, memory, bytes); }
+cudaError_t cudaMallocManaged(void** memory, std::size_t bytes, unsigned) {
+  return allocate_in(Space::managed, memory, bytes);
+}
+cudaError_t cudaHostAlloc(void** memory, std::size_t bytes, unsigned) {
+  return allocate_in(Space::pinned, memory, bytes);
+}
+cudaError_t cudaFree(void* memory) {
+  const cudaError_t injected = begin_call();
+  return outcome(injected, memory == nullptr || release(memory, Space::device));
+}
+cudaError_t cudaFreeHost(void* memory) {
+  const cudaError_t injected = begin_call();
+  return outcome(injected, memory == nullptr || release(memory, Space::pinned));
+}
+cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
+  if (const cudaError_t injected = begin_call())
+    return injected;
+  const auto size = static_cast<std::int64_t>(bytes);
+  if (!known(stream) || (!reachable(to, size) && !reachable(from, size)))  // host to host is not the GPU's business
+    return cudaErrorInvalidValue;
+  std::memcpy(to, from, bytes);
+  check_guards();
+  return cudaSuccess;
+}
+cudaError_t cudaMemsetAsync(void* to, int byte, std::size_t bytes, cudaStream_t stream) {
+  if (const cudaError_t injected = begin_call())
+    return injected;
+  if (!known(stream) || !reachable(to, static_cast<std::int64_t>(bytes)))
+    return cudaErrorInvalidValue;
+  std::memset(to, byte, bytes);
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  if (const cudaError_t injected = begin_call())
+    return injected;
+  runtime.streams.insert(*stream = new CUstream_st);
+  return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  const cudaError_t injected = begin_call();
+  const bool good = runtime.streams.erase(stream) > 0;
+  if (good)
+    delete stream;
+  return outcome(injected, good, cudaErrorInvalidResourceHandle);
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  return outcome(begin_call(), known(stream), cudaErrorInvalidResourceHandle);
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  return outcome(begin_call(), known(stream) && runtime.events.contains(event), cudaErrorInvalidResourceHandle);
+}
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  if (const cudaError_t injected = begin_call())
+    return injected;
+  runtime.events.insert(*event = new CUevent_st);
+  return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  const cudaError_t injected = begin_call();
+  const bool good = runtime.events.erase(event) > 0;
+  if (good)
+    delete event;
+  return outcome(injected, good, cudaErrorInvalidResourceHandle);
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  if (const cudaError_t injected = begin_call())
+    return injected;
+  if (!known(stream) || !runtime.events.contains(event))
+    return cudaErrorInvalidResourceHandle;
+  event->recorded = std::chrono::steady_clock::now();
+  return cudaSuccess;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  return outcome(begin_call(), runtime.events.contains(event), cudaErrorInvalidResourceHandle);
+}
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
+  if (const cudaError_t injected = begin_call())
+    return injected;
+  *milliseconds = std::chrono::duration<float, std::milli>(end->recorded - start->recorded).count();
+  return cudaSuccess;
+}
+
+namespace osteon::cuda::emulation {
+
+void set_device_count(int count) { runtime.devices = count; }
+void fail_call(std::int64_t n, cudaError_t code) {
+  runtime.failing_call = runtime.calls + n;
+  runtime.failing_code = code;
+}
+void fail_no_call() { runtime.failing_call = -1; }
+std::int64_t call_count() { return runtime.calls; }
+std::int64_t live_handles() { return static_cast<std::int64_t>(runtime.streams.size() + runtime.events.size()); }
+
+bool begin_launch(std::int64_t blocks, std::int64_t threads, std::int64_t shared_bytes) {
+  constexpr std::int64_t kMostThreads = 1024, kMostShared = 48 << 10;
+  const bool fits = blocks > 0 && threads > 0 && threads <= kMostThreads && shared_bytes <= kMostShared;
+  runtime.last = outcome(begin_call(), fits, cudaErrorInvalidConfiguration);
+  return runtime.last == cudaSuccess;
+}
+
+}  // namespace osteon::cuda::emulation

@@ -1,0 +1,73 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+// The part of CUDA's runtime that runtime.cpp uses, under CUDA's own names, for an emulated GPU. Copies are done at
+// once, whatever the stream.
+
+enum cudaError_t : int {
+  cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorInvalidConfiguration = 9,
+  cudaErrorInsufficientDriver = 35,
+  cudaErrorNoDevice = 100,
+  cudaErrorInvalidDevice = 101,
+  cudaErrorInvalidResourceHandle = 400,
+  cudaErrorLaunchFailure = 719,
+};
+enum cudaMemcpyKind { cudaMemcpyDefault = 4 };
+enum cudaDeviceAttr { cudaDevAttrComputeCapabilityMajor = 75, cudaDevAttrComputeCapabilityMinor = 76 };
+constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDefault = 0, cudaMemAttachGlobal = 1, cudaHostAllocDefault = 0;
+
+struct CUevent_st;
+using cudaStream_t = struct CUstream_st*;
+using cudaEvent_t = CUevent_st*;
+
+const char* cudaGetErrorName(cudaError_t code);
+const char* cudaGetErrorString(cudaError_t code);
+cudaError_t cudaGetLastError();
+
+cudaError_t cudaGetDeviceCount(int* count);
+cudaError_t cudaSetDevice(int device);
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device);
+
+cudaError_t cudaMalloc(void** memory, std::size_t bytes);
+cudaError_t cudaMallocManaged(void** memory, std::size_t bytes, unsigned flags);
+cudaError_t cudaHostAlloc(void** memory, std::size_t bytes, unsigned flags);
+cudaError_t cudaFree(void* memory);
+cudaError_t cudaFreeHost(void* memory);
+cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t stream);
+cudaError_t cudaMemsetAsync(void* to, int byte, std::size_t bytes, cudaStream_t stream);
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
+cudaError_t cudaStreamDestroy(cudaStream_t stream);
+cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags);
+cudaError_t cudaEventDestroy(cudaEvent_t event);
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaEventSynchronize(cudaEvent_t event);
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end);
+
+namespace osteon::cuda::emulation {
+
+/// GPUs that there are; 1 at the start.
+void set_device_count(int count);
+
+/// The n-th call of the runtime from now on (0 = the next), launches among them, fails with `code`. A call that
+/// releases something releases it nevertheless: on a GPU its error is that of work queued before.
+void fail_call(std::int64_t n, cudaError_t code);
+void fail_no_call();
+
+/// Calls so far, launches among them.
+std::int64_t call_count();
+
+/// Streams and events not destroyed yet.
+std::int64_t live_handles();
+
+/// For launches: false if this one is to fail. cudaGetLastError then says so.
+bool begin_launch(std::int64_t blocks, std::int64_t threads, std::int64_t shared_bytes);
+
+}  // namespace osteon::cuda::emulation

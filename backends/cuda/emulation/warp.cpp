@@ -1,0 +1,83 @@
+#include <algorithm>
+#include <array>
+#include <bit>
+
+#include "backends/cuda/emulation/threads.hpp"
+
+namespace osteon::cuda::emulation {
+namespace {
+
+void require_lanes(unsigned mask, const char* name) {
+  const Engine& e = engine();
+  const unsigned lane = now.thread % kWarpSize, first = now.thread - lane;
+  const unsigned there = std::min(e.count - first, kWarpSize);
+  if ((mask >> lane & 1U) == 0)
+    fail_kernel(join(name, ": mask ", hex(mask), " leaves out the lane that calls, ", lane));
+  if (there < kWarpSize && mask >> there != 0)
+    fail_kernel(join(name, ": mask ", hex(mask), " names lanes that the warp of ", there, " threads does not have"));
+}
+
+/// The results of an operation at which all lanes of `mask` have arrived; `warp` is its first thread.
+void exchange(WarpOp op, unsigned mask, unsigned warp) {
+  Engine& e = engine();
+  std::array<std::uint64_t, kWarpSize> values{};
+  unsigned ballot = 0;
+  for (unsigned lane = 0; lane < kWarpSize; ++lane)
+    if ((mask >> lane & 1U) != 0) {
+      values[lane] = e.threads[warp + lane]->value;
+      ballot |= static_cast<unsigned>(values[lane] != 0) << lane;
+    }
+  for (unsigned lane = 0; lane < kWarpSize; ++lane) {
+    if ((mask >> lane & 1U) == 0)
+      continue;
+    Thread& t = *e.threads[warp + lane];
+    t.state = State::ready;
+    if (op == WarpOp::ballot)
+      t.value = ballot;
+    if (op == WarpOp::ballot || op == WarpOp::sync)
+      continue;
+    const int self = static_cast<int>(lane);
+    int from = op == WarpOp::shuffle        ? t.operand
+               : op == WarpOp::shuffle_up   ? self - t.operand
+               : op == WarpOp::shuffle_down ? self + t.operand
+                                            : self ^ t.operand;
+    if ((op == WarpOp::shuffle_up || op == WarpOp::shuffle_down) && (from < 0 || from >= static_cast<int>(kWarpSize)))
+      from = self;  // beyond the warp a lane keeps its own
+    if (from < 0 || from >= static_cast<int>(kWarpSize) || (mask >> from & 1U) == 0)
+      fail_kernel(join(name_of(op), ": lane ", lane, " reads lane ", from, ", which mask ", hex(mask), " leaves out"));
+    t.value = values[static_cast<std::size_t>(from)];
+  }
+}
+
+}  // namespace
+
+std::uint64_t warp_operation(WarpOp op, unsigned mask, std::uint64_t value, int operand, Site site) {
+  Engine& e = engine();
+  require_lanes(mask, name_of(op));
+  Thread& self = *e.current;
+  self.state = State::in_warp_operation;
+  self.site = site;
+  self.op = op;
+  self.mask = mask;
+  self.operand = operand;
+  self.value = value;
+  const unsigned lane = now.thread % kWarpSize, warp = now.thread - lane;
+  bool complete = true;
+  for (unsigned other = 0; other < kWarpSize && complete; ++other)
+    if ((mask >> other & 1U) != 0) {
+      const Thread& t = *e.threads[warp + other];
+      complete = t.state == State::in_warp_operation && t.mask == mask;
+      if (complete && (t.op != op || t.site.line() != site.line()))
+        fail_kernel(join(name_of(op), " at ", text_of(site), " while ", describe(warp + other)));
+    }
+  if (!complete) {
+    wait();
+    return self.value;
+  }
+  exchange(op, mask, warp);
+  if (op == WarpOp::sync && static_cast<unsigned>(std::popcount(mask)) == std::min(e.count - warp, kWarpSize))
+    now.warp_epoch = ++e.warp_epochs[warp / kWarpSize];
+  return self.value;
+}
+
+}  // namespace osteon::cuda::emulation
