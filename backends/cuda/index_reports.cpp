@@ -56,7 +56,7 @@ unsigned long long* take(Cuda device, const Fail& fail) {
 
 }  // namespace
 
-IndexCheck::IndexCheck(Cuda device, Fail fail) {
+IndexCheck::IndexCheck(Cuda device, const Fail& fail) {
   report_ = take(device, fail);
   if (report_ == nullptr) {
     synchronize(device);

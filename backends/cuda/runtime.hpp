@@ -92,7 +92,7 @@ void check_launch(const char* kernel);
 class IndexCheck {
  public:
   /// fail(position, index) throws for the first position, in the order of positions, whose index is wrong.
-  IndexCheck(Cuda device, std::function<void(std::int64_t position, std::int64_t index)> fail);
+  IndexCheck(Cuda device, const std::function<void(std::int64_t position, std::int64_t index)>& fail);
   /// One word for the kernel, all bits set: the lowest (position << 32 | index) that is wrong.
   unsigned long long* report() const { return report_; }
 

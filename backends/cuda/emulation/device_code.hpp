@@ -12,7 +12,8 @@
 
 #define __global__
 #define __device__
-#define __grid_constant__ &  // behind the type: a parameter that all threads share
+// Behind the type: a parameter that all threads share.
+#define __grid_constant__ &  // NOLINT(bugprone-macro-parentheses)
 
 /// An array in the block's shared memory.
 #define OSTEON_SHARED(T, name, count) static ::osteon::cuda::Shared<T> name(#name, count)

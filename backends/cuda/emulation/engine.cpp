@@ -101,7 +101,7 @@ void block_barrier(Site site) {
   }
   for (unsigned i = 0; i < e.count; ++i) {
     Thread& t = *e.threads[i];
-    if (t.site.line() != site.line() || std::string_view(t.site.file_name()) != site.file_name())
+    if (t.site.line != site.line || std::string_view(t.site.file) != site.file)
       fail_kernel(join("__syncthreads at ", text_of(site), " while ", describe(i)));
     t.state = State::ready;
   }

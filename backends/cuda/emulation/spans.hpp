@@ -156,7 +156,9 @@ class SharedElement {
     value_ = value;
     return *this;
   }
-  SharedElement& operator=(const SharedElement& other) { return *this = static_cast<T>(other); }
+  SharedElement& operator=(const SharedElement& other) {  // NOLINT: an element's assignment to itself is recorded too
+    return *this = static_cast<T>(other);
+  }
   SharedElement& operator+=(T value) { return *this = static_cast<T>(*this) + value; }
   T atomic_add(T value) {
     record_.write(name_, i_, true);

@@ -20,8 +20,8 @@ void wait() {
 
 std::string text_of(const dim3& index) { return join("(", index.x, ", ", index.y, ", ", index.z, ")"); }
 std::string text_of(const Site& site) {
-  const std::string path = site.file_name();
-  return join(path.substr(path.rfind('/') + 1), ":", site.line());
+  const std::string path = site.file;
+  return join(path.substr(path.rfind('/') + 1), ":", site.line);
 }
 const char* name_of(WarpOp op) {
   constexpr std::array<const char*, 6> names = {"__syncwarp",       "__shfl_sync",     "__shfl_up_sync",
@@ -56,7 +56,7 @@ std::string describe_deadlock() {
   for (unsigned i = 0; i < e.count; ++i) {
     const auto same = [&](unsigned other) {
       const Thread &a = *e.threads[i], &b = *e.threads[other];
-      return a.state == b.state && (a.state == State::finished || (a.site.line() == b.site.line() && a.mask == b.mask));
+      return a.state == b.state && (a.state == State::finished || (a.site.line == b.site.line && a.mask == b.mask));
     };
     if (std::none_of(examples.begin(), examples.end(), same))
       examples.push_back(i);

@@ -67,7 +67,7 @@ std::uint64_t warp_operation(WarpOp op, unsigned mask, std::uint64_t value, int 
     if ((mask >> other & 1U) != 0) {
       const Thread& t = *e.threads[warp + other];
       complete = t.state == State::in_warp_operation && t.mask == mask;
-      if (complete && (t.op != op || t.site.line() != site.line()))
+      if (complete && (t.op != op || t.site.line != site.line))
         fail_kernel(join(name_of(op), " at ", text_of(site), " while ", describe(warp + other)));
     }
   if (!complete) {
