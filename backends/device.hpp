@@ -29,6 +29,10 @@ constexpr bool kHasCuda = true;
 constexpr bool kHasCuda = false;
 #endif
 
+/// Where tensors are made if nothing else is said: the CPU at first. One for all threads of the process.
+Device default_device();
+void set_default_device(Device device);
+
 constexpr std::string_view name_of(Device device) {
   return device == Device::cpu ? "cpu" : device == Device::cuda ? "cuda" : "meta";
 }

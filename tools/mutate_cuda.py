@@ -19,7 +19,11 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "backends/cuda"
 # Headers have no tests of their own: the kernel files whose tests stand for them.
-USERS = {"column_chain.hpp": "reduce", "map.hpp": "elementwise", "reduction.hpp": "reduce", "simt.hpp": "swiglu"}
+ATTENTION = ["attention", "attention_backward"]
+USERS = {"attention_simt.hpp": ATTENTION, "attention_tensor_core.hpp": ATTENTION, "attention_tiles.hpp": ATTENTION,
+         "column_chain.hpp": ["reduce"], "map.hpp": ["elementwise"], "reduction.hpp": ["reduce"], "simt.hpp": ["swiglu"],
+         "tile_product.hpp": ["bat"]}
+TESTS = {"attention_backward": "attention"}  # of kernel files whose tests are called otherwise
 BARRIER = re.compile(r"^\s*__sync(threads|warp)\(.*\);")
 BOUND = re.compile(r"(?<=[\w)\]]) < (?=[\w(])")
 HARMLESS = "// mutant:"
@@ -70,34 +74,36 @@ class Bench:
                 return shlex.split(entry["command"])
         raise SystemExit(f"mutate_cuda.py: {self.build} does not compile emulated_{kernel}.cpp")
 
-    def link_command(self, mutant, program):
-        """That of the test program, the mutant before the library with the file that it is a copy of."""
+    def link_command(self, mutants, program):
+        """That of the test program, the mutants before the library with the files that they are copies of."""
         said = subprocess.run(["ninja", "-t", "commands", PROGRAM], cwd=self.build, capture_output=True, text=True, check=True)
         command = shlex.split(said.stdout.splitlines()[-1])
         output = command.index("-o")
-        return [*command[: output + 1], program, mutant, *command[output + 2 :]]
+        return [*command[: output + 1], program, *mutants, *command[output + 2 :]]
 
-    def outcome(self, file, kernel, text):
+    def outcome(self, file, kernels, text):
         """'does not compile', 'found' or 'survives'."""
         with tempfile.TemporaryDirectory() as folder:
-            return self.outcome_in(pathlib.Path(folder), file, kernel, text)
+            return self.outcome_in(pathlib.Path(folder), file, kernels, text)
 
-    def outcome_in(self, folder, file, kernel, text):
+    def outcome_in(self, folder, file, kernels, text):
         copy = folder / "backends/cuda" / file.name
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_text(text, encoding="utf-8")
-        target = str(folder / "kernel.o")
-        command = self.compile_command(kernel)
-        command[command.index("-o") + 1] = target
-        # Before all other folders, so that the copy is what `#include "backends/cuda/..."` finds.
-        first = next(at for at, word in enumerate(command) if word.startswith("-I"))
-        command = [*command[:first], f"-I{folder}", *command[first:], "-Wno-error"]
-        if subprocess.run(command, cwd=self.build, capture_output=True, check=False).returncode != 0:
-            return "does not compile"
+        targets = [str(folder / f"{kernel}.o") for kernel in kernels]
+        for kernel, target in zip(kernels, targets):
+            command = self.compile_command(kernel)
+            command[command.index("-o") + 1] = target
+            # Before all other folders, so that the copy is what `#include "backends/cuda/..."` finds.
+            first = next(at for at, word in enumerate(command) if word.startswith("-I"))
+            command = [*command[:first], f"-I{folder}", *command[first:], "-Wno-error"]
+            if subprocess.run(command, cwd=self.build, capture_output=True, check=False).returncode != 0:
+                return "does not compile"
         program = str(folder / "test")
-        subprocess.run(self.link_command(target, program), cwd=self.build, check=True, capture_output=True)
+        subprocess.run(self.link_command(targets, program), cwd=self.build, check=True, capture_output=True)
+        tests = ",".join(sorted({f"*/{TESTS.get(kernel, kernel)}_test.cpp" for kernel in kernels}))
         try:
-            run = subprocess.run([program, f"-sf=*/{kernel}_test.cpp", "--abort-after=1"], capture_output=True,
+            run = subprocess.run([program, f"-sf={tests}", "--abort-after=1"], capture_output=True,
                                  timeout=TIMEOUT_SECONDS, check=False)
         except subprocess.TimeoutExpired:
             return "found"
@@ -110,13 +116,13 @@ def main(arguments):
     survivors = total = 0
     for name in map(lambda argument: pathlib.Path(argument).name, arguments[1:] or known):
         file = FOLDER / name
-        kernel = USERS.get(name, file.stem)
+        kernels = USERS.get(name, [file.stem])
         text = file.read_text(encoding="utf-8")
         lines = text.splitlines(keepends=True)
-        if (outcome := bench.outcome(file, kernel, text)) != "survives":
+        if (outcome := bench.outcome(file, kernels, text)) != "survives":
             raise SystemExit(f"mutate_cuda.py: {name}: expected its tests to pass unbroken, got: {outcome}")
         for number, before, after in mutants(text):
-            outcome = bench.outcome(file, kernel, "".join([*lines[: number - 1], after + "\n", *lines[number:]]))
+            outcome = bench.outcome(file, kernels, "".join([*lines[: number - 1], after + "\n", *lines[number:]]))
             total += 1
             survivors += outcome == "survives"
             print(f"{name}:{number}: {outcome}: {before.strip()}  ->  {after.strip()}", flush=True)

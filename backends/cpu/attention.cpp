@@ -2,45 +2,24 @@
 
 #include <optional>
 
+#include "backends/attention_checks.hpp"
 #include "backends/cpu/attention_tiles.hpp"
 #include "backends/cpu/parallel.hpp"
-#include "backends/flops.hpp"
 
 namespace osteon::cpu {
 
 AttentionProblem checked_attention(const char* op, const ConstView& q, const ConstView& k, const ConstView& v,
                                    const ConstView& key_range, double scale, const ConstView& o, const ConstView& lse) {
-  check(q.shape.rank() == 4, op, ": q: expected [batch, queries, heads, head_dim], got ", q.shape);
-  check(k.shape.rank() == 4, op, ": k: expected [batch, keys, kv_heads, head_dim], got ", k.shape);
+  check_attention(op, q, k, v, key_range, scale, o, lse);
   AttentionProblem p{q.dim(0), q.dim(1), k.dim(1), q.dim(2), k.dim(2), q.dim(3), nullptr};
-  expect_shape(op, "k", k, {p.batch, p.keys, p.kv_heads, p.head_dim});
-  expect_dtype(op, "k", k, q.dtype);
-  expect_like(op, "v", v, k);
-  check(p.kv_heads > 0 && p.heads % p.kv_heads == 0, op, ": k: expected kv_heads to divide ", p.heads, " heads, got ",
-        p.kv_heads);
-  check(p.head_dim <= kMaxHeadDim, op, ": q: expected head_dim of at most ", kMaxHeadDim, ", got ", p.head_dim);
-  check(scale > 0, op, ": scale: expected a positive number, got ", scale);
-  expect_like(op, "o", o, q);
-  expect_shape(op, "lse", lse, {p.batch, p.queries, p.heads});
-  expect_dtype(op, "lse", lse, accumulator(q.dtype));
   if (key_range) {
-    expect_shape(op, "key_range", key_range, {p.batch, p.queries, 2});
-    expect_dtype(op, "key_range", key_range, DType::i32);
     p.key_range = key_range.as<std::int32_t>();
-    for (std::int64_t n = 0; n < p.batch * p.queries; ++n) {
-      const std::int32_t begin = p.key_range[2 * n], end = p.key_range[2 * n + 1];
-      check<IndexError>(begin >= end || (0 <= begin && end <= p.keys), op, ": key_range: expected a range within [0, ",
-                        p.keys, "), got [", begin, ", ", end, ") at query ", n);
-    }
+    for (std::int64_t n = 0; n < p.batch * p.queries; ++n)
+      if (const std::int32_t begin = p.key_range[2 * n], end = p.key_range[2 * n + 1];
+          begin < end && (begin < 0 || end > p.keys))
+        fail_key_range(op, p.keys, n, begin, end);
   }
   return p;
-}
-
-void count_attention(Device device, const Shape& q, const Shape& k, double flops) {
-  const auto queries = static_cast<double>(q[1]), keys = static_cast<double>(k[1]);
-  // The last query sees all keys, each one before it one fewer.
-  const double pairs = keys >= queries ? queries * (2 * keys - queries + 1) / 2 : keys * (keys + 1) / 2;
-  count_flops(device, flops * pairs * static_cast<double>(q[0] * q[2] * q[3]));
 }
 
 }  // namespace osteon::cpu

@@ -2,6 +2,7 @@
 #include <optional>
 #include <utility>
 
+#include "backends/attention_checks.hpp"
 #include "backends/cpu/attention_tiles.hpp"
 #include "backends/cpu/parallel.hpp"
 #include "backends/kernels/attention.hpp"
@@ -248,13 +249,16 @@ void head_backward(const AttentionProblem& p, const Operands<T>& x, const Worksp
 
 }  // namespace
 
-std::int64_t attention_backward_workspace(const Shape& q, const Shape& k, DType dtype) {
+std::int64_t attention_backward_workspace(Cpu, const Shape& q, const Shape& k, DType dtype) {
   std::int64_t bytes = 0;
   dispatch_elements(dtype, "attention_backward", [&]<class T, class E>(T, E) {
     Workspace<E> one;
     bytes = omp_get_max_threads() * one.lay_out(k[1], q[-1], nullptr);
   });
   return bytes;
+}
+std::int64_t attention_backward_workspace(Meta, const Shape& q, const Shape& k, DType dtype) {
+  return attention_backward_workspace(Cpu{}, q, k, dtype);
 }
 
 void attention_backward(Meta, ConstView /*dout*/, ConstView q, ConstView k, ConstView /*v*/, ConstView /*o*/,
@@ -267,16 +271,8 @@ void attention_backward(Cpu, ConstView dout, ConstView q, ConstView k, ConstView
                         ConstView key_range, double scale, Sink dq, Sink dk, Sink dv, View workspace) {
   const AttentionProblem p = checked_attention("attention_backward", q, k, v, key_range, scale, o, lse);
   count_attention(Device::cpu, q.shape, k.shape, 10);
-  expect_like("attention_backward", "dout", dout, q);
-  if (dq)
-    expect_like("attention_backward", "dq", dq.view, q);
-  if (dk)
-    expect_like("attention_backward", "dk", dk.view, k);
-  if (dv)
-    expect_like("attention_backward", "dv", dv.view, v);
-  const std::int64_t needed = attention_backward_workspace(q.shape, k.shape, q.dtype);
-  check(workspace.numel() >= needed, "attention_backward: workspace: expected ", needed, " bytes, got ",
-        workspace.numel());
+  check_attention_backward(dout, q, k, dq, dk, dv, workspace,
+                           attention_backward_workspace(Cpu{}, q.shape, k.shape, q.dtype));
   dispatch_elements(q.dtype, "attention_backward", [&]<class T, class E>(T, E) {
     using C = compute_t<T>;
     const Operands<T> x{dout.as<T>(),

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <limits>
 
-#include "backends/check.hpp"
+#include "backends/attention_checks.hpp"
 #include "backends/cpu/bf16_pair.hpp"
 #include "backends/cpu/fma_tile.hpp"
 #include "backends/cpu/gemm_pack.hpp"
@@ -24,7 +24,6 @@ namespace osteon::cpu {
 // Operands of products are elements E: numbers of the compute type or, for bf16 where the processor multiplies them,
 // pairs of terms. Then weights and their gradients are rounded to bf16 for the products, sums stay in f32.
 
-constexpr std::int64_t kMaxHeadDim = 256;
 constexpr std::int64_t kTileKeys = kTileRows == 6 ? 96 : 64;  // register tiles without a rest: 1.04 times as fast
 constexpr std::int64_t kBlockTiles = 4;
 constexpr std::int64_t kSerialWork = 1 << 18;  // multiply-adds of a product below which waking threads does not pay
@@ -73,9 +72,6 @@ void dispatch_elements(DType dtype, const char* op, const F& f) {
 /// Checks what both directions read; `op` is for the messages.
 AttentionProblem checked_attention(const char* op, const ConstView& q, const ConstView& k, const ConstView& v,
                                    const ConstView& key_range, double scale, const ConstView& o, const ConstView& lse);
-
-/// Counts `flops` per element of a head for each pair of a query and a key that causal order lets it see.
-void count_attention(Device device, const Shape& q, const Shape& k, double flops);
 
 /// The rows of a tile from `row` on: where they are, and the keys that they see, in the lanes of N vectors; rows beyond
 /// the last see nothing.

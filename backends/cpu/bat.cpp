@@ -3,14 +3,13 @@
 #include <algorithm>
 #include <omp.h>
 
-#include "backends/check.hpp"
+#include "backends/bat_slab.hpp"
 #include "backends/cpu/fma_tile.hpp"
 #include "backends/cpu/gemm_engines.hpp"
 #include "backends/cpu/parallel.hpp"
 #include "backends/cpu/simd.hpp"
 #include "backends/kernels/block_sum.hpp"
 #include "backends/scratch.hpp"
-#include "backends/trace.hpp"
 
 namespace osteon::kernels {
 namespace {
@@ -21,22 +20,6 @@ using cpu::kTileRows;
 
 // Fewer multiply-adds are done by the calling thread alone: waking the others takes about 5 us.
 constexpr Index kSerialWork = 1 << 18;
-
-/// The slab's sizes: m block rows of `rank` rows each, `features` columns.
-struct Slab {
-  Index blocks, rank, features;
-};
-
-Slab check_slab(const char* name, const ConstView& w, const char* other_name, const ConstView& other,
-                const ConstView& blocks) {
-  check(blocks.shape.rank() == 3 && blocks.dim(1) == blocks.dim(2) && blocks.dim(1) >= 1, name,
-        ": blocks: expected [m, rank, rank], got ", blocks.shape);
-  const Slab slab{blocks.dim(0), blocks.dim(1), w.cols()};
-  check(w.rows() == slab.blocks * slab.rank && slab.features % slab.rank == 0, name, ": w: expected ",
-        slab.blocks * slab.rank, " rows of a multiple of rank ", slab.rank, " features, got ", w.shape);
-  expect_shape(name, other_name, other, w.shape);
-  return slab;
-}
 
 /// f(begin, end) on ranges of [0, count), one per thread, if there is enough work.
 template <class F>
@@ -122,7 +105,7 @@ void transform_ragged(const C* w, Index rank, Index pieces, Index col, const C* 
 
 /// One row of W'; `row` is its place in the block row.
 template <class C>
-void transform_row(const C* w, const C* packed, Index row, const Slab& slab, C* y) {
+void transform_row(const C* w, const C* packed, Index row, const BatSlab& slab, C* y) {
   constexpr Index kHalf = std::max<Index>(cpu::kVectorBytes / 2, 16);
   const Index rank = slab.rank, pieces = slab.features / rank;
   for (Index col = 0; col < rank; col += kTileCols<C>) {
@@ -142,7 +125,7 @@ void transform_row(const C* w, const C* packed, Index row, const Slab& slab, C* 
 }
 
 template <class T, class B, class R>
-void transform(const T* w, const B* blocks, const Slab& slab, R* y, Device device) {
+void transform(const T* w, const B* blocks, const BatSlab& slab, R* y, Device device) {
   using C = compute_t<T>;
   const Index rank = slab.rank, rows = slab.blocks * rank, features = slab.features;
   const Index packed_size = (rank + kTileCols<C> - 1) / kTileCols<C> * kTileCols<C> * rank;
@@ -176,38 +159,16 @@ void transform(const T* w, const B* blocks, const Slab& slab, R* y, Device devic
   });
 }
 
-/// Each element of W takes part in `rank` multiply-adds with its block.
-class SlabScope : public ProductScope {
- public:
-  SlabScope(Device device, const char* kernel, const Slab& slab, std::initializer_list<ConstView> touched)
-      : ProductScope(device, kernel, slab.blocks * slab.rank, slab.features, slab.rank, touched) {}
-};
-
 void weight_of(Device device, const ConstView& w, const ConstView& b, const View& y) {
-  const Slab slab = check_slab("bat_weight", w, "y", y, b);
-  const SlabScope scope(device, "bat_weight", slab, {w, y, b});
-  dispatch_floating(w.dtype, "bat_weight", [&]<class T>(T) {
-    using C = compute_t<T>;
-    const DType wide = accumulator(w.dtype);
-    check(y.dtype == w.dtype || y.dtype == wide, "bat_weight: y: expected ", w.dtype, " or ", wide, ", got ", y.dtype);
-    check(b.dtype == wide || b.dtype == DType::bf16, "bat_weight: blocks: expected ", wide, " or bf16, got ", b.dtype);
-    const auto with_blocks = [&]<class B>(B) {
-      if (y.dtype == w.dtype)
-        transform(w.as<T>(), b.as<B>(), slab, y.as<T>(), device);
-      else
-        transform(w.as<T>(), b.as<B>(), slab, y.as<C>(), device);
-    };
-    if (b.dtype == DType::bf16)
-      with_blocks(bf16{});
-    else
-      with_blocks(C{});
+  bat_weight_of(device, w, b, y, [&]<class T, class B, class R>(const BatSlab& slab, T, B, R) {
+    transform(w.as<T>(), b.as<B>(), slab, y.as<R>(), device);
   });
 }
 
 /// dB_a = sum_b (W_ab^T dW'_ab + dW'_ab), rows [begin, end) of all blocks' gradients to a thread. The pieces of a block
 /// row, one after the other, are a matrix of `rank` columns: a sum over its rows.
 template <class T>
-void gradient(const ConstView& w, const ConstView& dw, const Sink& db, const Slab& slab, Device device) {
+void gradient(const ConstView& w, const ConstView& dw, const Sink& db, const BatSlab& slab, Device device) {
   using C = compute_t<T>;
   const Index rank = slab.rank, features = slab.features, rows = slab.blocks * rank;
   const Index size = rectangle_size<C>(rank, rank, features);
@@ -230,12 +191,8 @@ void gradient(const ConstView& w, const ConstView& dw, const Sink& db, const Sla
 }
 
 void gradient_of(Device device, const ConstView& w, const ConstView& dw, const Sink& db) {
-  const Slab slab = check_slab("bat_block_gradient", w, "dw", dw, db.view);
-  const SlabScope scope(device, "bat_block_gradient", slab, {w, dw, db.view});
-  expect_dtype("bat_block_gradient", "dw", dw, accumulator(w.dtype));
-  expect_dtype("bat_block_gradient", "db", db.view, accumulator(w.dtype));
-  if (w.numel() > 0)
-    dispatch_floating(w.dtype, "bat_block_gradient", [&]<class T>(T) { gradient<T>(w, dw, db, slab, device); });
+  bat_block_gradient_of(device, w, dw, db,
+                        [&]<class T>(const BatSlab& slab, T) { gradient<T>(w, dw, db, slab, device); });
 }
 
 }  // namespace

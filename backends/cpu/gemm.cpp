@@ -1,10 +1,11 @@
 #include "backends/kernels/gemm.hpp"
 
-#include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <string>
 
 #include "backends/cpu/gemm_engines.hpp"
+#include "backends/products.hpp"
 #include "backends/trace.hpp"
 
 namespace osteon::kernels {
@@ -12,25 +13,13 @@ namespace {
 
 using Index = std::int64_t;
 
-// The block of tokens that gemm_tokens promises.
-constexpr Index kBlockTokens = 1024;
 // oneDNN splits sums over its threads when a is transposed, from this k on.
 constexpr Index kSplitDepth = 2048;
 
 std::atomic<bool> deterministic = true;
 std::atomic<bool> tiles_used = false;
 
-void check_dtypes(const char* name, const ConstView& a, const ConstView& b, const View& c) {
-  check(a.dtype == DType::f32 || a.dtype == DType::bf16 || a.dtype == DType::f64, name,
-        ": expected f32, bf16 or f64 operands, got ", a.dtype);
-  check(b.dtype == a.dtype, name, ": expected operands of one dtype, got ", a.dtype, " and ", b.dtype);
-  check(c.dtype == a.dtype || (a.dtype == DType::bf16 && c.dtype == DType::f32), name, ": expected ", a.dtype,
-        a.dtype == DType::bf16 ? " or f32" : "", " for the result, got ", c.dtype);
-}
-
-void fill_zero(const View& c) {
-  std::fill_n(static_cast<std::byte*>(c.data), c.numel() * size_of(c.dtype), std::byte{0});
-}
+void fill_zero(void* c, Index bytes) { std::memset(c, 0, static_cast<std::size_t>(bytes)); }
 
 void note_tiles(const Product& product) {
   if (product.device == Device::cpu && !tiles_used.load(std::memory_order_relaxed))
@@ -67,95 +56,36 @@ bool library_sums_tokens([[maybe_unused]] Index seq_len, [[maybe_unused]] Index 
 #endif
 }
 
-/// c (+)= alpha sum over blocks of tokens, in order; a and b are stored [tokens, m] and [tokens, n].
-void run_blocks(Product product, Index block) {
-  const Index tokens = product.k, size = size_of(product.operands);
-  const auto* const a = static_cast<const std::byte*>(product.a);
-  const auto* const b = static_cast<const std::byte*>(product.b);
-  for (Index t = 0; t < tokens; t += block) {
-    product.k = std::min(block, tokens - t);
-    if (product.device != Device::meta) {
-      product.a = a + t * product.m * size;
-      product.b = b + t * product.n * size;
-    }
-    run(product);
-    product.add = true;
-  }
-}
-
 void multiply(Device device, const ConstView& a, const ConstView& b, const View& c, const GemmOptions& options) {
-  check_dtypes("gemm", a, b, c);
-  const Index m = options.transpose_a ? a.cols() : a.rows(), k = options.transpose_a ? a.rows() : a.cols();
-  const Index n = options.transpose_b ? b.rows() : b.cols(), b_k = options.transpose_b ? b.cols() : b.rows();
-  check(k == b_k, "gemm: expected as many columns of op(a) as rows of op(b), got a ", a.shape,
-        options.transpose_a ? " transposed" : "", " and b ", b.shape, options.transpose_b ? " transposed" : "");
-  check(c.rows() == m && c.cols() == n, "gemm: c: expected ", Shape{m, n}, ", got ", c.shape);
-  if (m == 0 || n == 0)
+  const Product product = checked_product(device, a, b, c, options);
+  if (!has_terms(product, fill_zero))
     return;
-  if (k == 0) {
-    if (!options.add && device != Device::meta)
-      fill_zero(c);
-    return;
-  }
-  const ProductScope scope(device, "gemm", m, n, k, {a, b, c});
-  const Product product{m,
-                        n,
-                        k,
-                        options.transpose_a,
-                        options.transpose_b,
-                        options.alpha,
-                        options.add,
-                        a.dtype,
-                        c.dtype,
-                        a.data,
-                        b.data,
-                        c.data,
-                        device};
-  if (!options.transpose_a || k < kSplitDepth)
+  const ProductScope scope(device, "gemm", product.m, product.n, product.k, {a, b, c});
+  if (!options.transpose_a || product.k < kSplitDepth)
     run(product);
   else if (!options.transpose_b && c.dtype != DType::bf16)
-    run_blocks(product, kBlockTokens);
+    for_blocks(product, product.k, run);
   else
     run_own_tiles(product);  // rare: blocks would need a strided b, or round to bf16 after each
 }
 
 void sum_tokens(Device device, const ConstView& g, const ConstView& x, const Sink& out, double alpha) {
-  check_dtypes("gemm_tokens", g, x, out.view);
-  const auto tokens_of = [](const ConstView& view) { return view.shape.rank() >= 2 ? view.dim(-2) : Index{1}; };
-  const Index d = g.cols(), k = x.cols(), seq_len = tokens_of(g);
-  check(tokens_of(x) == seq_len && x.rows() == g.rows(), "gemm_tokens: expected the same tokens, got ", g.shape,
-        " and ", x.shape);
-  check(out.view.rows() == d && out.view.cols() == k, "gemm_tokens: out: expected ", Shape{d, k}, ", got ",
-        out.view.shape);
-  if (d == 0 || k == 0)
+  const auto [whole, seq_len] = checked_token_sum(device, g, x, out, alpha);
+  if (!has_terms(whole, fill_zero))
     return;
-  const Index tokens = g.rows();
-  if (tokens == 0) {
-    if (!out.add && device != Device::meta)
-      fill_zero(out.view);
+  const ProductScope scope(device, "gemm_tokens", whole.m, whole.n, whole.k, {g, x, out.view});
+  if (library_sums_tokens(seq_len, whole.m, whole.n, whole.operands))
+    return for_blocks(whole, seq_len, run);
+  // A wide sum is not rounded on the way, so where sequences end changes no bit of it.
+  Product unscaled = whole;
+  unscaled.alpha = 1;
+  if (whole.result == accumulator(whole.operands) && gemm_blocked(unscaled, alpha))
+    return note_tiles(whole);
+  if (device == Device::meta)  // the chains ask for no scratch
     return;
-  }
-  const ProductScope scope(device, "gemm_tokens", d, k, tokens, {g, x, out.view});
-  if (!library_sums_tokens(seq_len, d, k, g.dtype)) {
-    // A wide sum is not rounded on the way, so where sequences end changes no bit of it.
-    const Product whole{d,      k,      tokens,        true,  false, 1.0, out.add, g.dtype, out.view.dtype,
-                        g.data, x.data, out.view.data, device};
-    if (out.view.dtype == accumulator(g.dtype) && gemm_blocked(whole, alpha))
-      return note_tiles(whole);
-    if (device == Device::meta)  // the chains ask for no scratch
-      return;
-    gemm_tokens_fma(
-        {tokens, seq_len, d, k, alpha, out.add, g.dtype, x.dtype, out.view.dtype, g.data, x.data, out.view.data});
-    tiles_used = true;
-    return;
-  }
-  bool add = out.add;
-  for (Index t = 0; t < tokens; t += seq_len, add = true) {
-    const ConstView gs = g.slice_rows(t, t + seq_len), xs = x.slice_rows(t, t + seq_len);
-    run_blocks(
-        {d, k, seq_len, true, false, alpha, add, g.dtype, out.view.dtype, gs.data, xs.data, out.view.data, device},
-        kBlockTokens);
-  }
+  gemm_tokens_fma({whole.k, seq_len, whole.m, whole.n, alpha, whole.add, whole.operands, whole.operands, whole.result,
+                   whole.a, whole.b, whole.c});
+  tiles_used = true;
 }
 
 }  // namespace

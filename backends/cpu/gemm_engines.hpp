@@ -7,22 +7,9 @@
 #include "backends/cpu/gemm_pack.hpp"
 #include "backends/device.hpp"
 #include "backends/dtype.hpp"
+#include "backends/products.hpp"
 
 namespace osteon::kernels {
-
-/// One checked product c [m, n] (+)= alpha op(a) op(b) with m, n, k >= 1: what the front hands to an engine.
-/// a is stored [m, k], or [k, m] if transpose_a; b [k, n], or [n, k] if transpose_b.
-struct Product {
-  std::int64_t m, n, k;
-  bool transpose_a, transpose_b;
-  double alpha;
-  bool add;
-  DType operands, result;
-  const void* a;
-  const void* b;
-  void* c;
-  Device device = Device::cpu;  ///< on meta an engine asks for its scratch and is done
-};
 
 /// f(T{}, R{}) with the stored types of the operands and of the result.
 template <class F>

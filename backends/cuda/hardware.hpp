@@ -27,7 +27,7 @@ T* address_of(T* data) {
 }
 
 template <class T>
-T* checked_pointer(T* data) {
+T* checked_pointer(T* data, std::int64_t) {
   return data;
 }
 template <class T, class V>
@@ -73,6 +73,8 @@ struct LaunchName {
 template <class... Params, class... Args>
 void launch(LaunchName name, void (*kernel)(Params...), dim3 grid, dim3 block, std::int64_t shared_bytes, Cuda device,
             const Args&... args) {
+  if (shared_bytes > kSharedBytes)
+    permit_shared(name.text, reinterpret_cast<const void*>(kernel), shared_bytes);
   kernel<<<grid, block, static_cast<std::size_t>(shared_bytes), device.stream>>>(args...);
   check_launch(name.text);
 }

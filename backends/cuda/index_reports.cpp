@@ -1,5 +1,7 @@
 #include "backends/cuda/index_reports.hpp"
 
+#include <algorithm>
+#include <array>
 #include <mutex>
 #include <utility>
 #include <vector>
@@ -12,7 +14,8 @@ namespace {
 constexpr std::size_t kReports = 1024;  // checks between two synchronize() of a training step: a few for each layer
 constexpr unsigned long long kNothing = ~0ULL;
 
-using Fail = std::function<void(std::int64_t, std::int64_t)>;
+using Fail = std::function<void(std::int64_t, std::int64_t, std::int64_t)>;
+constexpr std::size_t kWords = 2;  // of a report
 
 struct Pending {
   CUstream_st* stream;
@@ -28,11 +31,13 @@ struct Reports {
   std::vector<Pending> pending;
 
   void allocate() {
-    memory = Buffer(Memory::pinned, static_cast<std::int64_t>(kReports * sizeof(unsigned long long)));
+    memory = Buffer(Memory::pinned, static_cast<std::int64_t>(kReports * kWords * sizeof(unsigned long long)));
     for (std::size_t i = kReports; i > 0; --i)
       unused.push_back(i - 1);
   }
-  unsigned long long* word(std::size_t i) const { return reinterpret_cast<unsigned long long*>(memory.data()) + i; }
+  unsigned long long* word(std::size_t i) const {
+    return reinterpret_cast<unsigned long long*>(memory.data()) + kWords * i;
+  }
 };
 
 Reports& reports() {
@@ -50,11 +55,15 @@ unsigned long long* take(Cuda device, const Fail& fail) {
   const std::size_t report = r.unused.back();
   r.pending.push_back({device.stream, report, fail});
   r.unused.pop_back();
-  *r.word(report) = kNothing;
+  std::fill_n(r.word(report), kWords, kNothing);
   return r.word(report);
 }
 
 }  // namespace
+
+IndexCheck::IndexCheck(Cuda device, const std::function<void(std::int64_t, std::int64_t)>& fail)
+    : IndexCheck(device,
+                 Fail([fail](std::int64_t position, std::int64_t index, std::int64_t) { fail(position, index); })) {}
 
 IndexCheck::IndexCheck(Cuda device, const Fail& fail) {
   report_ = take(device, fail);
@@ -67,20 +76,21 @@ IndexCheck::IndexCheck(Cuda device, const Fail& fail) {
 
 void throw_reported(Cuda device) {
   Reports& r = reports();
-  std::vector<std::pair<Fail, unsigned long long>> failed;
+  std::vector<std::pair<Fail, std::array<unsigned long long, kWords>>> failed;
   {
     const std::lock_guard lock(r.mutex);
     const auto is_over = [&](const Pending& p) { return p.stream == device.stream; };
     for (const Pending& p : r.pending)
       if (is_over(p)) {
-        if (const unsigned long long word = *r.word(p.report); word != kNothing)
-          failed.emplace_back(p.fail, word);
+        if (const unsigned long long* words = r.word(p.report); words[0] != kNothing)
+          failed.push_back({p.fail, {words[0], words[1]}});
         r.unused.push_back(p.report);
       }
     std::erase_if(r.pending, is_over);
   }
-  for (const auto& [fail, word] : failed)
-    fail(static_cast<std::int64_t>(word >> 32), static_cast<std::int32_t>(word & 0xffffffffU));
+  for (const auto& [fail, words] : failed)
+    fail(static_cast<std::int64_t>(words[0] >> 32), static_cast<std::int32_t>(words[0] & 0xffffffffU),
+         static_cast<std::int32_t>(words[1] & 0xffffffffU));
 }
 
 }  // namespace osteon::cuda

@@ -20,10 +20,10 @@ struct Maximum {
   }
 };
 
-/// Over the warp, in all its lanes. All of them must call.
-template <class C, class Combine>
+/// Over each kLanes neighbouring lanes of the warp, in all of them. The whole warp must call.
+template <int kLanes = kWarp, class C, class Combine>
 __device__ C warp_reduce(C value, const Combine& combine) {
-  for (int lane_mask = kWarp / 2; lane_mask > 0; lane_mask /= 2)
+  for (int lane_mask = kLanes / 2; lane_mask > 0; lane_mask /= 2)
     value = combine(value, __shfl_xor_sync(kFullWarp, value, lane_mask));
   return value;
 }

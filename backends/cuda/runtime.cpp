@@ -74,7 +74,7 @@ void open(int index) {
   const cudaError_t code = cudaGetDeviceCount(&count);
   if (code == cudaErrorNoDevice || code == cudaErrorInsufficientDriver) {
     cudaGetLastError();
-    throw DeviceError(
+    throw NoGpuError(
         join("device cuda: expected an NVIDIA GPU and its driver, but ", text_of("cudaGetDeviceCount", code)));
   }
   check_call("cudaGetDeviceCount", code);
@@ -90,6 +90,8 @@ void open(int index) {
 }
 
 Buffer::Buffer(Memory memory, std::int64_t bytes) : memory_(memory), bytes_(bytes) {
+  if (bytes == 0)
+    return;  // cudaMallocManaged refuses it
   void* data = nullptr;
   check_call(kAllocators[static_cast<std::size_t>(memory)], allocate(memory, bytes, &data));
   data_ = static_cast<std::byte*>(data);
@@ -152,6 +154,14 @@ void synchronize(Cuda device) {
   if (const std::string text = std::exchange(kept_error(), {}); !text.empty())
     throw DeviceError(text);
   throw_reported(device);
+}
+
+void permit_shared(const char* kernel, const void* function, std::int64_t bytes) {
+  const cudaError_t code =
+      cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+  if (code != cudaSuccess) [[unlikely]]
+    throw DeviceError(
+        join("kernel '", kernel, "': ", bytes, " bytes of shared memory: ", text_of("cudaFuncSetAttribute", code)));
 }
 
 void check_launch(const char* kernel) {

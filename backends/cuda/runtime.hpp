@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "backends/device.hpp"
-#include "backends/error.hpp"
+#include "backends/gpu.hpp"
 
 struct CUevent_st;  // CUDA's own name: a cudaEvent_t points to one
 
@@ -15,19 +15,10 @@ namespace osteon::cuda {
 // CUDA's runtime as the rest of the backend sees it: no header of CUDA's, errors thrown. The same code runs on a GPU
 // and on the emulated one.
 
-/// A call of CUDA's runtime failed: "cudaMalloc: cudaErrorMemoryAllocation (2): out of memory".
-class DeviceError : public Error {
-  using Error::Error;
-};
-
-/// Makes GPU `index` the one that this process computes on: Storages of Device::cuda come from it from now on.
-/// Throws DeviceError saying what is missing: a driver, a GPU, one with that number, or one that is recent enough.
-void open(int index = 0);
-
 /// `device` is the GPU's own memory; `pinned` is the host's, for copies that do not wait; `managed` is seen by both.
 enum class Memory : std::uint8_t { device, pinned, managed };
 
-/// Bytes in one of them; not initialised.
+/// Bytes in one of them; not initialised. Null where there are none.
 class Buffer {
  public:
   Buffer() = default;
@@ -84,6 +75,14 @@ void fill_bytes(Cuda device, void* to, std::uint8_t byte, std::int64_t bytes);
 /// Waits for all that is queued. Throws what went wrong in it: DeviceError, or the error of an index check.
 void synchronize(Cuda device);
 
+/// Shared memory that every launch may ask for; the kernel needs a permit for more.
+constexpr std::int64_t kSharedBytes = 48 << 10;
+/// What every supported GPU has, static arrays included.
+constexpr std::int64_t kMostSharedBytes = 99 << 10;
+
+/// Lets the launches of a kernel ask for `bytes` of shared memory. Throws DeviceError naming it where there is less.
+void permit_shared(const char* kernel, const void* function, std::int64_t bytes);
+
 /// Throws DeviceError naming the kernel unless its launch was accepted.
 void check_launch(const char* kernel);
 
@@ -93,7 +92,10 @@ class IndexCheck {
  public:
   /// fail(position, index) throws for the first position, in the order of positions, whose index is wrong.
   IndexCheck(Cuda device, const std::function<void(std::int64_t position, std::int64_t index)>& fail);
-  /// One word for the kernel, all bits set: the lowest (position << 32 | index) that is wrong.
+  /// The same for ranges of indices: fail(position, begin, end).
+  IndexCheck(Cuda device, const std::function<void(std::int64_t position, std::int64_t begin, std::int64_t end)>& fail);
+  /// Words for the kernel, all bits set: the lowest (position << 32 | index) that is wrong. Ranges take two of them,
+  /// for begin and end.
   unsigned long long* report() const { return report_; }
 
  private:

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
+#include <utility>
 
 // The one header of this project that kernel files (*.cu) include besides their contract. Compiled by nvcc it is CUDA;
 // compiled by g++ the same file runs on an emulated GPU that checks every access (docs/cuda.md).
@@ -118,6 +119,13 @@ inline unsigned threads_for(std::int64_t items) {
   return static_cast<unsigned>(warps * kWarp < kMaxThreads ? warps * kWarp : kMaxThreads);
 }
 
+/// f(i) for i in [0, kCount), each in code of its own: what arrays in registers need, which have no run-time index.
+template <int kCount, class F>
+__device__ void unrolled(const F& f) {
+  [&]<int... i>(std::integer_sequence<int, i...>) { (f(i), ...); }
+  (std::make_integer_sequence<int, kCount>());
+}
+
 /// Where a kernel writes: over what is there or, with `add`, onto it.
 template <class T>
 struct Target {
@@ -156,10 +164,16 @@ template <class... T>
 using common_t = decltype((compute_t<T>{} + ...));
 
 /// The word in which a kernel reports to an index check, for report_index.
-inline Global<unsigned long long> report_of(const IndexCheck& check) { return checked_pointer(check.report()); }
+inline Global<unsigned long long> report_of(const IndexCheck& check) { return checked_pointer(check.report(), 2); }
 __device__ inline void report_index(const Global<unsigned long long>& report, std::int64_t position,
                                     std::int32_t index) {
   atomic_min(report, 0, static_cast<unsigned long long>(position) << 32 | static_cast<std::uint32_t>(index));
+}
+
+__device__ inline void report_range(const Global<unsigned long long>& report, std::int64_t position, std::int32_t begin,
+                                    std::int32_t end) {
+  report_index(report, position, begin);
+  report_index(report + 1, position, end);
 }
 
 }  // namespace osteon::cuda

@@ -12,10 +12,12 @@ namespace osteon::kernels {
 /// y [m*r, k] = W' of the slab. w any floating dtype; b in the accumulator dtype or bf16; y in w's dtype or the
 /// accumulator's. Computed in the accumulator dtype with one rounding.
 void bat_weight(Cpu, ConstView w, ConstView b, View y);
+void bat_weight(Cuda, ConstView w, ConstView b, View y);
 void bat_weight(Meta, ConstView w, ConstView b, View y);
 /// db [m, r, r] (+)= sum over pieces of  W_ab^T dW'_ab + dW'_ab, with dw [m*r, k] = dW' of the slab in the accumulator
 /// dtype. db in the accumulator dtype.
 void bat_block_gradient(Cpu, ConstView w, ConstView dw, Sink db);
+void bat_block_gradient(Cuda, ConstView w, ConstView dw, Sink db);
 void bat_block_gradient(Meta, ConstView w, ConstView dw, Sink db);
 
 }  // namespace osteon::kernels

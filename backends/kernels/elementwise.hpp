@@ -7,7 +7,8 @@ namespace osteon::kernels {
 
 // Elementwise kernels: shapes are equal unless said otherwise; any floating dtype; computed in f32 (f64 for f64).
 
-/// to = from, converted to its dtype with one rounding to nearest even. i32 <-> floating is allowed too.
+/// to = from, both on the device (else see transfer.hpp), converted to its dtype with one rounding to nearest even.
+/// i32 <-> floating is allowed too.
 void copy(Cpu, ConstView from, View to);
 void copy(Cuda, ConstView from, View to);
 void fill(Cpu, View y, double value);

@@ -7,6 +7,7 @@
 
 using namespace osteon;
 using test::Array;
+using test::kDevice;
 
 namespace {
 
@@ -60,7 +61,7 @@ TEST_CASE("svd: orthonormal factors, descending values, and their product is the
       const std::int64_t q = std::min(size.m, size.n);
       const Array a = Array::random(dtype, {size.m, size.n}, 1);
       Array u(dtype, {size.m, q}), s(dtype, {q}), vt(dtype, {q, size.n}), us(dtype, {size.m, q});
-      kernels::svd(Cpu{}, a.view(), u.view(), s.view(), vt.view());
+      kernels::svd(kDevice, a.view(), u.view(), s.view(), vt.view());
       CHECK(worst(product(u, u, true), identity(q)) <= tolerance(dtype));
       CHECK(worst(product(vt, vt, false, true), identity(q)) <= tolerance(dtype));
       for (std::int64_t i = 0; i < q; ++i) {
@@ -77,7 +78,7 @@ TEST_CASE("svd of a diagonal matrix sorts its values") {
   a.set(0, 2);
   a.set(4, -5);
   a.set(8, 0);
-  kernels::svd(Cpu{}, a.view(), u.view(), s.view(), vt.view());
+  kernels::svd(kDevice, a.view(), u.view(), s.view(), vt.view());
   CHECK(worst(s.doubles(), {5, 2, 0}) <= 1e-14);
 }
 
@@ -89,7 +90,7 @@ TEST_CASE("qr: orthonormal q, upper triangular r, and their product is the matri
       const std::int64_t q = std::min(size.m, size.n);
       const Array a = Array::random(dtype, {size.m, size.n}, 1);
       Array q_factor(dtype, {size.m, q}), r(dtype, {q, size.n});
-      kernels::qr(Cpu{}, a.view(), q_factor.view(), r.view());
+      kernels::qr(kDevice, a.view(), q_factor.view(), r.view());
       CHECK(worst(product(q_factor, q_factor, true), identity(q)) <= tolerance(dtype));
       CHECK(worst(product(q_factor, r), a.doubles()) <= tolerance(dtype));
       for (std::int64_t i = 0; i < q; ++i)
@@ -104,14 +105,14 @@ TEST_CASE("qr has LAPACK's signs") {
   Array a(DType::f64, {3, 2}), q(DType::f64, {3, 2}), r(DType::f64, {2, 2});
   for (std::int64_t i = 0; i < 6; ++i)
     a.set(i, static_cast<double>(i + 1));
-  kernels::qr(Cpu{}, a.view(), q.view(), r.view());
+  kernels::qr(kDevice, a.view(), q.view(), r.view());
   CHECK(worst(r.doubles(), {-5.916079783099616, -7.437357441610946, 0, 0.828078671210825}) <= 1e-14);
   CHECK(worst(q.doubles(), {-0.16903085094570325, 0.89708522714506, -0.50709255283711, 0.27602622373694,
                             -0.8451542547285165, -0.34503277967117}) <= 1e-13);
   Array b(DType::f64, {2, 2}), q2(DType::f64, {2, 2}), r2(DType::f64, {2, 2});
   for (std::int64_t i = 0; i < 4; ++i)
     b.set(i, std::vector<double>{-3, 1, 4, 2}[static_cast<std::size_t>(i)]);
-  kernels::qr(Cpu{}, b.view(), q2.view(), r2.view());
+  kernels::qr(kDevice, b.view(), q2.view(), r2.view());
   CHECK(worst(r2.doubles(), {5, 1, 0, 2}) <= 1e-14);
   CHECK(worst(q2.doubles(), {-0.6, 0.8, 0.8, 0.6}) <= 1e-14);
 }
@@ -121,7 +122,7 @@ TEST_CASE("solve_spd solves") {
     for (const std::int64_t n : {0, 1, 5, 40}) {
       const Array a = positive_definite(dtype, n, 1), b = Array::random(dtype, {n, 3}, 2);
       Array x(dtype, {n, 3});
-      kernels::solve_spd(Cpu{}, a.view(), b.view(), x.view());
+      kernels::solve_spd(kDevice, a.view(), b.view(), x.view());
       CHECK(worst(product(a, x), b.doubles()) <= 10 * tolerance(dtype));
     }
 }
@@ -131,7 +132,7 @@ TEST_CASE("invert inverts and tells how well") {
     for (const std::int64_t n : {1, 2, 7, 64}) {
       const Array a = positive_definite(dtype, n, 1);
       Array inverse(dtype, {n, n});
-      const double condition = kernels::invert(Cpu{}, a.view(), inverse.view());
+      const double condition = kernels::invert(kDevice, a.view(), inverse.view());
       CHECK(worst(product(a, inverse), identity(n)) <= 10 * tolerance(dtype));
       CHECK(condition > 1e-4);
       CHECK(condition <= 1.0 + 1e-6);
@@ -139,7 +140,7 @@ TEST_CASE("invert inverts and tells how well") {
   Array diagonal(DType::f64, {2, 2}), inverse(DType::f64, {2, 2});
   diagonal.set(0, 4);
   diagonal.set(3, 0.5);
-  CHECK(kernels::invert(Cpu{}, diagonal.view(), inverse.view()) == doctest::Approx(0.125));
+  CHECK(kernels::invert(kDevice, diagonal.view(), inverse.view()) == doctest::Approx(0.125));
   CHECK(inverse.doubles() == std::vector<double>{0.25, 0, 0, 2});
 }
 
@@ -147,32 +148,32 @@ TEST_CASE("invert reports a singular matrix as condition 0") {
   Array a(DType::f64, {2, 2}), inverse(DType::f64, {2, 2});
   for (std::int64_t i = 0; i < 4; ++i)
     a.set(i, i < 2 ? 1 : 2);
-  CHECK(kernels::invert(Cpu{}, a.view(), inverse.view()) == 0);
+  CHECK(kernels::invert(kDevice, a.view(), inverse.view()) == 0);
   a.set(0, std::numeric_limits<double>::quiet_NaN());
-  CHECK(kernels::invert(Cpu{}, a.view(), inverse.view()) == 0);
+  CHECK(kernels::invert(kDevice, a.view(), inverse.view()) == 0);
 }
 
 TEST_CASE("factorisations refuse what does not fit") {
   Array a(DType::f32, {4, 3}), u(DType::f32, {4, 3}), s(DType::f32, {3}), vt(DType::f32, {3, 3}),
       bad(DType::f32, {2, 3});
   Array wide(DType::f64, {3}), half(DType::bf16, {4, 3}), square(DType::f32, {3, 3}), out(DType::f32, {3, 3});
-  CHECK_THROWS_WITH_AS(kernels::svd(Cpu{}, a.view(), bad.view(), s.view(), vt.view()),
+  CHECK_THROWS_WITH_AS(kernels::svd(kDevice, a.view(), bad.view(), s.view(), vt.view()),
                        "svd: u: expected shape [4, 3], got [2, 3]", ShapeError);
-  CHECK_THROWS_WITH_AS(kernels::svd(Cpu{}, a.view(), u.view(), wide.view(), vt.view()),
+  CHECK_THROWS_WITH_AS(kernels::svd(kDevice, a.view(), u.view(), wide.view(), vt.view()),
                        "svd: expected f32 throughout, got f64", ShapeError);
-  CHECK_THROWS_WITH_AS(kernels::svd(Cpu{}, half.view(), u.view(), s.view(), vt.view()),
+  CHECK_THROWS_WITH_AS(kernels::svd(kDevice, half.view(), u.view(), s.view(), vt.view()),
                        "svd: expected f32 or f64, got bf16", ShapeError);
   a.set(5, std::numeric_limits<double>::infinity());
-  CHECK_THROWS_WITH_AS(kernels::svd(Cpu{}, a.view(), u.view(), s.view(), vt.view()), "svd: a: expected finite numbers",
-                       NumericError);
-  CHECK_THROWS_WITH_AS(kernels::qr(Cpu{}, a.view(), u.view(), bad.view()),
+  CHECK_THROWS_WITH_AS(kernels::svd(kDevice, a.view(), u.view(), s.view(), vt.view()),
+                       "svd: a: expected finite numbers", NumericError);
+  CHECK_THROWS_WITH_AS(kernels::qr(kDevice, a.view(), u.view(), bad.view()),
                        "qr: r_factor: expected shape [3, 3], got [2, 3]", ShapeError);
-  CHECK_THROWS_WITH_AS(kernels::solve_spd(Cpu{}, a.view(), s.view(), s.view()),
+  CHECK_THROWS_WITH_AS(kernels::solve_spd(kDevice, a.view(), s.view(), s.view()),
                        "solve_spd: a: expected a square matrix, got [4, 3]", ShapeError);
-  CHECK_THROWS_WITH_AS(kernels::solve_spd(Cpu{}, square.view(), bad.view(), bad.view()),
+  CHECK_THROWS_WITH_AS(kernels::solve_spd(kDevice, square.view(), bad.view(), bad.view()),
                        "solve_spd: b: expected 3 rows, got [2, 3]", ShapeError);
   square.set(0, -1);
-  CHECK_THROWS_AS(kernels::solve_spd(Cpu{}, square.view(), out.view(), out.view()), NumericError);
-  CHECK_THROWS_WITH_AS(kernels::invert(Cpu{}, square.view(), bad.view()),
+  CHECK_THROWS_AS(kernels::solve_spd(kDevice, square.view(), out.view(), out.view()), NumericError);
+  CHECK_THROWS_WITH_AS(kernels::invert(kDevice, square.view(), bad.view()),
                        "invert: inverse: expected shape [3, 3], got [2, 3]", ShapeError);
 }

@@ -21,18 +21,19 @@ double counted(F&& run) {
     view.data = nullptr;
     return view;
   };
-  reset_flop_count(Device::cpu);
+  constexpr Device kTested = test::kOnCpu ? Device::cpu : Device::cuda;
+  reset_flop_count(kTested);
   reset_flop_count(Device::meta);
-  run(Cpu{}, here);
+  run(test::kDevice, here);
   run(Meta{}, nowhere);
-  const FlopCount count = flop_count(Device::cpu);
+  const FlopCount count = flop_count(kTested);
   CHECK(flop_count(Device::meta) == count);
   return count.total(Pass::forward) + count.total(Pass::backward);
 }
 
 }  // namespace
 
-TEST_CASE("products count two FLOPs a multiply-add, on the CPU and on meta") {
+TEST_CASE("products count two FLOPs a multiply-add, on a device and on meta") {
   Array a(DType::f32, {5, 7}), b(DType::f32, {7, 3}), c(DType::f32, {5, 3});
   CHECK(counted([&](auto dev, auto at) { kernels::gemm(dev, at(a), at(b), at(c)); }) == 2 * 5 * 7 * 3);
   CHECK(counted([&](auto dev, auto at) {
@@ -72,7 +73,8 @@ TEST_CASE("attention counts the pairs of causal order: two products forward, fiv
     const double each = pairs * static_cast<double>(batch * heads * head_dim);
     CHECK(counted([&](auto dev, auto at) { kernels::attention(dev, at(q), at(k), at(v), {}, 0.5, at(o), at(lse)); }) ==
           4 * each);
-    Array workspace(DType::u8, {kernels::attention_backward_workspace(q.view().shape, k.view().shape, DType::f32)});
+    Array workspace(DType::u8,
+                    {kernels::attention_backward_workspace(Cpu{}, q.view().shape, k.view().shape, DType::f32)});
     Array dq(DType::f32, q.view().shape), dk(DType::f32, k.view().shape), dv(DType::f32, k.view().shape);
     CHECK(counted([&](auto dev, auto at) {
             kernels::attention_backward(dev, at(o), at(q), at(k), at(v), at(o), at(lse), {}, 0.5, Sink{at(dq), false},

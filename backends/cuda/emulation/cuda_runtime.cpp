@@ -2,16 +2,20 @@
 
 #include <chrono>
 #include <cstring>
+#include <deque>
+#include <map>
 #include <set>
 #include <utility>
 
 #include "backends/cuda/emulation/memory.hpp"
+#include "backends/cuda/runtime.hpp"
 
 using namespace osteon::cuda::emulation;
 
 struct CUstream_st {};
 struct CUevent_st {
   std::chrono::steady_clock::time_point recorded;
+  std::int64_t after = 0;  ///< this many copies
 };
 
 namespace {
@@ -24,6 +28,26 @@ struct Runtime {
   cudaError_t last = cudaSuccess;
   std::set<cudaStream_t> streams;
   std::set<cudaEvent_t> events;
+
+  struct Copy {
+    void* to;
+    const void* from;
+    std::size_t bytes;
+  };
+  std::deque<Copy> queue;
+  std::int64_t copies_done = 0;
+
+  std::int64_t copies() const { return copies_done + static_cast<std::int64_t>(queue.size()); }
+  /// Until so many copies are done in all.
+  void work(std::int64_t until) {
+    for (; copies_done < until; ++copies_done) {
+      std::memcpy(queue.front().to, queue.front().from, queue.front().bytes);
+      queue.pop_front();
+      check_guards();
+    }
+  }
+  void work() { work(copies()); }
+  std::map<const void*, std::int64_t> shared_bytes;  ///< that kernels may ask for, where it is more than usual
 };
 Runtime runtime;
 
@@ -72,6 +96,14 @@ const char* cudaGetErrorName(cudaError_t code) {
 const char* cudaGetErrorString(cudaError_t) { return "as the emulation was told"; }
 cudaError_t cudaGetLastError() { return std::exchange(runtime.last, cudaSuccess); }
 
+cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute, int value) {
+  const cudaError_t injected = begin_call();
+  const bool good = value >= 0 && value <= osteon::cuda::kMostSharedBytes;
+  if (injected == cudaSuccess && good)
+    runtime.shared_bytes[function] = value;
+  return outcome(injected, good);
+}
+
 cudaError_t cudaGetDeviceCount(int* count) {
   *count = runtime.devices;
   return outcome(begin_call(), runtime.devices > 0, cudaErrorNoDevice);
@@ -86,17 +118,19 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
 
 cudaError_t cudaMalloc(void** memory, std::size_t bytes) { return allocate_in(Space::device, memory, bytes); }
 cudaError_t cudaMallocManaged(void** memory, std::size_t bytes, unsigned) {
-  return allocate_in(Space::managed, memory, bytes);
+  return bytes == 0 ? cudaErrorInvalidValue : allocate_in(Space::managed, memory, bytes);
 }
 cudaError_t cudaHostAlloc(void** memory, std::size_t bytes, unsigned) {
   return allocate_in(Space::pinned, memory, bytes);
 }
 cudaError_t cudaFree(void* memory) {
   const cudaError_t injected = begin_call();
+  runtime.work();
   return outcome(injected, memory == nullptr || release(memory, Space::device));
 }
 cudaError_t cudaFreeHost(void* memory) {
   const cudaError_t injected = begin_call();
+  runtime.work();
   return outcome(injected, memory == nullptr || release(memory, Space::pinned));
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
@@ -105,8 +139,9 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
   const auto size = static_cast<std::int64_t>(bytes);
   if (!known(stream) || (!reachable(to, size) && !reachable(from, size)))  // host to host is not the GPU's business
     return cudaErrorInvalidValue;
-  std::memcpy(to, from, bytes);
-  check_guards();
+  runtime.queue.push_back({to, from, bytes});
+  if (!is_pinned(to) && !is_pinned(from))
+    runtime.work();
   return cudaSuccess;
 }
 cudaError_t cudaMemsetAsync(void* to, int byte, std::size_t bytes, cudaStream_t stream) {
@@ -114,6 +149,7 @@ cudaError_t cudaMemsetAsync(void* to, int byte, std::size_t bytes, cudaStream_t 
     return injected;
   if (!known(stream) || !reachable(to, static_cast<std::int64_t>(bytes)))
     return cudaErrorInvalidValue;
+  runtime.work();
   std::memset(to, byte, bytes);
   return cudaSuccess;
 }
@@ -132,7 +168,9 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   return outcome(injected, good, cudaErrorInvalidResourceHandle);
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-  return outcome(begin_call(), known(stream), cudaErrorInvalidResourceHandle);
+  const cudaError_t injected = begin_call();
+  runtime.work();
+  return outcome(injected, known(stream), cudaErrorInvalidResourceHandle);
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
   return outcome(begin_call(), known(stream) && runtime.events.contains(event), cudaErrorInvalidResourceHandle);
@@ -155,11 +193,16 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     return injected;
   if (!known(stream) || !runtime.events.contains(event))
     return cudaErrorInvalidResourceHandle;
+  event->after = runtime.copies();
   event->recorded = std::chrono::steady_clock::now();
   return cudaSuccess;
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-  return outcome(begin_call(), runtime.events.contains(event), cudaErrorInvalidResourceHandle);
+  const cudaError_t injected = begin_call();
+  const bool good = runtime.events.contains(event);
+  if (good)
+    runtime.work(event->after);
+  return outcome(injected, good, cudaErrorInvalidResourceHandle);
 }
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
   if (const cudaError_t injected = begin_call())
@@ -179,9 +222,18 @@ void fail_no_call() { runtime.failing_call = -1; }
 std::int64_t call_count() { return runtime.calls; }
 std::int64_t live_handles() { return static_cast<std::int64_t>(runtime.streams.size() + runtime.events.size()); }
 
-bool begin_launch(std::int64_t blocks, std::int64_t threads, std::int64_t shared_bytes) {
-  constexpr std::int64_t kMostThreads = 1024, kMostShared = 48 << 10;
-  const bool fits = blocks > 0 && threads > 0 && threads <= kMostThreads && shared_bytes <= kMostShared;
+bool library_call_fails() { return begin_call() != cudaSuccess; }
+bool begin_work(cudaStream_t stream) {
+  runtime.work();
+  return known(stream);
+}
+
+bool begin_launch(const void* function, std::int64_t blocks, std::int64_t threads, std::int64_t shared_bytes) {
+  constexpr std::int64_t kMostThreads = 1024;
+  runtime.work();
+  const auto permit = runtime.shared_bytes.find(function);
+  const std::int64_t most_shared = permit == runtime.shared_bytes.end() ? kSharedBytes : permit->second;
+  const bool fits = blocks > 0 && threads > 0 && threads <= kMostThreads && shared_bytes <= most_shared;
   runtime.last = outcome(begin_call(), fits, cudaErrorInvalidConfiguration);
   return runtime.last == cudaSuccess;
 }

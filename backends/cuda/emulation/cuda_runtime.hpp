@@ -3,8 +3,9 @@
 #include <cstddef>
 #include <cstdint>
 
-// The part of CUDA's runtime that runtime.cpp uses, under CUDA's own names, for an emulated GPU. Copies are done at
-// once, whatever the stream.
+// The part of CUDA's runtime that runtime.cpp uses, under CUDA's own names, for an emulated GPU. Streams share one
+// queue. In it are copies with pinned memory, done as late as they may be: when the host waits for them, or a launch or
+// another copy comes behind them. So a host that does not wait finds old bytes, or sends new ones.
 
 enum cudaError_t : int {
   cudaSuccess = 0,
@@ -19,6 +20,7 @@ enum cudaError_t : int {
 };
 enum cudaMemcpyKind { cudaMemcpyDefault = 4 };
 enum cudaDeviceAttr { cudaDevAttrComputeCapabilityMajor = 75, cudaDevAttrComputeCapabilityMinor = 76 };
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDefault = 0, cudaMemAttachGlobal = 1, cudaHostAllocDefault = 0;
 
 struct CUevent_st;
@@ -28,6 +30,7 @@ using cudaEvent_t = CUevent_st*;
 const char* cudaGetErrorName(cudaError_t code);
 const char* cudaGetErrorString(cudaError_t code);
 cudaError_t cudaGetLastError();
+cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute attribute, int value);
 
 cudaError_t cudaGetDeviceCount(int* count);
 cudaError_t cudaSetDevice(int device);
@@ -67,7 +70,13 @@ std::int64_t call_count();
 /// Streams and events not destroyed yet.
 std::int64_t live_handles();
 
+/// For libraries on top of the runtime, whose calls count and fail as the runtime's do: whether the call that begins
+/// now is to fail.
+bool library_call_fails();
+/// Before they use memory: false if there is no such stream, else all that was queued before is done.
+bool begin_work(cudaStream_t stream);
+
 /// For launches: false if this one is to fail. cudaGetLastError then says so.
-bool begin_launch(std::int64_t blocks, std::int64_t threads, std::int64_t shared_bytes);
+bool begin_launch(const void* function, std::int64_t blocks, std::int64_t threads, std::int64_t shared_bytes);
 
 }  // namespace osteon::cuda::emulation

@@ -113,7 +113,10 @@ void launch(LaunchName name, void (*kernel)(Params...), dim3 grid, dim3 block, s
   std::apply([&](auto&... value) { (emulation::number_argument(number++, value), ...); }, values);
   const emulation::Launch description{name.text, grid, block, shared_bytes};
   const auto blocks = std::int64_t{grid.x} * grid.y * grid.z, threads = std::int64_t{block.x} * block.y * block.z;
-  if (emulation::begin_launch(blocks, threads, shared_bytes))
+  const auto* const function = reinterpret_cast<const void*>(kernel);
+  if (shared_bytes > kSharedBytes)
+    permit_shared(name.text, function, shared_bytes);
+  if (emulation::begin_launch(function, blocks, threads, shared_bytes))
     emulation::run(description, name.same_bits, [&] { std::apply(kernel, values); });
   check_launch(name.text);
 }

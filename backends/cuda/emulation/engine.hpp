@@ -64,10 +64,15 @@ struct Site {
 void block_barrier(Site site);
 
 /// What a warp does together.
-enum class WarpOp : std::uint8_t { sync, shuffle, shuffle_up, shuffle_down, shuffle_xor, ballot };
+enum class WarpOp : std::uint8_t { sync, shuffle, shuffle_up, shuffle_down, shuffle_xor, ballot, collective };
 
 /// Waits until all lanes of `mask` are at this operation and returns the caller's result. `operand` is the lane,
 /// distance or lane mask of a shuffle.
 std::uint64_t warp_operation(WarpOp op, unsigned mask, std::uint64_t value, int operand, Site site);
+
+/// For instructions of a whole warp: waits until all its lanes are here and then calls `together` once, with what each
+/// lane has handed in; it may change all of it.
+using Together = void (*)(void* const* of_lanes);
+void warp_collective(void* of_lane, Together together, Site site);
 
 }  // namespace osteon::cuda::emulation

@@ -25,6 +25,16 @@ struct Registry {
   std::map<std::byte*, Block> blocks;
   std::int64_t device_bytes = 0;
   std::int64_t limit = std::numeric_limits<std::int64_t>::max();
+
+  /// The block that begins there or last before, if `memory` lies in it or right behind it.
+  const std::pair<std::byte* const, Block>* block_of(const void* memory) const {
+    auto* const first = static_cast<std::byte*>(const_cast<void*>(memory));
+    auto after = blocks.upper_bound(first);
+    if (after == blocks.begin())
+      return nullptr;
+    --after;
+    return first <= after->first + after->second.bytes ? &*after : nullptr;
+  }
 };
 
 Registry& registry() {
@@ -71,14 +81,15 @@ bool release(void* memory, Space space) {
 }
 
 bool reachable(const void* memory, std::int64_t bytes) {
-  Registry& r = registry();
-  const std::lock_guard lock(r.mutex);
-  auto* const first = static_cast<std::byte*>(const_cast<void*>(memory));
-  auto after = r.blocks.upper_bound(first);
-  if (after == r.blocks.begin())
-    return false;
-  const auto& [begin, block] = *--after;
-  return first + bytes <= begin + block.bytes;
+  const std::lock_guard lock(registry().mutex);
+  const auto* const found = registry().block_of(memory);
+  return found != nullptr && static_cast<const std::byte*>(memory) + bytes <= found->first + found->second.bytes;
+}
+
+bool is_pinned(const void* memory) {
+  const std::lock_guard lock(registry().mutex);
+  const auto* const found = registry().block_of(memory);
+  return found != nullptr && found->second.space == Space::pinned;
 }
 
 void check_guards() {

@@ -19,6 +19,9 @@ bool release(void* memory, Space space);
 /// Whether [memory, memory + bytes) lies inside one live block that the device can reach.
 bool reachable(const void* memory, std::int64_t bytes);
 
+/// Whether `memory` lies in a live block of the host's pinned memory.
+bool is_pinned(const void* memory);
+
 /// Throws KernelError naming the first block around which a guard zone has changed.
 void check_guards();
 

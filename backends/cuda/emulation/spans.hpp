@@ -55,10 +55,10 @@ T* address_of(const Global<T>& data) {
   return data.address();
 }
 
-/// One element that the device can reach.
+/// Elements that the device can reach.
 template <class T>
-Global<T> checked_pointer(T* data) {
-  return {data, 1};
+Global<T> checked_pointer(T* data, std::int64_t count) {
+  return {data, count};
 }
 
 /// What kernels are given of a view. Throws KernelError unless its bytes are the device's.
@@ -189,6 +189,10 @@ class Shared {
       emulation::fail_kernel(join("element ", i, " of ", name_, ", which has ", values_.size()));
     return {values_[at], records_[at], name_, i};
   }
+  void check_aligned(std::int64_t i, std::size_t bytes) const {
+    if (static_cast<std::size_t>(i) * sizeof(T) % bytes != 0)
+      emulation::fail_kernel(join("element ", i, " of ", name_, " is not aligned to a vector of ", bytes, " bytes"));
+  }
 
  private:
   const char* name_;
@@ -202,6 +206,24 @@ Shared<T>& dynamic_shared() {
   static Shared<T> array("dynamic shared memory", 0);
   array.resize(static_cast<std::size_t>(emulation::now.shared_bytes) / sizeof(T));
   return array;
+}
+
+/// Neighbouring elements of shared memory, moved as one. They must be aligned as the hardware's vector loads are.
+template <class T, int kCount>
+struct Pack;
+template <int kCount, class T>
+Pack<T, kCount> load_pack(Shared<T>& data, std::int64_t i) {
+  data.check_aligned(i, alignof(Pack<T, kCount>));
+  Pack<T, kCount> pack;
+  for (int k = 0; k < kCount; ++k)
+    pack[k] = data[i + k];
+  return pack;
+}
+template <int kCount, class T>
+void store_pack(Shared<T>& data, std::int64_t i, const Pack<T, kCount>& pack) {
+  data.check_aligned(i, alignof(Pack<T, kCount>));
+  for (int k = 0; k < kCount; ++k)
+    data[i + k] = pack[k];
 }
 
 /// An index into a vector in registers.

@@ -24,8 +24,13 @@ std::string text_of(const Site& site) {
   return join(path.substr(path.rfind('/') + 1), ":", site.line);
 }
 const char* name_of(WarpOp op) {
-  constexpr std::array<const char*, 6> names = {"__syncwarp",       "__shfl_sync",     "__shfl_up_sync",
-                                                "__shfl_down_sync", "__shfl_xor_sync", "__ballot_sync"};
+  constexpr std::array<const char*, 7> names = {"__syncwarp",
+                                                "__shfl_sync",
+                                                "__shfl_up_sync",
+                                                "__shfl_down_sync",
+                                                "__shfl_xor_sync",
+                                                "__ballot_sync",
+                                                "an instruction of the warp"};
   return names[static_cast<std::size_t>(op)];
 }
 std::string hex(unsigned mask) {

@@ -17,6 +17,12 @@ void require_lanes(unsigned mask, const char* name) {
     fail_kernel(join(name, ": mask ", hex(mask), " names lanes that the warp of ", there, " threads does not have"));
 }
 
+/// What a lane brings to a collective.
+struct Part {
+  void* of_lane;
+  Together together;
+};
+
 /// The results of an operation at which all lanes of `mask` have arrived; `warp` is its first thread.
 void exchange(WarpOp op, unsigned mask, unsigned warp) {
   Engine& e = engine();
@@ -34,7 +40,7 @@ void exchange(WarpOp op, unsigned mask, unsigned warp) {
     t.state = State::ready;
     if (op == WarpOp::ballot)
       t.value = ballot;
-    if (op == WarpOp::ballot || op == WarpOp::sync)
+    if (op == WarpOp::ballot || op == WarpOp::sync || op == WarpOp::collective)
       continue;
     const int self = static_cast<int>(lane);
     int from = op == WarpOp::shuffle        ? t.operand
@@ -74,10 +80,22 @@ std::uint64_t warp_operation(WarpOp op, unsigned mask, std::uint64_t value, int 
     wait();
     return self.value;
   }
+  if (op == WarpOp::collective) {
+    const auto part_of = [](std::uint64_t at) { return reinterpret_cast<const Part*>(at); };  // NOLINT: an address
+    std::array<void*, kWarpSize> of_lanes{};
+    for (unsigned other = 0; other < kWarpSize; ++other)
+      of_lanes[other] = part_of(e.threads[warp + other]->value)->of_lane;
+    part_of(value)->together(of_lanes.data());
+  }
   exchange(op, mask, warp);
   if (op == WarpOp::sync && static_cast<unsigned>(std::popcount(mask)) == std::min(e.count - warp, kWarpSize))
     now.warp_epoch = ++e.warp_epochs[warp / kWarpSize];
   return self.value;
+}
+
+void warp_collective(void* of_lane, Together together, Site site) {
+  const Part part{of_lane, together};
+  warp_operation(WarpOp::collective, ~0U, reinterpret_cast<std::uint64_t>(&part), 0, site);
 }
 
 }  // namespace osteon::cuda::emulation

@@ -5,6 +5,7 @@
 #include <functional>
 #include <vector>
 
+#include "backends/kernels/transfer.hpp"
 #include "backends/memory.hpp"
 #include "backends/storage.hpp"
 #include "test/backends/cuda/emulated.hpp"
@@ -37,6 +38,8 @@ void use_everything() {
   REQUIRE(milliseconds >= 0);
   const Storage storage(1000, Device::cuda, Category::weights);
   launch("increment", increment, 1, 1, 0, stream.device(), Global<int>(reinterpret_cast<int*>(device.data()), 16));
+  launch("increment", increment, 1, 1, kSharedBytes + 1, stream.device(),
+         Global<int>(reinterpret_cast<int*>(device.data()), 16));
   synchronize(stream.device());
 }
 
@@ -51,7 +54,7 @@ void clean_up() {
 TEST_CASE("each call that fails is named with its code, and nothing leaks") {
   clean_up();
   const emulation::Allocated before = emulation::allocated();
-  const std::int64_t live = memory_report(Device::cuda).live.total();
+  const std::int64_t live = memory_report(Device::cuda).live.total(), handles = emulation::live_handles();
   const std::int64_t first = emulation::call_count();
   use_everything();
   clean_up();
@@ -70,10 +73,10 @@ TEST_CASE("each call that fails is named with its code, and nothing leaks") {
       message = error.what();
     }
     CHECK_SAYS(message, "cudaErrorLaunchFailure (719)");
-    named += message.starts_with("cuda") || message.starts_with("kernel 'increment': launch") ? 1 : 0;
+    named += message.starts_with("cuda") || message.starts_with("kernel 'increment': ") ? 1 : 0;
     clean_up();
     CHECK(emulation::allocated().blocks == before.blocks);
-    CHECK(emulation::live_handles() == 0);
+    CHECK(emulation::live_handles() == handles);
     CHECK(memory_report(Device::cuda).live.total() == live);
   }
   CHECK(named == calls);
@@ -87,7 +90,7 @@ TEST_CASE("a GPU that is missing or does not fit is named when it is opened") {
   CHECK_THROWS_WITH_AS(open(),
                        "device cuda: expected an NVIDIA GPU and its driver, but cudaGetDeviceCount: cudaErrorNoDevice "
                        "(100): as the emulation was told",
-                       DeviceError);
+                       NoGpuError);
   emulation::set_device_count(1);
   open();
 }
@@ -102,6 +105,22 @@ TEST_CASE("a launch that the hardware would refuse is refused") {
   CHECK_THROWS_AS(run(1, dim3(33, 32)), DeviceError);
 }
 
+TEST_CASE("a buffer of no bytes asks for none") {
+  for (const Memory memory : {Memory::device, Memory::pinned, Memory::managed})
+    CHECK(Buffer(memory, 0).data() == nullptr);
+}
+
+TEST_CASE("a launch may ask for as much shared memory as every GPU has") {
+  DeviceArray<int> x(1);
+  const auto run = [&](std::int64_t bytes) { launch("increment", increment, 1, 1, bytes, Cuda{}, x.elements); };
+  run(kSharedBytes);
+  run(kMostSharedBytes);
+  CHECK_THROWS_WITH_AS(run(kMostSharedBytes + 1),
+                       "kernel 'increment': 101377 bytes of shared memory: cudaFuncSetAttribute: "
+                       "cudaErrorInvalidValue (1): as the emulation was told",
+                       DeviceError);
+}
+
 TEST_CASE("copies outside a buffer are refused") {
   const Buffer device(Memory::device, 64);
   std::array<std::byte, 128> host{};
@@ -111,8 +130,56 @@ TEST_CASE("copies outside a buffer are refused") {
   copy(Cuda{}, host.data(), device.data(), 64);
 }
 
+TEST_CASE("a copy with pinned memory needs a wait, on either side") {
+  const Buffer pinned(Memory::pinned, 64), device(Memory::device, 64);
+  const auto first_of = [](const Buffer& buffer) { return std::to_integer<int>(buffer.data()[0]); };
+  const Event sent;
+  std::memset(pinned.data(), 1, 64);
+  copy(Cuda{}, pinned.data(), device.data(), 64);
+  std::memset(pinned.data(), 2, 64);  // too early: the copy may not have begun
+  synchronize(Cuda{});
+  CHECK(first_of(device) == 2);
+  copy(Cuda{}, pinned.data(), device.data(), 64);
+  sent.record(Cuda{});
+  sent.synchronize();
+  std::memset(pinned.data(), 3, 64);
+  CHECK(first_of(device) == 2);
+  copy(Cuda{}, device.data(), pinned.data(), 64);
+  CHECK(first_of(pinned) == 3);  // too early: it may not have arrived
+  const Event later;
+  sent.synchronize();  // a moment before that copy
+  CHECK(first_of(pinned) == 3);
+  later.record(Cuda{});
+  later.synchronize();
+  CHECK(first_of(pinned) == 2);
+}
+
+TEST_CASE("transfers whose calls fail say so, and those after them work") {
+  const auto both_ways = [] {
+    std::vector<float> host(20'000, 1.5F), back(host.size());  // two pieces
+    const Shape shape{static_cast<std::int64_t>(host.size())};
+    const Storage storage(shape.numel() * size_of(DType::f32), Device::cuda, Category::weights);
+    const View there{storage.data(), DType::f32, shape, true};
+    kernels::upload(Cuda{}, {host.data(), DType::f32, shape, true}, there);
+    kernels::download(Cuda{}, there, {back.data(), DType::f32, shape, true});
+    return back == host;
+  };
+  CHECK(both_ways());
+  const std::int64_t first = emulation::call_count();
+  CHECK(both_ways());
+  const std::int64_t calls = emulation::call_count() - first;
+  REQUIRE(calls > 12);
+  for (std::int64_t n = 0; n < calls; ++n) {
+    CAPTURE(n);
+    emulation::fail_call(n, cudaErrorLaunchFailure);
+    CHECK_THROWS_AS(both_ways(), DeviceError);
+    clean_up();
+    CHECK(both_ways());
+  }
+}
+
 TEST_CASE("an index check throws at the next synchronize, for the lowest position, and once") {
-  const auto report = [](IndexCheck& check, std::uint64_t position, std::int32_t index) {
+  const auto report = [](const IndexCheck& check, std::uint64_t position, std::int32_t index) {
     Global<unsigned long long> word(check.report(), 1);
     atomic_min(word, 0, static_cast<unsigned long long>(position << 32 | static_cast<std::uint32_t>(index)));
   };
@@ -125,11 +192,24 @@ TEST_CASE("an index check throws at the next synchronize, for the lowest positio
   report(bad, 5, 1);
   CHECK_THROWS_WITH_AS(synchronize(Cuda{}), "ids: got -3 at 4", IndexError);
   synchronize(Cuda{});
+  IndexCheck ranges(Cuda{}, [](std::int64_t position, std::int64_t begin, std::int64_t end) {
+    osteon::fail<IndexError>("ranges: got [", begin, ", ", end, ") at ", position);
+  });
+  report_range(report_of(ranges), 7, 2, 70000);
+  report_range(report_of(ranges), 6, -1, 8);
+  CHECK_THROWS_WITH_AS(synchronize(Cuda{}), "ranges: got [-1, 8) at 6", IndexError);
   const Stream other;
   IndexCheck elsewhere(other.device(), fail);
   report(elsewhere, 0, 8);
   synchronize(Cuda{});
   CHECK_THROWS_AS(synchronize(other.device()), IndexError);
+  report(IndexCheck(Cuda{}, fail), 7, 12);
+  float here = 0;
+  const Storage there(4, Device::cuda, Category::workspace);
+  const Shape scalar{1};
+  CHECK_THROWS_AS(
+      kernels::download(Cuda{}, {there.data(), DType::f32, scalar, true}, {&here, DType::f32, scalar, true}),
+      IndexError);
   for (int i = 0; i < 5000; ++i)  // more than are kept at a time
     const IndexCheck one(Cuda{}, fail);
   synchronize(Cuda{});
