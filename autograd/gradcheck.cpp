@@ -61,7 +61,9 @@ class Differences {
   double rounding() const { return rounding_; }
 
  private:
-  void write(std::size_t i, const Values& at) { std::copy(at.begin(), at.end(), inputs_[i].mut().as<double>()); }
+  void write(std::size_t i, const Values& at) {
+    copy_elements(from_values(at, inputs_[i].shape(), DType::f64, Device::cpu), inputs_[i]);
+  }
 
   Values evaluate(std::size_t i, const Values& at) {
     write(i, at);
@@ -145,7 +147,7 @@ GradReport gradcheck(const TensorFunction& f, const std::vector<Tensor>& inputs,
   check(y.dtype() == DType::f64, "gradcheck: result: expected f64, got ", y);
   check<Error>(y.requires_grad(), "gradcheck: result: expected one that depends on an input that requires a gradient");
   const Values projection = random_values({options.seed, 0}, static_cast<std::size_t>(y.numel()));
-  y.backward(from_values(projection, y.shape(), DType::f64));
+  y.backward(from_values(projection, y.shape(), DType::f64, y.device()));
 
   GradReport report;
   Differences differences(options.numeric ? options.numeric : f, own, projection, options.eps);

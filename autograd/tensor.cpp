@@ -4,6 +4,7 @@
 
 #include "autograd/node.hpp"
 #include "backends/kernels/elementwise.hpp"
+#include "backends/kernels/transfer.hpp"
 
 namespace osteon {
 namespace {
@@ -121,7 +122,9 @@ double Tensor::item() const {
 
 std::vector<double> Tensor::to_doubles() const {
   std::vector<double> values(static_cast<std::size_t>(numel()));
-  on_device(device(), [&](auto dev) { kernels::copy(dev, view(), View{values.data(), DType::f64, shape(), true}); });
+  on_device(device(), [&](auto dev) {
+    kernels::download(dev, view(), View{values.data(), DType::f64, shape(), true});
+  });
   return values;
 }
 
@@ -177,7 +180,7 @@ Tensor from_values(std::span<const double> values, const Shape& shape, DType dty
   check(static_cast<std::int64_t>(values.size()) == shape.numel(), "from_values: expected ", shape.numel(),
         " values, got ", values.size());
   Tensor y = empty(shape, dtype, device, category);
-  on_device(device, [&](auto dev) { kernels::copy(dev, {values.data(), DType::f64, shape, true}, y.mut()); });
+  on_device(device, [&](auto dev) { kernels::upload(dev, {values.data(), DType::f64, shape, true}, y.mut()); });
   return y;
 }
 
@@ -185,8 +188,26 @@ Tensor from_ids(std::span<const std::int32_t> ids, const Shape& shape, Device de
   check(static_cast<std::int64_t>(ids.size()) == shape.numel(), "from_ids: expected ", shape.numel(), " ids, got ",
         ids.size());
   Tensor y = empty(shape, DType::i32, device, Category::workspace);
-  on_device(device, [&](auto dev) { kernels::copy(dev, {ids.data(), DType::i32, shape, true}, y.mut()); });
+  on_device(device, [&](auto dev) { kernels::upload(dev, {ids.data(), DType::i32, shape, true}, y.mut()); });
   return y;
+}
+
+void copy_elements(const Tensor& from, const Tensor& to) {
+  check(from.shape() == to.shape() && from.dtype() == to.dtype(), "copy_elements: expected ", to, ", got ", from);
+  if (from.device() == to.device())
+    on_device(to.device(), [&](auto dev) { kernels::copy(dev, from.view(), to.mut()); });
+  else if (from.device() == Device::cpu)
+    on_device(to.device(), [&](auto dev) { kernels::upload(dev, from.view(), to.mut()); });
+  else
+    on_device(from.device(), [&](auto dev) { kernels::download(dev, from.view(), to.mut()); });
+}
+
+Tensor to_device(const Tensor& x, Device device, Category category) {
+  if (x.device() == device)
+    return x;
+  Tensor copy = empty(x.shape(), x.dtype(), device, category);
+  copy_elements(x, copy);
+  return copy;
 }
 
 Tensor converted(const Tensor& x, DType dtype, Category category) {

@@ -92,14 +92,20 @@ using NamedTensor = std::pair<std::string, Tensor>;
 using NamedTensors = std::vector<NamedTensor>;
 
 /// Not initialised.
-Tensor empty(const Shape& shape, DType dtype, Device device = Device::cpu, Category category = Category::activation);
-Tensor zeros(const Shape& shape, DType dtype, Device device = Device::cpu, Category category = Category::activation);
+Tensor empty(const Shape& shape, DType dtype, Device device = default_device(),
+             Category category = Category::activation);
+Tensor zeros(const Shape& shape, DType dtype, Device device = default_device(),
+             Category category = Category::activation);
 /// Not initialised, with the shape, dtype and device of x.
 Tensor empty_like(const Tensor& x, Category category = Category::activation);
 /// A copy of host values.
-Tensor from_values(std::span<const double> values, const Shape& shape, DType dtype, Device device = Device::cpu,
+Tensor from_values(std::span<const double> values, const Shape& shape, DType dtype, Device device = default_device(),
                    Category category = Category::activation);
-Tensor from_ids(std::span<const std::int32_t> ids, const Shape& shape, Device device = Device::cpu);
+Tensor from_ids(std::span<const std::int32_t> ids, const Shape& shape, Device device = default_device());
+/// Copies all elements; both are of one shape and dtype, on any devices with memory.
+void copy_elements(const Tensor& from, const Tensor& to);
+/// x as it is on `device`: x itself, or a copy without a place in the graph.
+Tensor to_device(const Tensor& x, Device device, Category category = Category::workspace);
 /// A converted copy (one rounding), without a place in the graph.
 Tensor converted(const Tensor& x, DType dtype, Category category = Category::activation);
 

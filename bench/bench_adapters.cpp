@@ -28,7 +28,7 @@ constexpr Layer kLayers[] = {
     {512, 512, 4, 256}, {512, 1408, 4, 256}, {2048, 2048, 1, 512}, {2048, 5632, 1, 512}, {4096, 11008, 1, 512}};
 
 Tensor random(const Shape& shape, DType dtype, Category category, std::uint64_t stream) {
-  Tensor x = empty(shape, dtype, Device::cpu, category);
+  Tensor x = empty(shape, dtype, default_device(), category);
   kernels::fill_uniform(Cpu{}, x.mut(), -1, 1, {1, stream});
   return x;
 }
@@ -37,7 +37,7 @@ Tensor random(const Shape& shape, DType dtype, Category category, std::uint64_t 
 class AdaptedLinear {
  public:
   AdaptedLinear(const Layer& layer, const std::string& method, DType dtype, std::int64_t rank)
-      : linear_("linear", layer.in, layer.out, false, dtype, Device::cpu),
+      : linear_("linear", layer.in, layer.out, false, dtype, default_device()),
         config_(adapter_config(method, rank)),
         x_(random({layer.batch_size, layer.seq_len, layer.in}, dtype, Category::activation, 1)),
         dy_(random({layer.batch_size, layer.seq_len, layer.out}, dtype, Category::activation, 2)) {
@@ -94,16 +94,16 @@ void pass(benchmark::State& state, const Layer& layer, const std::string& method
   linear.attach(false);
   linear.seconds();
   linear.attach(true);
-  reset_memory_peak(Device::cpu);
-  reset_flop_count(Device::cpu);
+  reset_memory_peak(default_device());
+  reset_flop_count(default_device());
   std::int64_t saved_bytes = 0;
   {
     const SavedAudit audit;
     linear.backward(linear.forward());
     saved_bytes = audit.bytes();
   }
-  const FlopCount flops = flop_count(Device::cpu);
-  const std::int64_t peak_bytes = memory_report(Device::cpu).peak.total();
+  const FlopCount flops = flop_count(default_device());
+  const std::int64_t peak_bytes = memory_report(default_device()).peak.total();
 
   std::vector<double> adapted, frozen;
   for (auto _ : state) {

@@ -19,7 +19,7 @@ struct Start {
 constexpr Start kStarts[] = {{"pissa", "pissa"}, {"pissa", "pissa_niter_4"}, {"olora", "olora"}};
 
 void make(benchmark::State& state, const Start& start, std::int64_t out, std::int64_t in) {
-  nn::Linear linear("linear", in, out, false, DType::f32, Device::cpu);
+  nn::Linear linear("linear", in, out, false, DType::f32, default_device());
   peft::AdapterConfig config = adapter_config(start.method, 32);
   config.init = start.init;
   const peft::Method& method = peft::find_method(start.method);
@@ -29,10 +29,10 @@ void make(benchmark::State& state, const Start& start, std::int64_t out, std::in
   for (auto _ : state) {
     state.PauseTiming();  // the last adapter has left its residual in the weight
     kernels::fill_normal(Cpu{}, linear.weight.mut(), 0, 0.02, {1, 2});
-    reset_memory_peak(Device::cpu);
+    reset_memory_peak(default_device());
     state.ResumeTiming();
     const std::unique_ptr<peft::Adapter> adapter = method.make({config, linear, {1, 3}, true});
-    peak_bytes = memory_report(Device::cpu).peak.total() - linear.weight.bytes();
+    peak_bytes = memory_report(default_device()).peak.total() - linear.weight.bytes();
   }
   state.counters["peak_bytes"] = static_cast<double>(peak_bytes);
   if (const auto rss = resident.bytes())

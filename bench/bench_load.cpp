@@ -43,12 +43,12 @@ void load(benchmark::State& state, const ModelShape& shape, DType file_dtype, DT
     parameters = model.parameter_count();
   }
   ResidentPeak resident;
-  reset_memory_peak(Device::cpu);
-  const std::int64_t before = memory_report(Device::cpu).live.total();
+  reset_memory_peak(default_device());
+  const std::int64_t before = memory_report(default_device()).live.total();
   for (auto _ : state)
     benchmark::DoNotOptimize(nn::load_llama(folder.path(), dtype));
   const std::int64_t model_bytes = parameters * size_of(dtype);
-  const std::int64_t peak = memory_report(Device::cpu).peak.total() - before;
+  const std::int64_t peak = memory_report(default_device()).peak.total() - before;
   state.SetBytesProcessed(state.iterations() * parameters * size_of(file_dtype));
   state.counters["model_bytes"] = static_cast<double>(model_bytes);
   state.counters["peak_over_model_bytes"] = static_cast<double>(peak - model_bytes);

@@ -215,7 +215,7 @@ void BM_attention_backward(benchmark::State& state) {
   Buffer q(c.type, c.q()), k(c.type, c.k()), v(c.type, c.k()), o(c.type, c.q()),
       lse(accumulator(c.type), {c.batch, c.seq_len, c.heads});
   Buffer dout(c.type, c.q()), dq(c.type, c.q()), dk(c.type, c.k()), dv(c.type, c.k());
-  Buffer workspace(DType::u8, {kernels::attention_backward_workspace(c.q(), c.k(), c.type)});
+  Buffer workspace(DType::u8, {kernels::attention_backward_workspace(Cpu{}, c.q(), c.k(), c.type)});
   kernels::attention(Cpu{}, q.view(), k.view(), v.view(), {}, 0.125, o.view(), lse.view());
   for (auto _ : state)
     kernels::attention_backward(Cpu{}, dout.view(), q.view(), k.view(), v.view(), o.view(), lse.view(), {}, 0.125,

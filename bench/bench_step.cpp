@@ -103,19 +103,19 @@ void train(benchmark::State& state, const ModelShape& shape, const std::string& 
   if (needed > free)
     return state.SkipWithError(join("needs ", needed >> 20, " MiB of memory, the machine has ", free >> 20).c_str());
 
-  const std::int64_t before = memory_report(Device::cpu).live.total();  // scratch of other threads
+  const std::int64_t before = memory_report(default_device()).live.total();  // scratch of other threads
   TrainingStep step(shape, method, dtype);
-  reset_memory_peak(Device::cpu);
+  reset_memory_peak(default_device());
   std::int64_t saved_bytes = 0;
   {
     const SavedAudit audit;
     step.run();
     saved_bytes = audit.bytes();
   }
-  reset_flop_count(Device::cpu);
+  reset_flop_count(default_device());
   step.run();
-  const FlopCount flops = flop_count(Device::cpu);
-  const std::int64_t peak_bytes = memory_report(Device::cpu).peak.total() - before;
+  const FlopCount flops = flop_count(default_device());
+  const std::int64_t peak_bytes = memory_report(default_device()).peak.total() - before;
   const std::optional<std::int64_t> rss_peak_bytes = resident.bytes();
 
   Roof roof(step_products(shape, method, dtype));

@@ -31,7 +31,7 @@ bool reset_peak() {
 }  // namespace
 
 ResidentPeak::ResidentPeak() {
-  release_idle_memory(Device::cpu);
+  release_idle_memory(default_device());
   malloc_trim(0);
   reset_ = reset_peak();
   start_ = bytes_in("/proc/self/status", "VmRSS:");

@@ -27,7 +27,7 @@ nn::LlamaConfig model_config(const ModelShape& shape);
 /// numbers.
 class TrainingStep {
  public:
-  TrainingStep(const ModelShape& shape, const std::string& method, DType dtype, Device device = Device::cpu);
+  TrainingStep(const ModelShape& shape, const std::string& method, DType dtype, Device device = default_device());
 
   void run();
   std::int64_t trainable_parameters() { return adapted_.trainable_count(); }

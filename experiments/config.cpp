@@ -5,6 +5,7 @@
 
 #include "backends/error.hpp"
 #include "experiments/config_values.hpp"
+#include "experiments/device.hpp"
 #include "experiments/tasks/task.hpp"
 #include "experiments/toml_file.hpp"
 
@@ -39,13 +40,8 @@ void set_argument(RunConfig& config, std::string_view argument) {
   set_key(config, argument.substr(0, equals), argument.substr(equals + 1), join("--set ", argument));
 }
 
-void check_device(const RunConfig& config) {
-  check<ConfigError>(config.device != "cuda",
-                     "device: expected auto or cpu, since this program is built without CUDA, ", "got cuda");
-}
-
 void check_config(const RunConfig& config) {
-  check_device(config);
+  check_device(config.device);
   check<ConfigError>(!config.model.empty(),
                      "model: expected a model folder or the name of an embedded model, got nothing");
   check<ConfigError>(!config.data.empty(), "data: expected a file or the name of an embedded task, got nothing");

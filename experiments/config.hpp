@@ -118,9 +118,6 @@ void set_key(RunConfig& config, std::string_view key, std::string_view text, std
 /// set_key for one argument `key=value` of `--set`. ConfigError without a '='.
 void set_argument(RunConfig& config, std::string_view argument);
 
-/// Throws ConfigError for a device that this program is built without.
-void check_device(const RunConfig& config);
-
 /// Rules between keys of a training run: model and data are given, warm-up is not longer than the run, target modules
 /// are a list where layers_to_transform is given, there is something to evaluate where eval_every is set; and
 /// check_device. Throws ConfigError naming both keys.

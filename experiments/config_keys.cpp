@@ -111,7 +111,7 @@ std::vector<Key> make_keys() {
 
       {machine, "dtype", &C::dtype, "of the base weights and of the arithmetic", {"f32", "bf16"}},
       {machine, "adapter_dtype", &C::adapter_dtype, "of the adapter's weights", {"f32", "bf16"}},
-      {machine, "device", &C::device, "auto = cuda where there is one", {"auto", "cpu", "cuda"}},
+      {machine, "device", &C::device, "cpu, cuda, cuda:N, or auto = cuda where there is one"},
       {machine, "threads", &C::threads, "CPU threads (0 = all)", {}, at_least(0)},
       {machine, "deterministic", &C::deterministic, "only kernels that give equal bits for any number of threads"},
       {machine,

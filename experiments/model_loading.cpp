@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "experiments/adapter_options.hpp"
+#include "experiments/device.hpp"
 #include "nn/io/pretrained.hpp"
 #include "peft/hf_format.hpp"
 
@@ -57,11 +58,12 @@ fs::path tiny_model_folder() {
                   "directory; `osteon pretrain --set model=synthetic:tiny` makes it, OSTEON_BASE names another place");
 }
 
-LoadedModel load_weights(const RunConfig& config, Weights weights, Device device) {
+LoadedModel load_weights(const RunConfig& config, Weights weights, std::optional<Device> given) {
   const bool tiny = config.model == kTinyModel;
   check<ConfigError>(tiny || !config.model.starts_with("synthetic:"), "model: expected a model folder or ", kTinyModel,
                      ", the one embedded model, got ", config.model);
   const DType dtype = dtype_named(config.dtype);
+  const Device device = given ? *given : open_device(config.device);
   LoadedModel loaded;
   loaded.name = config.model;
   if (weights == Weights::random) {
@@ -77,7 +79,7 @@ LoadedModel load_weights(const RunConfig& config, Weights weights, Device device
   return loaded;
 }
 
-LoadedModel load_model(const RunConfig& config, Weights weights, Device device) {
+LoadedModel load_model(const RunConfig& config, Weights weights, std::optional<Device> device) {
   std::unique_ptr<Tokenizer> tokenizer = tokenizer_of(config);
   LoadedModel loaded = load_weights(config, weights, device);
   const std::int64_t known = loaded.model->config().vocab_size, needed = tokenizer->vocab_size();

@@ -2,9 +2,11 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "backends/device.hpp"
 #include "experiments/config.hpp"
 #include "experiments/data/tokenizer.hpp"
 #include "peft/model.hpp"
@@ -30,11 +32,14 @@ std::filesystem::path tiny_model_folder();
 enum class Weights { pretrained, random };
 
 /// Loads config.model (a Hugging Face folder or "synthetic:tiny") in config.dtype, frozen, without tokenizer or
-/// adapter. `random` draws weights from config.seed instead of reading them.
-LoadedModel load_weights(const RunConfig& config, Weights weights = Weights::pretrained, Device device = Device::cpu);
+/// adapter. `random` draws weights from config.seed instead of reading them. Opens config.device (device.hpp), unless
+/// the model is to be on `device`.
+LoadedModel load_weights(const RunConfig& config, Weights weights = Weights::pretrained,
+                         std::optional<Device> device = {});
 
 /// The same with its tokenizer: config.tokenizer, else the folder's own, else bytes for the tiny model.
-LoadedModel load_model(const RunConfig& config, Weights weights = Weights::pretrained, Device device = Device::cpu);
+LoadedModel load_model(const RunConfig& config, Weights weights = Weights::pretrained,
+                       std::optional<Device> device = {});
 
 /// Adds what the run trains: config.adapter's folder if given, else a new adapter of config.method.
 void add_run_adapter(LoadedModel& loaded, const RunConfig& config);

@@ -7,6 +7,7 @@
 #include "backends/omp_threads.hpp"
 #include "experiments/adapter_options.hpp"
 #include "experiments/data/open.hpp"
+#include "experiments/device.hpp"
 #include "experiments/evaluation.hpp"
 #include "experiments/model_loading.hpp"
 #include "nn/io/hf_config.hpp"
@@ -136,6 +137,6 @@ Plan plan(const RunConfig& config) {
   return result;
 }
 
-StepCost measure(const RunConfig& config) { return after_training(config, Device::cpu).cost; }
+StepCost measure(const RunConfig& config) { return after_training(config, open_device(config.device)).cost; }
 
 }  // namespace osteon::experiments

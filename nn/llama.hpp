@@ -53,7 +53,7 @@ struct Block {
 class Llama {
  public:
   /// Parameters are allocated, not initialised.
-  Llama(LlamaConfig config, DType dtype, Device device = Device::cpu);
+  Llama(LlamaConfig config, DType dtype, Device device = default_device());
   Llama(const Llama&) = delete;
   Llama& operator=(const Llama&) = delete;
 

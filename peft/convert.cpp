@@ -5,7 +5,7 @@
 
 #include "backends/kernels/block_sum.hpp"
 #include "backends/kernels/elementwise.hpp"
-#include "nn/io/model_files.hpp"
+#include "nn/io/checkpoint.hpp"
 #include "nn/io/output_folder.hpp"
 #include "peft/hf_config.hpp"
 #include "peft/hf_format.hpp"
@@ -106,14 +106,13 @@ void save_residual_as_lora(PeftModel& model, const NamedTensors& start, const st
     rank *= 2;
   for (auto& [pattern, alpha] : config.alpha_pattern)
     alpha *= 2;
-  std::vector<Tensor> joined;
-  std::vector<io::TensorToWrite> tensors;
+  NamedTensors tensors;
   for (const NamedTensor& parameter : adapter_tensors(model, model.active())) {
     const std::string& name = parameter.first;  // clang captures no structured binding
     const Tensor& now = parameter.second;
     const bool is_a = name.ends_with(".lora_A.weight");
     if (!is_a && !name.ends_with(".lora_B.weight")) {  // a module or bias trained whole
-      tensors.push_back(io::tensor_to_write(name, now.dtype(), now.shape(), now.view().data));
+      tensors.push_back(parameter);
       continue;
     }
     const auto before = std::find_if(start.begin(), start.end(), [&](const auto& one) { return one.first == name; });
@@ -134,11 +133,10 @@ void save_residual_as_lora(PeftModel& model, const NamedTensors& start, const st
         kernels::copy_columns(dev, then.view(), 0, {both.mut(), false}, cols, cols);
       }
     });
-    joined.push_back(both);
-    tensors.push_back(io::tensor_to_write(name, both.dtype(), both.shape(), both.view().data));
+    tensors.emplace_back(name, both);
   }
   io::OutputFolder out(folder);
-  io::write_model_files(out.path(), tensors, io::kDefaultShardBytes, io::default_metadata(), "adapter_model");
+  nn::save_tensors(out.path(), tensors, "adapter_model");
   io::write_file_atomically(out.path() / "adapter_config.json", adapter_config_json(config).dump(2));
   out.commit();
 }

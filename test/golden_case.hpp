@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "nn/io/model_files.hpp"
+#include "nn/io/checkpoint.hpp"
 #include "nn/io/pretrained.hpp"
 #include "test/paths.hpp"
 
@@ -65,7 +65,7 @@ inline std::unique_ptr<nn::Llama> load_golden(const GoldenCase& golden, DType dt
 /// A tensor of a safetensors file in `dtype` (whole numbers as i32).
 inline Tensor read_tensor(const io::ModelFiles& files, const std::string& name, DType dtype) {
   Tensor tensor = empty(files.info(name).shape, dtype);
-  files.read_into(name, tensor.mut().data, dtype);
+  nn::read_tensor(files, name, tensor);
   return tensor;
 }
 

@@ -79,7 +79,7 @@ struct CaseDTypes {
 /// The inputs of a case, parameters marked trainable as the case says. Random numbers are multiples of 2^-7, which all
 /// dtypes hold: f32 and bf16 compute on the same numbers as f64.
 std::vector<Tensor> make_inputs(const OpCase& op_case, CaseDTypes dtypes, std::uint64_t seed = 7,
-                                Device device = Device::cpu);
+                                Device device = default_device());
 
 // -- for the files of cases -------------------------------------------------------------------------------------------
 

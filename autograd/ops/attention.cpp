@@ -28,8 +28,10 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor
   return record("attention", o, {q, k, v},
                 [sq = save("q", q), sk = save("k", k), sv = save("v", v), so = save("o", o), slse = save("lse", lse),
                  range = key_range.detach(), scale](const Tensor& dy, Grads& grad) {
-                  const std::int64_t bytes =
-                      kernels::attention_backward_workspace(sq.view().shape, sk.view().shape, dy.dtype());
+                  std::int64_t bytes = 0;
+                  on_any_device(dy.device(), [&](auto dev) {
+                    bytes = kernels::attention_backward_workspace(dev, sq.view().shape, sk.view().shape, dy.dtype());
+                  });
                   const Sink dq = grad.narrow(0), dk = grad.narrow(1), dv = grad.narrow(2);
                   const Tensor workspace = empty({bytes}, DType::u8, dy.device(), Category::workspace);
                   const CountAs work_back(Work::attention);

@@ -32,6 +32,10 @@ CLI::App* new_command(CLI::App& program, CommandContext& context, const std::str
   return command;
 }
 
+void add_device_option(CLI::App* command, std::string& device) {
+  command->add_option("--device", device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+}
+
 void print_error(const std::string& text) { std::fputs(("osteon: " + text + "\n").c_str(), stderr); }
 
 void check_apart(const std::string& out, const std::string& read, const std::string& option) {

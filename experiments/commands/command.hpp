@@ -31,6 +31,9 @@ void add_unload(CLI::App& program, CommandContext& context);
 CLI::App* new_command(CLI::App& program, CommandContext& context, const std::string& name, const std::string& summary,
                       const std::string& example);
 
+/// --device, as the config key.
+void add_device_option(CLI::App* command, std::string& device);
+
 /// "osteon: text" on stderr. A closed or full stderr is passed over: what was done and its exit status stay.
 void print_error(const std::string& text);
 

@@ -7,7 +7,7 @@
 
 #include "experiments/commands/command.hpp"
 #include "experiments/model_loading.hpp"
-#include "nn/io/model_files.hpp"
+#include "nn/io/checkpoint.hpp"
 #include "peft/hf_format.hpp"
 #include "peft/methods.hpp"
 
@@ -24,7 +24,7 @@ NamedTensors read_all(const std::filesystem::path& folder) {
   NamedTensors tensors;
   for (const std::string& name : files.names()) {
     tensors.emplace_back(name, empty(files.info(name).shape, DType::f32));
-    files.read_into(name, tensors.back().second.mut().data, DType::f32);
+    nn::read_tensor(files, name, tensors.back().second);
   }
   return tensors;
 }
@@ -71,6 +71,7 @@ void add_convert(CLI::App& program, CommandContext& context) {
   command->add_option("--adapter", arguments->config.adapter, "Adapter folder")->required();
   command->add_option("--to", arguments->to, "Method of the result")->required();
   command->add_option("--start", arguments->start, "PiSSA and OLoRA: the adapter as it was before training");
+  add_device_option(command, arguments->config.device);
   command->add_option("--out", arguments->out, "Folder to write")->required();
   command->callback([arguments, &context] {
     context.action = [arguments, &context] { return run_convert(*arguments, context.json); };

@@ -9,6 +9,7 @@
 #include "backends/omp_threads.hpp"
 #include "experiments/commands/command.hpp"
 #include "experiments/config_options.hpp"
+#include "experiments/device.hpp"
 #include "experiments/evaluation.hpp"
 #include "experiments/model_loading.hpp"
 #include "peft/hf_format.hpp"
@@ -30,7 +31,7 @@ int run_evaluation(const ConfigArguments& arguments, bool json) {
                          std::find(given.begin(), given.end(), "eval_data") == given.end();
   const std::string data = says_data || config.eval_data.empty() ? config.data : config.eval_data;
   check<ConfigError>(!data.empty(), "evaluate: expected --data");
-  check_device(config);
+  check_device(config.device);
   set_threads(config.threads);
   kernels::set_deterministic_gemm(config.deterministic);
   LoadedModel loaded = load_model(config);

@@ -4,6 +4,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "backends/device.hpp"
 #include "experiments/adapter_options.hpp"
 #include "experiments/commands/command.hpp"
 #include "experiments/config_options.hpp"
@@ -80,6 +81,9 @@ int train(const TrainArguments& arguments, const RunConfig& defaults, bool pretr
     options.save_dtype = dtype_named(arguments.save_dtype);
   options.should_stop = interrupted;
   options.trace = arguments.trace;
+  check<ConfigError>(!kHasCuda || config.device == "cpu" || (!arguments.profile && arguments.trace.empty()),
+                     "--profile and --trace: expected device cpu, since ops are not timed on a GPU yet, got ",
+                     config.device);
   Profile profile;
   if (arguments.profile)
     options.profile = &profile;

@@ -105,6 +105,7 @@ void add_forward(CLI::App& program, CommandContext& context) {
   auto arguments = std::make_shared<ForwardArguments>();
   command->add_option("--model", arguments->config.model, "Hugging Face folder, or synthetic:tiny")->required();
   command->add_option("--adapter", arguments->config.adapter, "Adapter folder");
+  add_device_option(command, arguments->config.device);
   command->add_option("--input", arguments->input, "safetensors with input_ids, optional labels, attention_mask")
       ->required();
   command->add_option("--output", arguments->output, "safetensors with logits, loss, grad.<name>")->required();

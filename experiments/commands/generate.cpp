@@ -66,6 +66,7 @@ void add_generate(CLI::App& program, CommandContext& context) {
   command->add_option("--adapter", arguments->config.adapter, "Adapter folder");
   command->add_option("--tokenizer", arguments->config.tokenizer, "Tokenizer, if it is not the model's");
   command->add_option("--dtype", arguments->config.dtype, "f32 or bf16")->capture_default_str();
+  add_device_option(command, arguments->config.device);
   command->add_option("--prompt", arguments->prompt, "Text to continue")->required();
   command->add_option("--max-new-tokens", arguments->options.max_new_tokens, "Length")->capture_default_str();
   command->add_option("--temperature", arguments->options.temperature, "0 = greedy")->capture_default_str();

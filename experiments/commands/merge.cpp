@@ -24,6 +24,7 @@ void add_options(CLI::App* command, MergeArguments& arguments) {
   command->add_option("--model", arguments.config.model, "Hugging Face folder, or synthetic:tiny")->required();
   command->add_option("--adapter", arguments.config.adapter, "Adapter folder")->required();
   command->add_option("--dtype", arguments.config.dtype, "f32 or bf16, of the written weights")->capture_default_str();
+  add_device_option(command, arguments.config.device);
   command->add_option("--out", arguments.out, "Folder to write")->required();
 }
 

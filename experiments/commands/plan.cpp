@@ -9,6 +9,7 @@
 #include "experiments/byte_size.hpp"
 #include "experiments/commands/command.hpp"
 #include "experiments/config_options.hpp"
+#include "experiments/device.hpp"
 #include "experiments/memory_limit.hpp"
 #include "experiments/model_loading.hpp"
 #include "peft/methods.hpp"
@@ -159,7 +160,7 @@ void print_ranks(const RunConfig& config, std::int64_t budget, bool json) {
 int run_plan(const PlanArguments& arguments, bool json) {
   RunConfig config = resolve_config(arguments.config);
   check<ConfigError>(!config.model.empty(), "plan: expected --model");
-  check_device(config);
+  check_device(config.device);
   if (!config.adapter.empty())
     adopt_adapter(config, arguments.config.given());
   if (arguments.budget > 0) {

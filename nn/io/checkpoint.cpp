@@ -1,6 +1,7 @@
 #include "nn/io/checkpoint.hpp"
 
 #include <algorithm>
+#include <memory>
 #include <set>
 
 #include "backends/error.hpp"
@@ -25,8 +26,15 @@ std::string listed(const std::vector<std::string>& lines) {
 
 std::vector<io::TensorToWrite> to_write(const NamedTensors& tensors) {
   std::vector<io::TensorToWrite> all;
-  for (const auto& [name, tensor] : tensors)
+  const auto copy = std::make_shared<Tensor>();  // on the host, of the one whose turn it is
+  for (const auto& [name, tensor] : tensors) {
     all.push_back(io::tensor_to_write(name, tensor.dtype(), tensor.shape(), tensor.view().data));
+    if (tensor.device() != Device::cpu)
+      all.back().bytes = [copy, &tensor = tensor] {
+        *copy = to_device(tensor, Device::cpu);
+        return std::span(static_cast<const std::byte*>(copy->view().data), static_cast<std::size_t>(copy->bytes()));
+      };
+  }
   return all;
 }
 
@@ -64,10 +72,18 @@ std::vector<std::string> check_tensors(const io::ModelFiles& files, const NamedT
   fail<FileError>(files.path().string(), ": the weights are not those of the model:", problems);
 }
 
+void read_tensor(const io::ModelFiles& files, const std::string& name, const Tensor& to) {
+  if (to.device() == Device::cpu)
+    return files.read_into(name, to.mut().data, to.dtype());
+  const Tensor read = empty(to.shape(), to.dtype(), Device::cpu, Category::workspace);
+  files.read_into(name, read.mut().data, read.dtype());
+  copy_elements(read, to);
+}
+
 std::vector<std::string> load_tensors(const io::ModelFiles& files, const NamedTensors& tensors) {
   std::vector<std::string> unexpected = check_tensors(files, tensors);
   for (const auto& [name, tensor] : tensors)
-    files.read_into(name, tensor.mut().data, tensor.dtype());
+    read_tensor(files, name, tensor);
   return unexpected;
 }
 

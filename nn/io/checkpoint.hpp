@@ -15,7 +15,11 @@ namespace osteon::nn {
 /// hold beyond `tensors`, sorted.
 std::vector<std::string> check_tensors(const io::ModelFiles& files, const NamedTensors& tensors);
 
-/// check_tensors, then reads every tensor straight into place, converting to its dtype on the way. If anything is
+/// Reads one tensor straight into place, converting to its dtype on the way; by the host's memory where it is
+/// elsewhere.
+void read_tensor(const io::ModelFiles& files, const std::string& name, const Tensor& to);
+
+/// check_tensors, then read_tensor for each. If anything is
 /// missing or does not fit, no tensor has been touched. Returns the unexpected names.
 std::vector<std::string> load_tensors(const io::ModelFiles& files, const NamedTensors& tensors);
 

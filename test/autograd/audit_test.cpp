@@ -36,7 +36,7 @@ TEST_CASE("what stays alive for the backward is what the audit lists") {
     if (!op_case.saves)
       continue;
     CAPTURE(op_case.variant);
-    const MemoryUse before = memory_report(Device::cpu).live;
+    const MemoryUse before = memory_report(default_device()).live;
     std::vector<Tensor> inputs = make_inputs(op_case, {DType::f32, DType::f32});
     std::int64_t expected = contract_bytes(op_case, inputs, DType::f32);
     for (const std::size_t i : op_case.saves->inputs)
@@ -45,7 +45,7 @@ TEST_CASE("what stays alive for the backward is what the audit lists") {
     inputs.clear();
     if (op_case.op != "attention")  // its output is among what it saves
       expected += y.bytes();
-    CHECK(memory_report(Device::cpu).live[Category::activation] - before[Category::activation] == expected);
+    CHECK(memory_report(default_device()).live[Category::activation] - before[Category::activation] == expected);
   }
 }
 
@@ -70,7 +70,7 @@ TEST_CASE("the audit counts a storage once, however many ops keep it, and says w
   const Tensor x = from_values(std::vector<double>(6, 0.5), {2, 3}, DType::f32).set_requires_grad(true);
   const auto trainable = [](const Shape& shape) {
     return from_values(std::vector<double>(static_cast<std::size_t>(shape.numel()), 0.1), shape, DType::f32,
-                       Device::cpu, Category::weights)
+                       default_device(), Category::weights)
         .set_requires_grad(true);
   };
   const Tensor hidden = scale(x, 2.0);

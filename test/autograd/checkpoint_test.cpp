@@ -20,7 +20,7 @@ Tensor numbers(const Shape& shape, DType dtype, std::uint64_t stream, Category c
   Values values(static_cast<std::size_t>(shape.numel()));
   for (std::size_t i = 0; i < values.size(); ++i)
     values[i] = static_cast<double>(uniform_from(philox({1, stream}, i)[0])) - 0.5;
-  return from_values(values, shape, dtype, Device::cpu, category);
+  return from_values(values, shape, dtype, default_device(), category);
 }
 
 /// A small residual block with dropout, an adapter's shape of graph.
@@ -56,8 +56,8 @@ Outcome step(DType dtype, Plan plan) {
     blocks.emplace_back(dtype, 10 * i);
   random_state() = {RandomKey{9, 9}, 0};
   const Tensor leaf = numbers({2, kTokens, kHidden}, dtype, 77).set_requires_grad(true);
-  const std::int64_t before = memory_report(Device::cpu).live[Category::activation];
-  reset_memory_peak(Device::cpu);
+  const std::int64_t before = memory_report(default_device()).live[Category::activation];
+  reset_memory_peak(default_device());
   Outcome outcome;
   Tensor loss;
   // Out here, since the regions run again in the backward.
@@ -76,7 +76,7 @@ Outcome step(DType dtype, Plan plan) {
     outcome.saved = audit.bytes();
   }
   loss.backward();
-  outcome.peak = memory_report(Device::cpu).peak_each[Category::activation] - before;
+  outcome.peak = memory_report(default_device()).peak_each[Category::activation] - before;
   outcome.loss = loss.to_doubles();
   outcome.gradients.push_back(leaf.grad().to_doubles());
   for (const Block& block : blocks)
@@ -147,10 +147,10 @@ TEST_CASE("a region may hand its input on, or not use it") {
 TEST_CASE("the gradient of a bf16 region's input is bf16 and an activation, as without checkpointing") {
   const Tensor leaf = numbers({64}, DType::bf16, 1).set_requires_grad(true);
   const Tensor x = scale(leaf, 1.0);
-  const std::int64_t gradients = memory_report(Device::cpu).live[Category::gradient];
-  reset_memory_peak(Device::cpu);
+  const std::int64_t gradients = memory_report(default_device()).live[Category::gradient];
+  reset_memory_peak(default_device());
   checkpoint([](const Tensor& at) { return add(at, mul(at, at)); }, x).backward(numbers({64}, DType::bf16, 2));
-  CHECK(memory_report(Device::cpu).peak_each[Category::gradient] - gradients == 64 * 4);  // the leaf's, f32
+  CHECK(memory_report(default_device()).peak_each[Category::gradient] - gradients == 64 * 4);  // the leaf's, f32
 }
 
 TEST_CASE("an error in the second run leaves the random state as it was") {

@@ -61,11 +61,11 @@ TEST_CASE(
       for (const CaseDTypes dtypes : {CaseDTypes{DType::f32, DType::f32}, CaseDTypes{DType::bf16, DType::f32}})
         for (const OpCase& op_case : *list) {
           CAPTURE(op_case.variant);
-          release_idle_memory(Device::cpu);
-          const MemoryReport base = memory_report(Device::cpu);
-          const Account cpu = run_afresh(op_case, dtypes, Device::cpu),
+          release_idle_memory(default_device());
+          const MemoryReport base = memory_report(default_device());
+          const Account cpu = run_afresh(op_case, dtypes, default_device()),
                         meta = run_afresh(op_case, dtypes, Device::meta);
-          CHECK(flop_count(Device::meta) == flop_count(Device::cpu));
+          CHECK(flop_count(Device::meta) == flop_count(default_device()));
           CHECK(meta.shapes == cpu.shapes);
           compare(meta.forward, cpu.forward, base);
           compare(meta.backward, cpu.backward, base);

@@ -17,14 +17,14 @@ Tensor numbers(const Shape& shape, DType dtype, std::uint64_t stream, Category c
   Values values(static_cast<std::size_t>(shape.numel()));
   for (std::size_t i = 0; i < values.size(); ++i)
     values[i] = static_cast<double>(uniform_from(philox({3, stream}, i)[0])) - 0.5;
-  return from_values(values, shape, dtype, Device::cpu, category);
+  return from_values(values, shape, dtype, default_device(), category);
 }
 
 Tensor trainable(const Shape& shape, DType dtype, std::uint64_t stream) {
   return numbers(shape, dtype, stream, Category::adapter).set_requires_grad(true);
 }
 
-std::int64_t live(Device device = Device::cpu) { return memory_report(device).live[Category::activation]; }
+std::int64_t live(Device device = default_device()) { return memory_report(device).live[Category::activation]; }
 
 constexpr std::int64_t kTokens = 6, kHidden = 8;
 
@@ -157,7 +157,7 @@ TEST_CASE("a change in place ends a recipe, and a slice has none") {
 TEST_CASE("what is made again is counted on meta as on the CPU") {
   const RecomputeCheap policy(true);
   std::int64_t peaks[2];
-  for (const Device device : {Device::cpu, Device::meta}) {
+  for (const Device device : {default_device(), Device::meta}) {
     const Tensor w = zeros({kHidden}, DType::f32, device, Category::weights);
     const Tensor a = zeros({kTokens, kHidden}, DType::f32, device, Category::adapter).set_requires_grad(true);
     const Tensor x = zeros({kTokens, kHidden}, DType::f32, device).set_requires_grad(true);

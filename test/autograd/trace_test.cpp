@@ -26,7 +26,7 @@ TEST_CASE("every op is in the trace, forward and backward, with what it saved") 
       continue;
     CAPTURE(op_case.variant);
     const std::vector<Tensor> inputs = make_inputs(op_case, {DType::f32, DType::f32});
-    reset_flop_count(Device::cpu);
+    reset_flop_count(default_device());
     const SavedAudit audit;
     const TraceRecorder recorder;
     const Tensor y = op_case.f(inputs);
@@ -46,14 +46,14 @@ TEST_CASE("every op is in the trace, forward and backward, with what it saved") 
     double flops = 0;
     for (std::size_t i = 0; i < parents.size(); ++i)
       flops += parents[i] < 0 ? recorder.events()[i].flops : 0;
-    const FlopCount count = flop_count(Device::cpu);
+    const FlopCount count = flop_count(default_device());
     CHECK(flops == doctest::Approx(count.total(Pass::forward) + count.total(Pass::backward)));
   }
 }
 
 TEST_CASE("an op's bytes are those of its products, else of what it reads and writes") {
   const Tensor x = ones({1, 6, 8}, DType::f32).set_requires_grad(true), norm = ones({8}, DType::f32);
-  const Tensor table = from_values(Values(80, 1.0), {10, 8}, DType::f32, Device::cpu, Category::weights);
+  const Tensor table = from_values(Values(80, 1.0), {10, 8}, DType::f32, default_device(), Category::weights);
   const Tensor weight = ones({5, 8}, DType::f32);
   constexpr double kRows = 6 * 8 * 4;  // bytes of x
   const TraceRecorder recorder;

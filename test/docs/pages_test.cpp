@@ -48,8 +48,7 @@ TEST_CASE("the adapter of adding-an-adapter.md trains, counts and merges as the 
     std::vector<double> moved = parameter.tensor.to_doubles();
     for (std::size_t i = 0; i < moved.size(); ++i)
       moved[i] -= 0.5 * gradient[i];
-    const Tensor values = from_values(moved, parameter.tensor.shape(), DType::f64);
-    std::copy_n(values.view().as<double>(), moved.size(), parameter.tensor.mut().as<double>());
+    copy_elements(from_values(moved, parameter.tensor.shape(), DType::f64), parameter.tensor);
   }
   const double trained = model.loss(input, targets, 3).item();
   CHECK(trained < before);

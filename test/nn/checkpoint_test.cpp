@@ -16,7 +16,7 @@ using osteon::test::TemporaryFolder;
 
 namespace {
 
-NamedTensors some_tensors(DType dtype, Device device = Device::cpu) {
+NamedTensors some_tensors(DType dtype, Device device = default_device()) {
   const std::vector<double> weight{1, -2, 3.5, 4, 5, 6}, norm{0.25, 0.5};
   return {{"model.layers.0.weight", from_values(weight, {3, 2}, dtype, device)},
           {"model.norm.weight", from_values(norm, {2}, dtype, device)},

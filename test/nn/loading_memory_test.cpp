@@ -42,14 +42,14 @@ struct Growth {
 /// The most that `make` needed beyond what was there before it; what it makes is a model.
 template <class Make>
 Growth growth_of(Make make) {
-  release_idle_memory(Device::cpu);
+  release_idle_memory(default_device());
   malloc_trim(0);  // else it is made of what the last one left
-  reset_memory_peak(Device::cpu);
-  const std::int64_t live = memory_report(Device::cpu).live.total(), resident = process_bytes("VmRSS");
+  reset_memory_peak(default_device());
+  const std::int64_t live = memory_report(default_device()).live.total(), resident = process_bytes("VmRSS");
   REQUIRE(forget_high_water());
   const std::unique_ptr<nn::Llama> model = make();
   const std::int64_t model_bytes = model->parameter_count() * size_of(model->dtype());
-  return {memory_report(Device::cpu).peak.total() - live, process_bytes("VmHWM") - resident, model_bytes};
+  return {memory_report(default_device()).peak.total() - live, process_bytes("VmHWM") - resident, model_bytes};
 }
 
 /// No second copy, neither counted nor in the process.

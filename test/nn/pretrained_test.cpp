@@ -66,7 +66,7 @@ TEST_CASE("pretrained: a model comes back from its folder, and says in which dty
     model.initialize(3);
     nn::save_llama(model, folder / "model");
     std::vector<std::string> warnings;
-    check_equal(model, *nn::load_llama(folder / "model", dtype, Device::cpu, &warnings));
+    check_equal(model, *nn::load_llama(folder / "model", dtype, default_device(), &warnings));
     CHECK(warnings.empty());
     CHECK(nn::read_llama_config(folder / "model").torch_dtype == (dtype == DType::f32 ? "float32" : "bfloat16"));
     CHECK(nn::load_llama(folder / "model", dtype, Device::meta)->parameter_count() == model.parameter_count());
@@ -87,7 +87,7 @@ TEST_CASE("pretrained: a config of another model is refused before its size is a
   CHECK(contains(loading(folder.path()), "9 of 30 tensors are missing:\n  model.layers.2."));
   change_config(folder.path(), "num_hidden_layers", 1);
   std::vector<std::string> warnings;
-  nn::load_llama(folder.path(), DType::f32, Device::cpu, &warnings);
+  nn::load_llama(folder.path(), DType::f32, default_device(), &warnings);
   CHECK(warnings.size() == 9);
   CHECK(contains(warnings.at(0), "model.layers.1.input_layernorm.weight: no such parameter, ignored"));
 }
@@ -104,7 +104,7 @@ TEST_CASE("pretrained: computed tensors and copies of a tied head in older files
   nn::save_tensors(folder.path(), tensors);
   nn::write_llama_config(folder.path(), config);
   std::vector<std::string> warnings;
-  check_equal(model, *nn::load_llama(folder.path(), DType::f32, Device::cpu, &warnings));
+  check_equal(model, *nn::load_llama(folder.path(), DType::f32, default_device(), &warnings));
   CHECK(warnings.empty());
 }
 
@@ -133,7 +133,7 @@ TEST_CASE("pretrained: the golden models and a real one load without a warning a
     CAPTURE(original.string());
     const TemporaryFolder folder;
     std::vector<std::string> warnings;
-    nn::save_llama(*nn::load_llama(original, DType::f32, Device::cpu, &warnings), folder.path());
+    nn::save_llama(*nn::load_llama(original, DType::f32, default_device(), &warnings), folder.path());
     CHECK(warnings.empty());
     CHECK((io::read_file(folder / "model.safetensors") == io::read_file(original / "model.safetensors")));
     CHECK(json::parse(io::read_file(folder / "config.json")) == json::parse(io::read_file(original / "config.json")));

@@ -51,7 +51,7 @@ struct AdapterCase {
 /// A linear on the grid and its adapter: fresh, or with parameters on the grid too.
 struct AdaptedLinear {
   AdaptedLinear(const AdapterCase& given, DType dtype, bool fresh = false, std::optional<DType> of_adapter = {})
-      : base("linear", given.in, given.out, given.bias, dtype, Device::cpu) {
+      : base("linear", given.in, given.out, given.bias, dtype, default_device()) {
     config.method = given.method;
     config.rank = given.rank;
     config.alpha = 2.0 * static_cast<double>(given.rank);

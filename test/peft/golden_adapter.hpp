@@ -58,7 +58,7 @@ inline void read_residual(const GoldenCase& golden, peft::PeftModel& adapted, co
       REQUIRE(files.contains(module + ".base_layer.weight"));
     for (const nn::Linear* linear : adapted.model().linears())
       if (const std::string name = linear->name() + ".base_layer.weight"; files.contains(name))
-        files.read_into(name, linear->weight.mut().data, linear->weight.dtype());
+        nn::read_tensor(files, name, linear->weight);
   }
   const io::ModelFiles files(golden.folder / ("trainable_" + when + ".safetensors"));
   const NamedTensors own = peft::adapter_tensors(adapted);
@@ -66,7 +66,7 @@ inline void read_residual(const GoldenCase& golden, peft::PeftModel& adapted, co
   for (const std::string& name : files.names())
     for (const auto& [key, tensor] : own)
       if (key == name_in_file(name))
-        files.read_into(name, tensor.mut().data, tensor.dtype());
+        nn::read_tensor(files, name, tensor);
 }
 
 /// Adds the adapter that peft had `before` or `after` its twelve steps.

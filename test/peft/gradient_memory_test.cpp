@@ -26,9 +26,9 @@ TEST_CASE("only trained parameters have gradients, and a step reuses the memory 
         bytes += parameter.tensor.numel() * 4;
       }
       nn::AdamW optimizer({{parameters, 1.0, 0.0}});
-      const std::int64_t before = memory_report(Device::cpu).live[Category::gradient];
+      const std::int64_t before = memory_report(default_device()).live[Category::gradient];
       for (int step = 0; step < 4; ++step) {
-        reset_memory_peak(Device::cpu);
+        reset_memory_peak(default_device());
         model->loss(tiny_input(), from_ids(targets, {2, 6}), 12.0).backward();
         for (const auto& [name, parameter] : model->parameters())
           CHECK_FALSE(parameter.grad().defined());
@@ -36,7 +36,7 @@ TEST_CASE("only trained parameters have gradients, and a step reuses the memory 
           CHECK(parameter.grad().defined());
         optimizer.step(1e-3);
         optimizer.clear_gradients();
-        const MemoryReport report = memory_report(Device::cpu);
+        const MemoryReport report = memory_report(default_device());
         CHECK(report.peak_each[Category::gradient] - before == bytes);
         CHECK(report.live[Category::gradient] == before);
         CHECK((step < 2 || report.system_allocations == 0));

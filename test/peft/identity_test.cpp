@@ -230,11 +230,11 @@ TEST_CASE("LoRA-FA keeps no input and makes no gradient of A") {
   const SavedAudit audit;
   const Tensor y = linear(x);
   CHECK(audit.bytes() == 5 * 3 * 4);
-  const std::int64_t before = memory_report(Device::cpu).live[Category::gradient];
+  const std::int64_t before = memory_report(default_device()).live[Category::gradient];
   backward(y);
   CHECK_FALSE(linear.parameter("lora_A.weight").grad().defined());
   CHECK(linear.parameter("lora_B.weight").grad().defined());
-  CHECK(memory_report(Device::cpu).live[Category::gradient] - before == 16 * 3 * 4 + x.bytes());
+  CHECK(memory_report(default_device()).live[Category::gradient] - before == 16 * 3 * 4 + x.bytes());
 }
 
 TEST_CASE("LoRA-FA's gradient of B is multiplied by (A A^T)^-1 / s^2") {

@@ -25,7 +25,7 @@ Step step_of(const std::string& method, DType dtype, nn::MemoryPolicy policy) {
   std::vector<std::int32_t> targets;
   for (std::int32_t i = 0; i < 12; ++i)
     targets.push_back((i * 5 + 1) % 24);
-  const auto live = [] { return memory_report(Device::cpu).live[Category::activation]; };
+  const auto live = [] { return memory_report(default_device()).live[Category::activation]; };
   const std::int64_t before = live();
   const Tensor loss = model->loss(tiny_input(), from_ids(targets, {2, 6}), 12.0);
   Step step{loss.item(), {}, live() - before};

@@ -22,7 +22,7 @@ Kept kept_by(const nn::LlamaConfig& config, const peft::AdapterConfig& adapter, 
   model.set_memory_policy(policy);
   peft::PeftModel adapted(model);
   adapted.add(adapter);
-  const auto live = [] { return memory_report(Device::cpu).live[Category::activation]; };
+  const auto live = [] { return memory_report(default_device()).live[Category::activation]; };
   const nn::TokenInput input = tiny_input();
   const std::int64_t before = live();
   const SavedAudit audit;

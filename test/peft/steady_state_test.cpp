@@ -68,11 +68,11 @@ TEST_CASE("from the third step on a step asks the system for no memory and touch
     Training training(method->name());
     training.step();
     training.step();
-    reset_memory_peak(Device::cpu);
+    reset_memory_peak(default_device());
     [[maybe_unused]] const std::int64_t before = minor_faults();
     for (int step = 3; step <= 10; ++step)
       training.step();
-    CHECK(memory_report(Device::cpu).system_allocations == 0);
+    CHECK(memory_report(default_device()).system_allocations == 0);
 #if !defined(__SANITIZE_ADDRESS__)         // which keeps freed memory back, and takes new pages instead
     CHECK(minor_faults() - before <= 16);  // a page of the stack or of the heap's bookkeeping, once
 #endif

@@ -1,0 +1,60 @@
+#include "experiments/device.hpp"
+
+#include <charconv>
+#include <optional>
+#include <string_view>
+
+#include "backends/gpu.hpp"
+
+namespace osteon::experiments {
+namespace {
+
+constexpr std::string_view kCuda = "cuda";
+
+/// The number of the GPU that is named; nothing if none is, or not as it should be.
+std::optional<int> gpu_number(std::string_view name) {
+  if (!name.starts_with(kCuda))
+    return {};
+  if (name == kCuda)
+    return 0;
+  int number = -1;
+  const char *const first = name.data() + kCuda.size() + 1, *const last = name.data() + name.size();
+  const bool whole = name[kCuda.size()] == ':' && first != last && std::from_chars(first, last, number).ptr == last;
+  return whole && number >= 0 ? std::optional(number) : std::nullopt;
+}
+
+/// Whether there is a GPU that could be opened.
+bool open_if_there() {
+  try {
+    cuda::open();
+    return true;
+  } catch (const cuda::NoGpuError&) {
+    return false;
+  }
+}
+
+}  // namespace
+
+void check_device(const std::string& name) {
+  const bool gpu = gpu_number(name).has_value();
+  check<ConfigError>(kHasCuda || !name.starts_with(kCuda),
+                     "device: expected auto or cpu, since this program is built without CUDA, got ", name);
+  check<ConfigError>(gpu || name == "auto" || name == "cpu", "device: expected auto, cpu, cuda or cuda:N, got ", name);
+}
+
+Device open_device(const std::string& name) {
+  check_device(name);
+  Device device = Device::cpu;
+  if constexpr (kHasCuda) {
+    if (const std::optional<int> number = gpu_number(name)) {
+      cuda::open(*number);
+      device = Device::cuda;
+    } else if (name == "auto" && open_if_there()) {
+      device = Device::cuda;
+    }
+  }
+  set_default_device(device);
+  return device;
+}
+
+}  // namespace osteon::experiments
