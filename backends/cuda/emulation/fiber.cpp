@@ -35,12 +35,11 @@ struct SanitizerView {
   }
   void arrive([[maybe_unused]] SanitizerView* from) {
 #if defined(__SANITIZE_ADDRESS__)
-    const void* bottom = nullptr;
-    std::size_t bytes = 0;
-    __sanitizer_finish_switch_fiber(fake, &bottom, &bytes);
+    SanitizerView left;
+    __sanitizer_finish_switch_fiber(fake, &left.bottom, &left.bytes);
     if (from != nullptr) {
-      from->bottom = bottom;
-      from->bytes = bytes;
+      from->bottom = left.bottom;
+      from->bytes = left.bytes;
     }
 #endif
   }
