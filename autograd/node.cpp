@@ -42,7 +42,7 @@ std::int64_t touched_bytes(const Tensor& y, std::initializer_list<Tensor> inputs
 
 /// Ends the op's forward in the trace; returns the bytes it saved.
 std::int64_t trace_forward(std::string_view op, const Tensor& y, std::initializer_list<Tensor> inputs) {
-  if (!tracing() || y.device() != Device::cpu)
+  if (!tracing() || y.device() == Device::meta)
     return 0;
   const std::int64_t saved = std::exchange(saved_bytes_since_last_record, 0);
   const Phase phase = CountAs::pass() == Pass::forward ? Phase::forward : Phase::recomputed;

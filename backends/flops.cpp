@@ -38,7 +38,7 @@ void reset_flop_count(Device device) { counter().of(device) = {}; }
 void count_flops(Device device, double flops) {
   Counter& now = counter();
   now.of(device).flops[static_cast<std::size_t>(now.pass)][static_cast<std::size_t>(now.work)] += flops;
-  if (tracing() && device == Device::cpu)
+  if (tracing() && device != Device::meta)
     detail::trace_recorder->count_flops(flops);
 }
 

@@ -1,5 +1,9 @@
 #pragma once
 
+#include <cstdint>
+#include <string>
+
+#include "backends/device.hpp"
 #include "backends/error.hpp"
 
 namespace osteon::cuda {
@@ -11,14 +15,21 @@ class DeviceError : public Error {
   using Error::Error;
 };
 
-/// This machine has no GPU, or no driver that the program could use.
+/// This machine has no GPU, no driver, or none that is recent enough for the program.
 class NoGpuError : public DeviceError {
   using DeviceError::DeviceError;
 };
 
 /// Makes GPU `index` the one that this process computes on: Storages of Device::cuda come from it from now on.
-/// Throws DeviceError saying what is missing: a driver or a GPU (NoGpuError), one with that number, or one that is
-/// recent enough.
+/// Throws DeviceError saying what is missing: a driver, a GPU, or one that is recent enough (NoGpuError), or one with
+/// that number.
 void open(int index = 0);
+
+/// Of the GPU that is open: its name, "NVIDIA H100 80GB HBM3", and the bytes that it could still give.
+std::string gpu_name();
+std::int64_t free_memory();
+
+/// Waits for all that is queued. Throws what went wrong in it: DeviceError, or the error of an index check.
+void synchronize(Cuda device);
 
 }  // namespace osteon::cuda

@@ -6,6 +6,8 @@
 namespace osteon {
 namespace {
 
+void (*gpu_wait)() noexcept = nullptr;
+
 std::int64_t clock_now() {
   const auto since = std::chrono::steady_clock::now().time_since_epoch();
   return std::chrono::duration_cast<std::chrono::nanoseconds>(since).count();
@@ -20,10 +22,19 @@ std::string_view name_of(Phase phase) {
   return names[static_cast<std::size_t>(phase)];
 }
 
-TraceRecorder::TraceRecorder() : origin_(clock_now()), outer_(detail::trace_recorder) { detail::trace_recorder = this; }
+void set_trace_wait(void (*wait)() noexcept) { gpu_wait = wait; }
+
+TraceRecorder::TraceRecorder()
+    : wait_(default_device() == Device::cuda ? gpu_wait : nullptr),
+      origin_(clock_now()),
+      outer_(detail::trace_recorder) {
+  detail::trace_recorder = this;
+}
 TraceRecorder::~TraceRecorder() { detail::trace_recorder = outer_; }
 
 TraceRecorder::Mark TraceRecorder::mark() {
+  if (wait_ != nullptr)
+    wait_();
   last_ = std::max(last_ + 1, clock_now() - origin_);  // no two alike: what encloses what is never open
   return {last_, flops_, bytes_};
 }
@@ -66,7 +77,7 @@ void TraceScope::count_bytes(double bytes) {
 
 ProductScope::ProductScope(Device device, std::string_view kernel, std::int64_t m, std::int64_t n, std::int64_t k,
                            std::initializer_list<ConstView> touched)
-    : recorder_(device == Device::cpu ? detail::trace_recorder : nullptr) {
+    : recorder_(device == Device::meta ? nullptr : detail::trace_recorder) {
   if (recorder_ != nullptr) {
     event_ = {.kind = TraceEvent::Kind::product,
               .name = kernel,

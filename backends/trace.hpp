@@ -45,7 +45,12 @@ extern constinit thread_local TraceRecorder* trace_recorder;
 /// Whether this thread records: all that tracing costs while it does not.
 inline bool tracing() { return detail::trace_recorder != nullptr; }
 
-/// While one lives, what this thread computes on the CPU is recorded: scopes, ops of the graph, products.
+/// How a recorder waits for the work on a GPU before it looks at the clock. cuda::open says it; what went wrong in the
+/// work stays to be thrown by whoever waits for results.
+void set_trace_wait(void (*wait)() noexcept);
+
+/// While one lives, what this thread computes is recorded: scopes, ops of the graph, products. Where tensors are on a
+/// GPU (default_device), each event waits for its work: steps take longer than without, an op's time is its own.
 class TraceRecorder {
  public:
   TraceRecorder();
@@ -77,6 +82,7 @@ class TraceRecorder {
  private:
   friend class TraceScope;
   std::vector<TraceEvent> events_;
+  void (*wait_)() noexcept;  ///< null: there is nothing to wait for
   std::int64_t origin_;
   std::int64_t last_ = 0;
   double flops_ = 0, bytes_ = 0;

@@ -1,7 +1,7 @@
 // The matrix products of real layers: frozen linears in both directions, adapters' thin factors, sums over tokens,
 // Bat's slabs, and the tiny model of the default ablation, where the time of a call counts.
-// Counter: FLOP/s. OMP_NUM_THREADS sets the threads. "engine": 0 = what the front chooses, 1 = own tiles (gemm) or
-// the fused chains (gemm_tokens) by themselves.
+// Counter: FLOP/s. OMP_NUM_THREADS sets the threads, --device=cuda measures on a GPU. "engine": 0 = what the front
+// chooses, 1 = own tiles (gemm) or the fused chains (gemm_tokens) by themselves.
 #include <array>
 #include <vector>
 
@@ -21,7 +21,17 @@ using bench::Buffer;
 constexpr DType kDTypes[] = {DType::f32, DType::bf16};
 
 DType dtype(const benchmark::State& state) { return kDTypes[state.range(0)]; }
-bool by_front(const benchmark::State& state) { return state.range(1) == 0; }
+
+/// By the front on the device that is open, or by one of the CPU's engines itself.
+template <class Front, class Engine>
+void run(benchmark::State& state, const Front& front, const Engine& engine) {
+  if (state.range(1) == 0)
+    return bench::measure(state, front);
+  if (default_device() != Device::cpu)
+    return state.SkipWithError("the CPU's own");
+  for (auto _ : state)
+    engine();
+}
 
 void count(benchmark::State& state, double multiply_adds) {
   state.counters["FLOP"] = benchmark::Counter(2 * multiply_adds, benchmark::Counter::kIsIterationInvariantRate);
@@ -33,12 +43,9 @@ void gemm(benchmark::State& state, bool transpose_b) {
   Buffer a(dtype(state), {m, k}), b(dtype(state), transpose_b ? Shape{n, k} : Shape{k, n}), c(dtype(state), {m, n});
   const kernels::Product product{
       m, n, k, false, transpose_b, 1.0, false, dtype(state), dtype(state), a.view().data, b.view().data, c.view().data};
-  for (auto _ : state) {
-    if (by_front(state))
-      kernels::gemm(Cpu{}, a.view(), b.view(), c.view(), {.transpose_b = transpose_b});
-    else
-      kernels::gemm_fused(product);
-  }
+  run(
+      state, [&](auto dev) { kernels::gemm(dev, a.view(), b.view(), c.view(), {.transpose_b = transpose_b}); },
+      [&] { kernels::gemm_fused(product); });
   count(state, static_cast<double>(m * n) * static_cast<double>(k));
 }
 
@@ -51,12 +58,9 @@ void BM_gemm_tokens(benchmark::State& state) {
   const kernels::TokenProduct product{
       batch * seq_len, seq_len,        d, k, 1.0, false, dtype(state), dtype(state), DType::f32, g.view().data,
       x.view().data,   out.view().data};
-  for (auto _ : state) {
-    if (by_front(state))
-      kernels::gemm_tokens(Cpu{}, g.view(), x.view(), out.sink());
-    else
-      kernels::gemm_tokens_fma(product);
-  }
+  run(
+      state, [&](auto dev) { kernels::gemm_tokens(dev, g.view(), x.view(), out.sink()); },
+      [&] { kernels::gemm_tokens_fma(product); });
   count(state, static_cast<double>(batch * seq_len) * static_cast<double>(d * k));
 }
 
@@ -64,16 +68,14 @@ void BM_gemm_tokens(benchmark::State& state) {
 void BM_bat_weight(benchmark::State& state) {
   const std::int64_t m = state.range(2), r = state.range(3), k = state.range(4);
   Buffer w(dtype(state), {m * r, k}), b(DType::f32, {m, r, r}), y(dtype(state), {m * r, k});
-  for (auto _ : state)
-    kernels::bat_weight(Cpu{}, w.view(), b.view(), y.view());
+  bench::measure(state, [&](auto dev) { kernels::bat_weight(dev, w.view(), b.view(), y.view()); });
   count(state, static_cast<double>(m * r) * static_cast<double>(k * r));
 }
 
 void BM_bat_block_gradient(benchmark::State& state) {
   const std::int64_t m = state.range(2), r = state.range(3), k = state.range(4);
   Buffer w(dtype(state), {m * r, k}), dw(DType::f32, {m * r, k}), db(DType::f32, {m, r, r});
-  for (auto _ : state)
-    kernels::bat_block_gradient(Cpu{}, w.view(), dw.view(), db.sink());
+  bench::measure(state, [&](auto dev) { kernels::bat_block_gradient(dev, w.view(), dw.view(), db.sink()); });
   count(state, static_cast<double>(m * r) * static_cast<double>(k * r));
 }
 
@@ -81,16 +83,14 @@ void BM_bat_block_gradient(benchmark::State& state) {
 void BM_block_sum(benchmark::State& state) {
   const std::int64_t n = state.range(2), r = state.range(3), k = state.range(4);
   Buffer x(dtype(state), {n, k}), y(dtype(state), {n, r});
-  for (auto _ : state)
-    kernels::block_sum(Cpu{}, x.view(), y.sink());
+  bench::measure(state, [&](auto dev) { kernels::block_sum(dev, x.view(), y.sink()); });
   state.SetBytesProcessed(state.iterations() * (x.bytes() + y.bytes()));
 }
 
 void BM_block_tile(benchmark::State& state) {
   const std::int64_t n = state.range(2), r = state.range(3), k = state.range(4);
   Buffer x(dtype(state), {n, r}), y(dtype(state), {n, k});
-  for (auto _ : state)
-    kernels::block_tile(Cpu{}, x.view(), y.sink(true));
+  bench::measure(state, [&](auto dev) { kernels::block_tile(dev, x.view(), y.sink(true)); });
   state.SetBytesProcessed(state.iterations() * (x.bytes() + 2 * y.bytes()));
 }
 

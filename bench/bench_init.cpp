@@ -23,15 +23,17 @@ void make(benchmark::State& state, const Start& start, std::int64_t out, std::in
   peft::AdapterConfig config = adapter_config(start.method, 32);
   config.init = start.init;
   const peft::Method& method = peft::find_method(start.method);
-  kernels::fill(Cpu{}, linear.weight.mut(), 0);  // resident before the measurement begins
+  on_device(default_device(),
+            [&](auto dev) { kernels::fill(dev, linear.weight.mut(), 0); });  // resident before the measurement begins
   const ResidentPeak resident;
   std::int64_t peak_bytes = 0;
   for (auto _ : state) {
     state.PauseTiming();  // the last adapter has left its residual in the weight
-    kernels::fill_normal(Cpu{}, linear.weight.mut(), 0, 0.02, {1, 2});
+    on_device(default_device(), [&](auto dev) { kernels::fill_normal(dev, linear.weight.mut(), 0, 0.02, {1, 2}); });
     reset_memory_peak(default_device());
     state.ResumeTiming();
     const std::unique_ptr<peft::Adapter> adapter = method.make({config, linear, {1, 3}, true});
+    finish(default_device());
     peak_bytes = memory_report(default_device()).peak.total() - linear.weight.bytes();
   }
   state.counters["peak_bytes"] = static_cast<double>(peak_bytes);

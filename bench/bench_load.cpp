@@ -45,8 +45,10 @@ void load(benchmark::State& state, const ModelShape& shape, DType file_dtype, DT
   ResidentPeak resident;
   reset_memory_peak(default_device());
   const std::int64_t before = memory_report(default_device()).live.total();
-  for (auto _ : state)
+  for (auto _ : state) {
     benchmark::DoNotOptimize(nn::load_llama(folder.path(), dtype));
+    finish(default_device());
+  }
   const std::int64_t model_bytes = parameters * size_of(dtype);
   const std::int64_t peak = memory_report(default_device()).peak.total() - before;
   state.SetBytesProcessed(state.iterations() * parameters * size_of(file_dtype));

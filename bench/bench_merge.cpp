@@ -13,7 +13,7 @@ namespace {
 void merge(benchmark::State& state, const peft::Method& method, DType dtype, std::int64_t out, std::int64_t in,
            bool back) {
   nn::Linear linear("linear", in, out, false, dtype, default_device());
-  kernels::fill_normal(Cpu{}, linear.weight.mut(), 0, 0.02, {1, 2});
+  on_device(default_device(), [&](auto dev) { kernels::fill_normal(dev, linear.weight.mut(), 0, 0.02, {1, 2}); });
   const peft::AdapterConfig config = adapter_config(method.name(), method.default_rank() == 64 ? 64 : 32);
   // PiSSA and OLoRA factorise the weight to begin; bench_init measures that, and a merge does not care.
   const std::unique_ptr<peft::Adapter> adapter = method.make({config, linear, {1, 3}, !method.changes_base()});
@@ -23,8 +23,10 @@ void merge(benchmark::State& state, const peft::Method& method, DType dtype, std
     linear.weight = rounded(adapter->merged_weight(linear));
   const std::int64_t live = memory_report(default_device()).live.total();
   reset_memory_peak(default_device());
-  for (auto _ : state)
+  for (auto _ : state) {
     benchmark::DoNotOptimize(rounded(back ? adapter->unmerged_weight(linear) : adapter->merged_weight(linear)));
+    finish(default_device());
+  }
   state.counters["peak_bytes"] = static_cast<double>(memory_report(default_device()).peak.total() - live);
   state.SetBytesProcessed(state.iterations() * 2 * linear.weight.bytes());
 }

@@ -1,7 +1,8 @@
 // The kernels beside the matrix products, at the shapes of a small and of a middle-sized model (shapes.hpp).
 // Counters: bytes_per_second = what the contract reads and writes once; FLOP = the products of attention, of visible
-// pairs only. OMP_NUM_THREADS sets the threads.
-#include <cstring>
+// pairs only. OMP_NUM_THREADS sets the threads, --device=cuda measures on a GPU.
+#include <optional>
+#include <vector>
 
 #include "backends/kernels/adamw.hpp"
 #include "backends/kernels/attention.hpp"
@@ -41,8 +42,7 @@ DType dtype(const benchmark::State& state) { return kDTypes[state.range(1)]; }
 
 template <class F>
 void run(benchmark::State& state, std::int64_t bytes, const F& f) {
-  for (auto _ : state)
-    f();
+  bench::measure(state, f);
   state.SetBytesProcessed(state.iterations() * bytes);
 }
 
@@ -50,7 +50,7 @@ void BM_add(benchmark::State& state) {
   const Sizes s = sizes(state);
   Buffer a(dtype(state), {s.tokens, s.hidden}), b(dtype(state), {s.tokens, s.hidden}),
       y(dtype(state), {s.tokens, s.hidden});
-  run(state, 3 * a.bytes(), [&] { kernels::add(Cpu{}, a.view(), b.view(), y.view()); });
+  run(state, 3 * a.bytes(), [&](auto dev) { kernels::add(dev, a.view(), b.view(), y.view()); });
 }
 BENCHMARK(BM_add)->Apply(model_shapes);
 
@@ -58,7 +58,7 @@ void BM_rms_norm(benchmark::State& state) {
   const Sizes s = sizes(state);
   Buffer x(dtype(state), {s.tokens, s.hidden}), w(dtype(state), {s.hidden}), y(dtype(state), {s.tokens, s.hidden}),
       r(DType::f32, {s.tokens});
-  run(state, 2 * x.bytes(), [&] { kernels::rms_norm(Cpu{}, x.view(), w.view(), 1e-5, y.view(), r.view()); });
+  run(state, 2 * x.bytes(), [&](auto dev) { kernels::rms_norm(dev, x.view(), w.view(), 1e-5, y.view(), r.view()); });
 }
 BENCHMARK(BM_rms_norm)->Apply(model_shapes);
 
@@ -66,8 +66,9 @@ void BM_rms_norm_backward(benchmark::State& state) {
   const Sizes s = sizes(state);
   Buffer x(dtype(state), {s.tokens, s.hidden}), w(dtype(state), {s.hidden}), dy(dtype(state), {s.tokens, s.hidden}),
       r(DType::f32, {s.tokens}), dx(dtype(state), {s.tokens, s.hidden}), dw(DType::f32, {s.hidden});
-  run(state, 3 * x.bytes(),
-      [&] { kernels::rms_norm_backward(Cpu{}, dy.view(), x.view(), w.view(), r.view(), dx.sink(), dw.sink()); });
+  run(state, 3 * x.bytes(), [&](auto dev) {
+    kernels::rms_norm_backward(dev, dy.view(), x.view(), w.view(), r.view(), dx.sink(), dw.sink());
+  });
 }
 BENCHMARK(BM_rms_norm_backward)->Apply(model_shapes);
 
@@ -75,7 +76,7 @@ void BM_rotary(benchmark::State& state) {
   const Sizes s = sizes(state);
   Buffer x(dtype(state), {s.tokens / 256, 256, s.hidden / 64, 64}),
       y(dtype(state), {s.tokens / 256, 256, s.hidden / 64, 64}), table(DType::f32, {256, 2, 32});
-  run(state, 2 * x.bytes(), [&] { kernels::rotary(Cpu{}, x.view(), table.view(), {}, false, y.sink()); });
+  run(state, 2 * x.bytes(), [&](auto dev) { kernels::rotary(dev, x.view(), table.view(), {}, false, y.sink()); });
 }
 BENCHMARK(BM_rotary)->Apply(model_shapes);
 
@@ -83,7 +84,7 @@ void BM_swiglu(benchmark::State& state) {
   const Sizes s = sizes(state);
   Buffer gate(dtype(state), {s.tokens, s.intermediate}), up(dtype(state), {s.tokens, s.intermediate}),
       y(dtype(state), {s.tokens, s.intermediate});
-  run(state, 3 * y.bytes(), [&] { kernels::swiglu(Cpu{}, gate.view(), up.view(), y.view()); });
+  run(state, 3 * y.bytes(), [&](auto dev) { kernels::swiglu(dev, gate.view(), up.view(), y.view()); });
 }
 BENCHMARK(BM_swiglu)->Apply(model_shapes);
 
@@ -93,7 +94,7 @@ void BM_swiglu_backward(benchmark::State& state) {
   Buffer gate(dtype(state), shape), up(dtype(state), shape), dy(dtype(state), shape), dgate(dtype(state), shape),
       dup(dtype(state), shape);
   run(state, 5 * dy.bytes(),
-      [&] { kernels::swiglu_backward(Cpu{}, dy.view(), gate.view(), up.view(), dgate.sink(), dup.sink()); });
+      [&](auto dev) { kernels::swiglu_backward(dev, dy.view(), gate.view(), up.view(), dgate.sink(), dup.sink()); });
 }
 BENCHMARK(BM_swiglu_backward)->Apply(model_shapes);
 
@@ -102,7 +103,7 @@ void BM_cross_entropy(benchmark::State& state) {
   Buffer logits(DType::f32, {rows, vocab_size}), targets(DType::i32, {rows}), losses(DType::f64, {rows}),
       dlogits(dtype(state), {rows, vocab_size});
   run(state, logits.bytes() + dlogits.bytes(),
-      [&] { kernels::cross_entropy(Cpu{}, logits.view(), targets.view(), 1, losses.view(), dlogits.view()); });
+      [&](auto dev) { kernels::cross_entropy(dev, logits.view(), targets.view(), 1, losses.view(), dlogits.view()); });
 }
 BENCHMARK(BM_cross_entropy)
     ->ArgNames({"model", "dtype"})
@@ -113,44 +114,45 @@ BENCHMARK(BM_cross_entropy)
 void BM_column_sum(benchmark::State& state) {
   const Sizes s = sizes(state);
   Buffer x(dtype(state), {s.tokens, s.hidden}), y(DType::f32, {s.hidden});
-  run(state, x.bytes(), [&] { kernels::column_sum(Cpu{}, x.view(), y.sink(true)); });
+  run(state, x.bytes(), [&](auto dev) { kernels::column_sum(dev, x.view(), y.sink(true)); });
 }
 BENCHMARK(BM_column_sum)->Apply(model_shapes);
 
 void BM_sum_squares(benchmark::State& state) {
   const Sizes s = sizes(state);
   Buffer x(dtype(state), {s.hidden, s.intermediate}), y(DType::f64, {});
-  run(state, x.bytes(), [&] { kernels::sum_squares(Cpu{}, x.view(), y.sink()); });
+  run(state, x.bytes(), [&](auto dev) { kernels::sum_squares(dev, x.view(), y.sink()); });
 }
 BENCHMARK(BM_sum_squares)->Apply(model_shapes);
 
 void BM_transpose(benchmark::State& state) {
   const Sizes s = sizes(state);
   Buffer x(dtype(state), {s.hidden, s.intermediate}), y(dtype(state), {s.intermediate, s.hidden});
-  run(state, 2 * x.bytes(), [&] { kernels::transpose(Cpu{}, x.view(), y.sink()); });
+  run(state, 2 * x.bytes(), [&](auto dev) { kernels::transpose(dev, x.view(), y.sink()); });
 }
 BENCHMARK(BM_transpose)->Apply(model_shapes);
 
 void BM_embedding_backward(benchmark::State& state) {
   const Sizes s = sizes(state);
-  Buffer dy(dtype(state), {s.tokens, s.hidden}), ids(DType::i32, {s.tokens}), table(DType::f32, {2048, s.hidden});
+  std::vector<std::int32_t> rows;
   for (std::int64_t i = 0; i < s.tokens; ++i)
-    ids.view().as<std::int32_t>()[i] = static_cast<std::int32_t>(i * 7919 % 2048);
-  run(state, dy.bytes(), [&] { kernels::embedding_backward(Cpu{}, dy.view(), ids.view(), table.sink(true)); });
+    rows.push_back(static_cast<std::int32_t>(i * 7919 % 2048));
+  Buffer dy(dtype(state), {s.tokens, s.hidden}), ids({s.tokens}, rows), table(DType::f32, {2048, s.hidden});
+  run(state, dy.bytes(), [&](auto dev) { kernels::embedding_backward(dev, dy.view(), ids.view(), table.sink(true)); });
 }
 BENCHMARK(BM_embedding_backward)->Apply(model_shapes);
 
 void BM_fill_normal(benchmark::State& state) {
   const Sizes s = sizes(state);
   Buffer y(dtype(state), {s.hidden, s.intermediate});
-  run(state, y.bytes(), [&] { kernels::fill_normal(Cpu{}, y.view(), 0, 0.02, {1, 2}); });
+  run(state, y.bytes(), [&](auto dev) { kernels::fill_normal(dev, y.view(), 0, 0.02, {1, 2}); });
 }
 BENCHMARK(BM_fill_normal)->Apply(model_shapes);
 
 void BM_dropout(benchmark::State& state) {
   const Sizes s = sizes(state);
   Buffer x(dtype(state), {s.tokens, s.hidden}), y(dtype(state), {s.tokens, s.hidden});
-  run(state, 2 * x.bytes(), [&] { kernels::dropout(Cpu{}, x.view(), 0.1, {1, 2}, y.sink()); });
+  run(state, 2 * x.bytes(), [&](auto dev) { kernels::dropout(dev, x.view(), 0.1, {1, 2}, y.sink()); });
 }
 BENCHMARK(BM_dropout)->Apply(model_shapes);
 
@@ -159,13 +161,13 @@ void BM_adamw(benchmark::State& state) {
   const Shape shape{s.hidden, s.intermediate};
   Buffer p(dtype(state), shape), master(DType::f32, shape), g(DType::f32, shape), m(DType::f32, shape),
       v(DType::f32, shape);
-  kernels::fill(Cpu{}, v.view(), 0.5);
+  on_device(default_device(), [&](auto dev) { kernels::fill(dev, v.view(), 0.5); });
   const bool full = dtype(state) == DType::bf16;
   const kernels::AdamwOptions options{
       .lr = 1e-3, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.01, .step = 10};
   const kernels::AdamwUpdate update{p.view(), full ? master.view() : View{}, g.view(), m.view(), v.view(), options};
-  run(state, (full ? 2 : 0) * master.bytes() + 5 * g.bytes() + 2 * p.bytes(), [&] {
-    kernels::adamw(Cpu{}, {&update, 1});
+  run(state, (full ? 2 : 0) * master.bytes() + 5 * g.bytes() + 2 * p.bytes(), [&](auto dev) {
+    kernels::adamw(dev, {&update, 1});
   });
 }
 BENCHMARK(BM_adamw)->Apply(model_shapes);
@@ -204,8 +206,8 @@ void BM_attention(benchmark::State& state) {
   const AttentionCase c(state);
   Buffer q(c.type, c.q()), k(c.type, c.k()), v(c.type, c.k()), o(c.type, c.q()),
       lse(accumulator(c.type), {c.batch, c.seq_len, c.heads});
-  for (auto _ : state)
-    kernels::attention(Cpu{}, q.view(), k.view(), v.view(), {}, 0.125, o.view(), lse.view());
+  bench::measure(
+      state, [&](auto dev) { kernels::attention(dev, q.view(), k.view(), v.view(), {}, 0.125, o.view(), lse.view()); });
   state.counters["FLOP"] = benchmark::Counter(2 * c.product(), benchmark::Counter::kIsIterationInvariantRate);
 }
 BENCHMARK(BM_attention)->Apply(attention_shapes);
@@ -215,11 +217,15 @@ void BM_attention_backward(benchmark::State& state) {
   Buffer q(c.type, c.q()), k(c.type, c.k()), v(c.type, c.k()), o(c.type, c.q()),
       lse(accumulator(c.type), {c.batch, c.seq_len, c.heads});
   Buffer dout(c.type, c.q()), dq(c.type, c.q()), dk(c.type, c.k()), dv(c.type, c.k());
-  Buffer workspace(DType::u8, {kernels::attention_backward_workspace(Cpu{}, c.q(), c.k(), c.type)});
-  kernels::attention(Cpu{}, q.view(), k.view(), v.view(), {}, 0.125, o.view(), lse.view());
-  for (auto _ : state)
-    kernels::attention_backward(Cpu{}, dout.view(), q.view(), k.view(), v.view(), o.view(), lse.view(), {}, 0.125,
-                                dq.sink(), dk.sink(), dv.sink(), workspace.view());
+  on_device(default_device(),
+            [&](auto dev) { kernels::attention(dev, q.view(), k.view(), v.view(), {}, 0.125, o.view(), lse.view()); });
+  std::optional<Buffer> workspace;
+  bench::measure(state, [&](auto dev) {
+    if (!workspace)
+      workspace.emplace(DType::u8, Shape{kernels::attention_backward_workspace(dev, c.q(), c.k(), c.type)});
+    kernels::attention_backward(dev, dout.view(), q.view(), k.view(), v.view(), o.view(), lse.view(), {}, 0.125,
+                                dq.sink(), dk.sink(), dv.sink(), workspace->view());
+  });
   state.counters["FLOP"] = benchmark::Counter(5 * c.product(), benchmark::Counter::kIsIterationInvariantRate);
 }
 BENCHMARK(BM_attention_backward)->Apply(attention_shapes);
@@ -230,7 +236,7 @@ void BM_attention_decode(benchmark::State& state) {
   Buffer q(DType::f32, {1, 1, heads, d}), k(DType::f32, {1, keys, kv_heads, d}), v(DType::f32, {1, keys, kv_heads, d}),
       o(DType::f32, {1, 1, heads, d}), lse(DType::f32, {1, 1, heads});
   run(state, k.bytes() + v.bytes(),
-      [&] { kernels::attention(Cpu{}, q.view(), k.view(), v.view(), {}, 0.125, o.view(), lse.view()); });
+      [&](auto dev) { kernels::attention(dev, q.view(), k.view(), v.view(), {}, 0.125, o.view(), lse.view()); });
 }
 BENCHMARK(BM_attention_decode)
     ->Args({1024, 8, 8, 64})

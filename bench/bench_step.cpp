@@ -3,7 +3,8 @@
 //
 // Without --benchmark_filter only nano and small run; a larger shape takes minutes and gigabytes and is asked for:
 //   bench_step --benchmark_filter='step/(tiny1b|l7b)/(lora|bone)/bf16'
-// A step that the machine has no memory for is skipped, saying what it needs. OMP_NUM_THREADS sets the threads.
+// A step that the device has no memory for is skipped, saying what it needs. OMP_NUM_THREADS sets the threads,
+// --device=cuda trains on a GPU.
 // --products prints each step's products to stderr, with their rates at their best and as the step runs them;
 // --batches=1x512,1x1024 takes these batches x tokens of a row instead of each shape's own.
 //
@@ -99,9 +100,11 @@ void print_products(const Roof& roof) {
 
 void train(benchmark::State& state, const ModelShape& shape, const std::string& method, DType dtype, bool products) {
   ResidentPeak resident;
-  const std::int64_t needed = planned_bytes(shape, method, dtype), free = available_memory().value_or(needed);
+  const std::int64_t needed = planned_bytes(shape, method, dtype),
+                     free = available_memory(default_device()).value_or(needed);
   if (needed > free)
-    return state.SkipWithError(join("needs ", needed >> 20, " MiB of memory, the machine has ", free >> 20).c_str());
+    return state.SkipWithError(
+        join("needs ", needed >> 20, " MiB of memory, ", default_device(), " has ", free >> 20).c_str());
 
   const std::int64_t before = memory_report(default_device()).live.total();  // scratch of other threads
   TrainingStep step(shape, method, dtype);
@@ -125,6 +128,7 @@ void train(benchmark::State& state, const ModelShape& shape, const std::string& 
     for (std::int64_t i = 0; i < steps_of(shape); ++i) {
       const auto start = std::chrono::steady_clock::now();
       step.run();
+      finish(default_device());
       seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
       state.PauseTiming();
       roof.sample();

@@ -5,6 +5,7 @@
 #include <malloc.h>
 #include <string>
 
+#include "backends/gpu.hpp"
 #include "backends/memory.hpp"
 
 namespace osteon::bench {
@@ -44,7 +45,11 @@ std::optional<std::int64_t> ResidentPeak::bytes() const {
   return std::max<std::int64_t>(peak - start_, 0);
 }
 
-std::optional<std::int64_t> available_memory() {
+std::optional<std::int64_t> available_memory([[maybe_unused]] Device device) {
+  if constexpr (kHasCuda) {
+    if (device == Device::cuda)
+      return cuda::free_memory();
+  }
   const std::int64_t bytes = bytes_in("/proc/meminfo", "MemAvailable:");
   return bytes < 0 ? std::nullopt : std::optional(bytes);
 }

@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <optional>
 
+#include "backends/device.hpp"
+
 namespace osteon::bench {
 
 /// The highest resident set of the process from here on, above what it is now. Begins by giving what the allocators
@@ -18,7 +20,8 @@ class ResidentPeak {
   std::int64_t start_;
 };
 
-/// Bytes that the machine could give to a new process without swapping; nothing where it does not say.
-std::optional<std::int64_t> available_memory();
+/// Bytes that the device could still give: a GPU's free memory, or what the machine could give to a new process without
+/// swapping; nothing where it does not say.
+std::optional<std::int64_t> available_memory(Device device);
 
 }  // namespace osteon::bench

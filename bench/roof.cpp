@@ -7,13 +7,14 @@
 
 #include "backends/kernels/bat.hpp"
 #include "backends/kernels/gemm.hpp"
+#include "backends/open_device.hpp"
 #include "bench/median.hpp"
 
 namespace osteon::bench {
 namespace {
 
 /// Shorter products are timed several in a row, so that a sample holds at least so many FLOPs.
-constexpr double kLeastFlops = 1e8;
+constexpr double kLeastFlops = 1e8, kLeastFlopsOnGpu = 1e12;
 
 /// While one lives, products may run on engines that are not known to be bit-stable. It changes the whole process.
 class AnyEngine {
@@ -56,16 +57,19 @@ void Roof::run_one(const Product& p, Engine engine, std::int64_t part) {
   if (p.seq_len == 0) {
     const View a = matrix_of(a_, p.operands, {p.m, p.k}, part);
     const View b = matrix_of(b_, p.operands, p.transpose_b ? Shape{p.n, p.k} : Shape{p.k, p.n}, part);
-    kernels::gemm(Cpu{}, a, b, c, {.transpose_b = p.transpose_b, .add = p.add});
+    on_device(default_device(),
+              [&](auto dev) { kernels::gemm(dev, a, b, c, {.transpose_b = p.transpose_b, .add = p.add}); });
     return;
   }
   const std::int64_t seq_len = engine == Engine::undivided ? p.k : p.seq_len, batch_size = p.k / seq_len;
   const View a = matrix_of(a_, p.operands, {batch_size, seq_len, p.m}, part);
   const View b = matrix_of(b_, p.operands, {batch_size, seq_len, p.n}, part);
-  if (engine == Engine::undivided)
-    kernels::gemm(Cpu{}, a, b, c, {.transpose_a = true, .add = p.add});
-  else
-    kernels::gemm_tokens(Cpu{}, a, b, {c, p.add});
+  on_device(default_device(), [&](auto dev) {
+    if (engine == Engine::undivided)
+      kernels::gemm(dev, a, b, c, {.transpose_a = true, .add = p.add});
+    else
+      kernels::gemm_tokens(dev, a, b, {c, p.add});
+  });
 }
 
 /// By Bat's kernels, for which the block rows of all blocks are one weight.
@@ -73,10 +77,12 @@ void Roof::run_blocks(const Product& p) {
   const std::int64_t rank = p.n, features = p.seq_len > 0 ? p.k : p.m;
   const Shape weight{p.blocks * rank, features}, blocks{p.blocks, rank, rank};
   const View w = matrix_of(a_, p.operands, weight);
-  if (p.seq_len == 0)
-    kernels::bat_weight(Cpu{}, w, matrix_of(b_, p.operands, blocks), matrix_of(c_, p.result, weight));
-  else
-    kernels::bat_block_gradient(Cpu{}, w, matrix_of(b_, p.result, weight), {matrix_of(c_, p.result, blocks), false});
+  on_device(default_device(), [&](auto dev) {
+    if (p.seq_len == 0)
+      kernels::bat_weight(dev, w, matrix_of(b_, p.operands, blocks), matrix_of(c_, p.result, weight));
+    else
+      kernels::bat_block_gradient(dev, w, matrix_of(b_, p.result, weight), {matrix_of(c_, p.result, blocks), false});
+  });
 }
 
 void Roof::run(const Product& p, Engine engine) {
@@ -89,12 +95,27 @@ void Roof::run(const Product& p, Engine engine) {
     run_one(p, engine, part);
 }
 
+bool Roof::applies(const Product& p, Engine engine) {
+  if (engine == Engine::undivided && p.seq_len == 0)
+    return false;
+  // On a GPU the front asks cuBLAS for its best, and Bat's blocks are one launch.
+  return default_device() == Device::cpu || engine == Engine::front || (engine == Engine::undivided && p.blocks == 0);
+}
+
+/// Compiles it, or chooses its algorithm.
+void Roof::warm_up(const Product& p, Engine engine) {
+  run(p, engine);
+  finish(default_device());
+}
+
 double Roof::seconds(const Product& p, Engine engine) {
   using Clock = std::chrono::steady_clock;
-  const int times = static_cast<int>(std::max(1.0, kLeastFlops / p.flops()));
+  const double least = default_device() == Device::cpu ? kLeastFlops : kLeastFlopsOnGpu;
+  const int times = static_cast<int>(std::clamp(least / p.flops(), 1.0, 1000.0));
   const auto start = Clock::now();
   for (int i = 0; i < times; ++i)
     run(p, engine);
+  finish(default_device());
   return std::chrono::duration<double>(Clock::now() - start).count() / times;
 }
 
@@ -102,14 +123,14 @@ void Roof::sample() {
   for (const ProductCounts* part : {&products_.base, &products_.adapter})
     for (const auto& [p, count] : *part)
       for (const Engine engine : {Engine::front, Engine::fastest, Engine::undivided}) {
-        if (engine == Engine::undivided && p.seq_len == 0)
+        if (!applies(p, engine))
           continue;
         std::optional<AnyEngine> any;
         if (engine != Engine::front)
           any.emplace();
         std::vector<double>& samples = samples_[{p, engine}];
         if (samples.empty())
-          run(p, engine);  // compiles it
+          warm_up(p, engine);
         samples.push_back(seconds(p, engine));
       }
 }

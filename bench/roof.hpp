@@ -31,7 +31,8 @@ struct RoofRow {
 /// The roof of a training step: its matrix products alone, each with the fastest engine at hand, on operands that stay
 /// where they are. Engines: the GEMM front as it is, the front with any kernel of the library (set_deterministic_gemm
 /// off: before AVX-512 that is oneDNN instead of our own tiles), and, for sums over tokens, one undivided product.
-/// Bat's products with blocks: its own kernels, and the GEMM front on a block a thread.
+/// Bat's products with blocks: its own kernels, and the GEMM front on a block a thread. On a GPU the front is cuBLAS
+/// and there is no other engine but one undivided product.
 ///
 /// Times are medians over samples, so that a machine that drifts does to the roof what it does to the steps between
 /// which samples are taken. On a processor with AMX the roof is that of AVX-512, if a step ran before: oneDNN decides
@@ -53,6 +54,9 @@ class Roof {
   void run(const Product& product, Engine engine);
   void run_one(const Product& product, Engine engine, std::int64_t part);
   void run_blocks(const Product& product);
+  /// Whether there is such an engine for this product on the device that is open.
+  static bool applies(const Product& product, Engine engine);
+  void warm_up(const Product& product, Engine engine);
   double seconds(const Product& product, Engine engine);
   /// The median of an engine's samples.
   double typical(const Product& product, Engine engine) const;

@@ -4,8 +4,8 @@
 #include <fstream>
 
 #include "backends/error.hpp"
+#include "backends/open_device.hpp"
 #include "experiments/config_values.hpp"
-#include "experiments/device.hpp"
 #include "experiments/tasks/task.hpp"
 #include "experiments/toml_file.hpp"
 

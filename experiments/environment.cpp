@@ -25,6 +25,7 @@ void describe(Fields& field, Environment& environment) {
   field("version", environment.version);
   field("gemm", environment.gemm);
   field("gemm_implementations", environment.gemm_implementations);
+  field("gpu", environment.gpu);
   field("deterministic", environment.deterministic);
   field("os", environment.os);
   field("date", environment.date);
@@ -91,6 +92,7 @@ Environment capture_environment(const RunSettings& settings) {
   environment.version = kVersion;
   environment.gemm = settings.gemm.empty() ? kGemm : settings.gemm;
   environment.gemm_implementations = settings.gemm_implementations;
+  environment.gpu = settings.gpu;
   environment.deterministic = settings.deterministic;
   utsname system{};
   if (uname(&system) == 0)

@@ -18,6 +18,7 @@ struct Environment {
   std::string compiler, build, commit, version;
   std::string gemm;                               ///< the library of the matrix products, such as "onednn"
   std::vector<std::string> gemm_implementations;  ///< the implementations it chose during the run
+  std::string gpu;                                ///< that the run computed on; empty: the CPU
   bool deterministic = false;
   std::string os;
   std::string date;  ///< start of the run, UTC, ISO 8601
@@ -28,6 +29,7 @@ struct RunSettings {
   std::int64_t threads = 0;
   std::string gemm;  ///< empty: the library of the build
   std::vector<std::string> gemm_implementations;
+  std::string gpu;
   bool deterministic = false;
 };
 

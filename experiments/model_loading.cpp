@@ -3,8 +3,8 @@
 #include <cstdlib>
 #include <unistd.h>
 
+#include "backends/open_device.hpp"
 #include "experiments/adapter_options.hpp"
-#include "experiments/device.hpp"
 #include "nn/io/pretrained.hpp"
 #include "peft/hf_format.hpp"
 

@@ -19,7 +19,7 @@ struct Row {
   double share() const { return profile.seconds > 0 ? cost.seconds / profile.seconds : 0; }
   double flop_rate() const { return cost.seconds > 0 ? cost.flops / cost.seconds : 0; }
   double byte_rate() const { return cost.seconds > 0 ? cost.bytes / cost.seconds : 0; }
-  double of_peak() const { return ratio(flop_rate(), profile.machine.fma(dtype)); }
+  double of_peak() const { return ratio(flop_rate(), profile.machine.products(dtype)); }
   double of_memory() const { return ratio(byte_rate(), profile.machine.copy); }
 
   static double ratio(double part, double whole) { return whole > 0 ? part / whole : 0; }
@@ -47,13 +47,17 @@ std::string product_name(const ProfileProduct& product) {
 }
 
 std::string machine_text(const MachinePeaks& machine) {
+  const std::string gemm = fmt::format("gemm of {0} x {0} x {0}: {1:.1f} in f32, {2:.1f} in bf16", machine.gemm_size,
+                                       machine.gemm_f32 * kGiga, machine.gemm_bf16 * kGiga);
+  if (!machine.gpu.empty())
+    return fmt::format("machine, {}: {} GFLOP/s; memory: {:.1f} GB/s copied\n", machine.gpu, gemm,
+                       machine.copy * kGiga);
   const std::string bf16 = machine.fma_bf16 > 0 ? fmt::format("{:.1f} in bf16", machine.fma_bf16 * kGiga)
                                                 : "no instructions for bf16: f32's peak counts";
   return fmt::format(
-      "machine, {}: multiply-adds {:.1f} GFLOP/s in f32, {};\n  gemm of 1024 x 1024 x 1024: {:.1f} in f32, "
-      "{:.1f} in bf16; memory: {:.1f} GB/s read, {:.1f} copied\n",
-      count(machine.threads, "thread"), machine.fma_f32 * kGiga, bf16, machine.gemm_f32 * kGiga,
-      machine.gemm_bf16 * kGiga, machine.read * kGiga, machine.copy * kGiga);
+      "machine, {}: multiply-adds {:.1f} GFLOP/s in f32, {};\n  {}; memory: {:.1f} GB/s read, {:.1f} copied\n",
+      count(machine.threads, "thread"), machine.fma_f32 * kGiga, bf16, gemm, machine.read * kGiga,
+      machine.copy * kGiga);
 }
 
 nlohmann::ordered_json cost_json(const Row& row) {
@@ -123,9 +127,11 @@ nlohmann::ordered_json to_json(const Profile& profile) {
   return {{"steps", profile.steps},
           {"step_seconds", profile.seconds / steps},
           {"machine",
-           {{"threads", machine.threads},
+           {{"gpu", machine.gpu},
+            {"threads", machine.threads},
             {"fma_f32_flops", machine.fma_f32},
             {"fma_bf16_flops", machine.fma_bf16},
+            {"gemm_size", machine.gemm_size},
             {"gemm_f32_flops", machine.gemm_f32},
             {"gemm_bf16_flops", machine.gemm_bf16},
             {"read_bytes", machine.read},

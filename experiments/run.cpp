@@ -8,6 +8,7 @@
 
 #include "backends/kernels/gemm.hpp"
 #include "backends/omp_threads.hpp"
+#include "backends/open_device.hpp"
 #include "experiments/adapter_options.hpp"
 #include "experiments/data/data_hash.hpp"
 #include "experiments/environment.hpp"
@@ -284,10 +285,12 @@ RunSummary run(const RunConfig& given, const RunOptions& options) {
     throw;
   }
   if (!folder.empty()) {
-    const kernels::GemmBackend gemm = kernels::gemm_backend();
+    kernels::GemmBackend gemm{};
+    on_device(default_device(), [&](auto dev) { gemm = kernels::gemm_backend(dev); });
     write_environment(folder, capture_environment({.threads = threads(),
                                                    .gemm = gemm.library,
                                                    .gemm_implementations = kernels::gemm_implementations(),
+                                                   .gpu = gpu_name(default_device()),
                                                    .deterministic = config.deterministic}));
     write_summary(folder, summary);
   }

@@ -1,35 +1,54 @@
-# Builds the kernel tests for a GPU by make alone, for machines that have little more than g++, nvcc and Eigen.
-# tools/run_on_gpu.sh calls it from the root of the tree and gives NVCC, ARCH, BUILD and CPPFLAGS.
+# Builds the tests and benchmarks for a GPU by make alone, for machines that have little more than g++ and nvcc.
+# tools/run_on_gpu.sh calls it from the root of the tree and gives NVCC, ARCH, BUILD, CPPFLAGS, and BENCHMARK, the library
+# file of Google Benchmark, for the benchmarks.
 
 # By folder, so that a new file needs no line here. Without oneDNN, products on the CPU go by own tiles.
-host := $(filter-out backends/cpu/gemm_onednn.cpp,$(wildcard backends/*.cpp backends/cpu/*.cpp))
+backends := $(filter-out backends/cpu/gemm_onednn.cpp,$(wildcard backends/*.cpp backends/cpu/*.cpp))
 device := $(wildcard backends/cuda/*.cpp backends/cuda/*.cu)
-# The tests of the families that have a file for the device.
-tests := $(wildcard $(patsubst backends/cuda/%,test/backends/%_test.cpp,$(basename $(device)))) test/cuda_main.cpp
+autograd := $(wildcard autograd/*.cpp autograd/ops/*.cpp)
+models := $(wildcard nn/*.cpp nn/optim/*.cpp nn/io/*.cpp peft/*.cpp)
+bench := $(filter-out bench/bench_%,$(wildcard bench/*.cpp))
+
+# The tests that hold on a GPU: of the kernels that have a file for it, and what meson.build lists for the layers above.
+listed = $(addprefix test/$(1)/,$(shell sed -n "/test_$(1)_device_sources = files/,/^.$$/s/^  '\(.*\)',/\1/p" test/$(1)/meson.build))
+kernel_tests := $(wildcard $(patsubst backends/cuda/%,test/backends/%_test.cpp,$(basename $(device))))
+op_tests := $(call listed,autograd) $(wildcard test/op_cases.cpp test/op_cases/*.cpp)
+adapter_tests := $(call listed,peft)
 
 object = $(patsubst %,$(BUILD)/%.o,$(1))
-libraries := $(if $(shell grep -l '<cublas' $(device)),-lcublas -lcublasLt)
+libraries := $(if $(shell grep -l '<cublas' $(device)),-lcublas -lcublasLt) -ldl
 
-CXXFLAGS = -std=c++20 -O2 -march=native -fopenmp -fno-math-errno -fno-trapping-math -MMD -I. $(CPPFLAGS)
+CXXFLAGS = -std=c++20 -O2 -march=native -fopenmp -fno-math-errno -fno-trapping-math -MMD -I. -DOSTEON_CUDA $(CPPFLAGS)
 NVCCFLAGS = -std=c++20 -O3 -arch=$(ARCH) -lineinfo --expt-relaxed-constexpr -DOSTEON_CUDA -MMD -I.
 # AdamW rounds after each operation, on either device.
 $(call object,backends/cpu/adamw.cpp): CXXFLAGS += -ffp-contract=off
 $(call object,backends/cuda/adamw.cu): NVCCFLAGS += --fmad=false
+# Eigen's decompositions take minutes at more than this; of tests the time to compile counts.
+$(call object,backends/cpu/decompose.cpp $(op_tests) $(adapter_tests)): CXXFLAGS += -O1
+$(call object,$(kernel_tests)): CXXFLAGS += -O1 -DOSTEON_TEST_CUDA
 
-# Eigen's decompositions take minutes at more than this.
-$(call object,backends/cpu/decompose.cpp): CXXFLAGS += -O1
+link = $(NVCC) -Xcompiler -fopenmp -o $@ $(filter %.o %.a,$^) $(libraries)
 
-$(BUILD)/test_cuda: $(call object,$(host) $(device) $(tests))
-	$(NVCC) -Xcompiler -fopenmp -o $@ $^ $(libraries) -ldl
+$(BUILD)/test_cuda: $(call object,test/cuda_main.cpp $(kernel_tests)) $(BUILD)/backends.a
+	$(link)
+$(BUILD)/test_autograd: $(call object,test/cuda_main.cpp $(op_tests) $(autograd)) $(BUILD)/backends.a
+	$(link)
+$(BUILD)/test_peft: $(call object,test/cuda_main.cpp $(adapter_tests)) $(BUILD)/models.a $(BUILD)/backends.a
+	$(link)
+$(BUILD)/bench_%: $(call object,bench/bench_%.cpp) $(BUILD)/models.a $(BUILD)/backends.a
+	$(link) $(BENCHMARK) -Xlinker -rpath=$(abspath $(dir $(BENCHMARK)))
 
-$(call object,$(host)): $(BUILD)/%.o: %
+$(BUILD)/backends.a: $(call object,$(backends) $(device))
+$(BUILD)/models.a: $(call object,$(bench) $(models) $(autograd))
+$(BUILD)/%.a:
+	rm -f $@ && ar cr $@ $^
+
+$(BUILD)/%.cpp.o: %.cpp
 	@mkdir -p $(@D)
 	$(CXX) $(CXXFLAGS) -c $< -o $@
-$(call object,$(tests)): $(BUILD)/%.o: %
-	@mkdir -p $(@D)
-	$(CXX) $(CXXFLAGS) -DOSTEON_CUDA -DOSTEON_TEST_CUDA -c $< -o $@
 $(call object,$(device)): $(BUILD)/%.o: %
 	@mkdir -p $(@D)
 	$(NVCC) $(NVCCFLAGS) -c $< -o $@
 
--include $(patsubst %.o,%.d,$(call object,$(host) $(device) $(tests)))
+.SECONDARY:
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -96,7 +96,7 @@ void gemm(Meta, ConstView a, ConstView b, View c, GemmOptions options) { multipl
 void gemm_tokens(Cpu, ConstView g, ConstView x, Sink out, double alpha) { sum_tokens(Device::cpu, g, x, out, alpha); }
 void gemm_tokens(Meta, ConstView g, ConstView x, Sink out, double alpha) { sum_tokens(Device::meta, g, x, out, alpha); }
 
-GemmBackend gemm_backend() {
+GemmBackend gemm_backend(Cpu) {
 #ifdef OSTEON_GEMM_ONEDNN
   static const std::string library = onednn_version();
   return {library.c_str(), onednn_instruction_set(deterministic), deterministic || onednn_was_stable()};

@@ -1,13 +1,12 @@
 #include "backends/machine.hpp"
 
-#include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <omp.h>
 #ifdef __AVX512BF16__
 #include <immintrin.h>
 #endif
 
+#include "backends/best_rate.hpp"
 #include "backends/cpu/parallel.hpp"
 #include "backends/cpu/vector.hpp"
 #include "backends/kernels/gemm.hpp"
@@ -78,23 +77,6 @@ void fma_chains_bf16(std::int64_t steps, float factor) {
 }
 #endif
 
-/// The most units a second that `run`, which returns its units, reached within about `seconds`; at least three runs,
-/// of which the first warms up.
-template <class F>
-double best_rate(double seconds, const F& run) {
-  using Clock = std::chrono::steady_clock;
-  double best = 0, spent = 0;
-  for (int runs = 0; runs < 3 || spent < seconds; ++runs) {
-    const auto start = Clock::now();
-    const double units = run();
-    const double took = std::chrono::duration<double>(Clock::now() - start).count();
-    spent += took;
-    if (runs > 0)
-      best = std::max(best, units / took);
-  }
-  return best;
-}
-
 double gemm_rate(DType dtype, double seconds) {
   constexpr std::int64_t kSize = 1024;
   std::vector<std::byte> bytes[3];
@@ -158,13 +140,15 @@ double MemoryProbe::copy() {
   return 2.0 * static_cast<double>(kProbeBytes);
 }
 
-double MachinePeaks::fma(DType dtype) const {
+double MachinePeaks::products(DType dtype) const {
+  if (!gpu.empty())
+    return dtype == DType::f32 ? gemm_f32 : dtype == DType::bf16 ? gemm_bf16 : 0;
   if (dtype == DType::bf16 && fma_bf16 > 0)
     return fma_bf16;
   return dtype == DType::f32 || dtype == DType::bf16 ? fma_f32 : 0;
 }
 
-MachinePeaks measure_machine() {
+MachinePeaks measure_machine(Cpu) {
   constexpr double kEach = 0.12;         // seconds
   constexpr std::int64_t kRounds = 256;  // some milliseconds: starting the threads does not show
   MachinePeaks peaks;

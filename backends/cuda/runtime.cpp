@@ -4,6 +4,7 @@
 
 #include "backends/cuda/index_reports.hpp"
 #include "backends/memory.hpp"
+#include "backends/trace.hpp"
 #ifdef OSTEON_CUDA_EMULATED
 #include "backends/cuda/emulation/cuda_runtime.hpp"
 #else
@@ -83,10 +84,25 @@ void open(int index) {
   int major = 0, minor = 0;
   check_call("cudaDeviceGetAttribute", cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index));
   check_call("cudaDeviceGetAttribute", cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, index));
-  check<DeviceError>(major >= kOldest, "device cuda:", index, ": expected compute capability ", kOldest,
-                     ".0 or later, got ", major, ".", minor);
+  check<NoGpuError>(major >= kOldest, "device cuda:", index, ": expected compute capability ", kOldest,
+                    ".0 or later, got ", major, ".", minor);
   check_call("cudaSetDevice", cudaSetDevice(index));
+  set_trace_wait([]() noexcept { keep_error("cudaStreamSynchronize", cudaStreamSynchronize(nullptr)); });
   set_memory_source(Device::cuda, {allocate_for_pool, [](void* data) { release(Memory::device, data); }});
+}
+
+std::string gpu_name() {
+  int index = 0;
+  check_call("cudaGetDevice", cudaGetDevice(&index));
+  cudaDeviceProp properties;
+  check_call("cudaGetDeviceProperties", cudaGetDeviceProperties(&properties, index));
+  return static_cast<const char*>(properties.name);
+}
+
+std::int64_t free_memory() {
+  std::size_t free = 0, total = 0;
+  check_call("cudaMemGetInfo", cudaMemGetInfo(&free, &total));
+  return static_cast<std::int64_t>(free);
 }
 
 Buffer::Buffer(Memory memory, std::int64_t bytes) : memory_(memory), bytes_(bytes) {

@@ -72,9 +72,6 @@ class Event {
 void copy(Cuda device, const void* from, void* to, std::int64_t bytes);
 void fill_bytes(Cuda device, void* to, std::uint8_t byte, std::int64_t bytes);
 
-/// Waits for all that is queued. Throws what went wrong in it: DeviceError, or the error of an index check.
-void synchronize(Cuda device);
-
 /// Shared memory that every launch may ask for; the kernel needs a permit for more.
 constexpr std::int64_t kSharedBytes = 48 << 10;
 /// What every supported GPU has, static arrays included.

@@ -40,7 +40,7 @@ struct GemmBackend {
   const char* instruction_set;  ///< "AVX-512 BF16", ...; on a GPU how f32 is multiplied, "f32" or "TF32"
   bool deterministic;           ///< known to be bit-equal for any number of threads
 };
-GemmBackend gemm_backend();
+GemmBackend gemm_backend(Cpu = {});
 GemmBackend gemm_backend(Cuda);
 
 /// The distinct implementations that this process has used so far: oneDNN's own names, and "osteon:tiles" for ours.

@@ -7,9 +7,9 @@
 
 #include "backends/kernels/gemm.hpp"
 #include "backends/omp_threads.hpp"
+#include "backends/open_device.hpp"
 #include "experiments/commands/command.hpp"
 #include "experiments/config_options.hpp"
-#include "experiments/device.hpp"
 #include "experiments/evaluation.hpp"
 #include "experiments/model_loading.hpp"
 #include "peft/hf_format.hpp"

@@ -81,16 +81,13 @@ int train(const TrainArguments& arguments, const RunConfig& defaults, bool pretr
     options.save_dtype = dtype_named(arguments.save_dtype);
   options.should_stop = interrupted;
   options.trace = arguments.trace;
-  check<ConfigError>(!kHasCuda || config.device == "cpu" || (!arguments.profile && arguments.trace.empty()),
-                     "--profile and --trace: expected device cpu, since ops are not timed on a GPU yet, got ",
-                     config.device);
   Profile profile;
   if (arguments.profile)
     options.profile = &profile;
   const RunSummary summary = run(config, options);
   const bool profiled = profile.steps > 0;
   if (profiled)
-    profile.machine = measure_machine();
+    on_device(default_device(), [&](auto dev) { profile.machine = measure_machine(dev); });
   else if (arguments.profile)
     fmt::print(stderr, "warning: --profile: nothing to show: no step came after the first, which does not count\n");
   if (json) {

@@ -5,11 +5,11 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "backends/open_device.hpp"
 #include "experiments/adapter_options.hpp"
 #include "experiments/byte_size.hpp"
 #include "experiments/commands/command.hpp"
 #include "experiments/config_options.hpp"
-#include "experiments/device.hpp"
 #include "experiments/memory_limit.hpp"
 #include "experiments/model_loading.hpp"
 #include "peft/methods.hpp"

@@ -192,6 +192,7 @@ std::string environment_list(const experiments::Environment& environment) {
   fact("Processor", environment.cpu);
   fact("Cores, threads",
        join(environment.cores, " usable, ", environment.threads, environment.threads == 1 ? " thread" : " threads"));
+  fact("GPU", environment.gpu);
   fact("Memory", environment.memory_bytes > 0
                      ? fixed(static_cast<double>(environment.memory_bytes) / (1 << 30), 1) + " GiB"
                      : "");

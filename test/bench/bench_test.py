@@ -52,6 +52,14 @@ class BenchTest(unittest.TestCase):
                 self.assertFalse(runs[0].get("error_occurred"), runs[0])
                 self.assertIn(counter, runs[0])
 
+    def test_a_device_that_cannot_be_used_is_named(self):
+        for name, program in PROGRAMS.items():
+            with self.subTest(name):
+                done = subprocess.run([program, "--device=gpu"], capture_output=True, text=True)
+                self.assertEqual(done.returncode, 2)
+                self.assertRegex(done.stderr, f"{name}: device: expected auto, cpu, cuda or cuda:N, got gpu")
+        self.assertIn("BM_add", call("bench_ops", "--device=cpu", "--benchmark_list_tests=true"))
+
     def test_only_small_shapes_run_unless_asked(self):
         names = call("bench_step", "--benchmark_list_tests=true").split()
         self.assertEqual({name.split("/")[1] for name in names}, {"nano", "small"})

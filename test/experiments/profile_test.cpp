@@ -131,7 +131,7 @@ TEST_CASE("profile: the parts of a step add up to it") {
 }
 
 TEST_CASE("profile: text and JSON hold the numbers of one step, beside the machine's") {
-  const Profile profile = profile_of_two_steps();
+  Profile profile = profile_of_two_steps();
   const nlohmann::ordered_json json = to_json(profile);
   CHECK(json["step_seconds"].get<double>() == doctest::Approx(0.020));
   CHECK(json["parts"]["attention"]["flops"] == 7000);
@@ -153,4 +153,9 @@ TEST_CASE("profile: text and JSON hold the numbers of one step, beside the machi
   const std::string line = text.substr(at, text.find('\n', at) - at);
   CHECK(line.find(" 10.0      50%") != std::string::npos);
   CHECK(text.find("of all this, computed again in the backward") != std::string::npos);
+
+  profile.machine = {.gemm_f32 = 2e6, .gemm_bf16 = 8e12, .copy = 3e12, .gpu = "NVIDIA Test", .gemm_size = 8192};
+  CHECK(profile_text(profile).find(
+            "machine, NVIDIA Test: gemm of 8192 x 8192 x 8192: 0.0 in f32, 8000.0 in bf16 GFLOP/s; "
+            "memory: 3000.0 GB/s copied\n") != std::string::npos);
 }

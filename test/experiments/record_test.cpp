@@ -188,8 +188,11 @@ TEST_CASE("step seconds: percentiles with interpolation") {
 
 TEST_CASE("the environment is captured, written and read back") {
   const TemporaryFolder folder;
-  const Environment captured = capture_environment(
-      {.threads = 2, .gemm = "onednn", .gemm_implementations = {"brg:avx2"}, .deterministic = true});
+  const Environment captured = capture_environment({.threads = 2,
+                                                    .gemm = "onednn",
+                                                    .gemm_implementations = {"brg:avx2"},
+                                                    .gpu = "NVIDIA Test",
+                                                    .deterministic = true});
   CHECK(captured.cores > 0);
   CHECK(captured.memory_bytes > (std::int64_t{1} << 26));
   CHECK_FALSE(captured.compiler.empty());
@@ -200,6 +203,7 @@ TEST_CASE("the environment is captured, written and read back") {
   write_environment(folder.path(), captured);
   const Environment read = read_environment(folder.path());
   CHECK(to_json(read) == to_json(captured));
+  CHECK(read.gpu == "NVIDIA Test");
   CHECK(read.gemm_implementations == std::vector<std::string>{"brg:avx2"});
   CHECK_THROWS_WITH_AS(environment_from_json("{\"cores\": \"two\"}", "e.json"),
                        "e.json: cores: expected a whole number, got \"two\"", FileError);

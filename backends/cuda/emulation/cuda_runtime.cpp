@@ -21,7 +21,7 @@ struct CUevent_st {
 namespace {
 
 struct Runtime {
-  int devices = 1;
+  int devices = 1, capability = 9;
   std::int64_t calls = 0;
   std::int64_t failing_call = -1;
   cudaError_t failing_code = cudaSuccess;
@@ -112,7 +112,20 @@ cudaError_t cudaSetDevice(int device) {
   return outcome(begin_call(), device >= 0 && device < runtime.devices, cudaErrorInvalidDevice);
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
-  *value = attribute == cudaDevAttrComputeCapabilityMajor ? 9 : 0;
+  *value = attribute == cudaDevAttrComputeCapabilityMajor ? runtime.capability : 0;
+  return begin_call();
+}
+
+cudaError_t cudaGetDevice(int* device) {
+  *device = 0;
+  return begin_call();
+}
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
+  std::strcpy(properties->name, "emulated GPU");
+  return outcome(begin_call(), device >= 0 && device < runtime.devices, cudaErrorInvalidDevice);
+}
+cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
+  *free = *total = std::size_t{1} << 30;
   return begin_call();
 }
 
@@ -214,6 +227,7 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEve
 namespace osteon::cuda::emulation {
 
 void set_device_count(int count) { runtime.devices = count; }
+void set_compute_capability(int major) { runtime.capability = major; }
 void fail_call(std::int64_t n, cudaError_t code) {
   runtime.failing_call = runtime.calls + n;
   runtime.failing_code = code;

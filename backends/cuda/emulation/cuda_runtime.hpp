@@ -21,6 +21,9 @@ enum cudaError_t : int {
 enum cudaMemcpyKind { cudaMemcpyDefault = 4 };
 enum cudaDeviceAttr { cudaDevAttrComputeCapabilityMajor = 75, cudaDevAttrComputeCapabilityMinor = 76 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+struct cudaDeviceProp {
+  char name[256];
+};
 constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDefault = 0, cudaMemAttachGlobal = 1, cudaHostAllocDefault = 0;
 
 struct CUevent_st;
@@ -34,6 +37,9 @@ cudaError_t cudaFuncSetAttribute(const void* function, cudaFuncAttribute attribu
 
 cudaError_t cudaGetDeviceCount(int* count);
 cudaError_t cudaSetDevice(int device);
+cudaError_t cudaGetDevice(int* device);
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device);
+cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total);
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int device);
 
 cudaError_t cudaMalloc(void** memory, std::size_t bytes);
@@ -58,6 +64,8 @@ namespace osteon::cuda::emulation {
 
 /// GPUs that there are; 1 at the start.
 void set_device_count(int count);
+/// Their compute capability's first number; 9 at the start.
+void set_compute_capability(int major);
 
 /// The n-th call of the runtime from now on (0 = the next), launches among them, fails with `code`. A call that
 /// releases something releases it nevertheless: on a GPU its error is that of work queued before.

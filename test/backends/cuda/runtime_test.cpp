@@ -24,6 +24,10 @@ void use_everything() {
   Buffer pinned(Memory::pinned, 64), device(Memory::device, 64), managed(Memory::managed, 64), back(Memory::pinned, 64);
   const Stream stream;
   const Event begin, end;
+  const std::string name = gpu_name();
+  const std::int64_t free = free_memory();
+  REQUIRE(!name.empty());
+  REQUIRE(free > 0);
   begin.record(stream.device());
   std::memset(pinned.data(), 5, 64);
   copy(stream.device(), pinned.data(), device.data(), 64);
@@ -92,7 +96,12 @@ TEST_CASE("a GPU that is missing or does not fit is named when it is opened") {
                        "(100): as the emulation was told",
                        NoGpuError);
   emulation::set_device_count(1);
+  emulation::set_compute_capability(7);
+  CHECK_THROWS_WITH_AS(open(), "device cuda:0: expected compute capability 8.0 or later, got 7.0", NoGpuError);
+  emulation::set_compute_capability(9);
   open();
+  CHECK(gpu_name() == "emulated GPU");
+  CHECK(free_memory() > 0);
 }
 
 TEST_CASE("a launch that the hardware would refuse is refused") {

@@ -1,4 +1,4 @@
-#include "experiments/device.hpp"
+#include "backends/open_device.hpp"
 
 #include <charconv>
 #include <optional>
@@ -6,7 +6,7 @@
 
 #include "backends/gpu.hpp"
 
-namespace osteon::experiments {
+namespace osteon {
 namespace {
 
 constexpr std::string_view kCuda = "cuda";
@@ -57,4 +57,19 @@ Device open_device(const std::string& name) {
   return device;
 }
 
-}  // namespace osteon::experiments
+std::string gpu_name([[maybe_unused]] Device device) {
+  if constexpr (kHasCuda) {
+    if (device == Device::cuda)
+      return cuda::gpu_name();
+  }
+  return {};
+}
+
+void finish([[maybe_unused]] Device device) {
+  if constexpr (kHasCuda) {
+    if (device == Device::cuda)
+      cuda::synchronize({});
+  }
+}
+
+}  // namespace osteon

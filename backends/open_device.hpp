@@ -4,7 +4,7 @@
 
 #include "backends/device.hpp"
 
-namespace osteon::experiments {
+namespace osteon {
 
 /// Throws ConfigError unless `name` is auto, cpu, cuda or cuda:N, and this program is built for it.
 void check_device(const std::string& name);
@@ -14,4 +14,10 @@ void check_device(const std::string& name);
 /// a GPU's use lacks.
 Device open_device(const std::string& name);
 
-}  // namespace osteon::experiments
+/// The name of the GPU that is open, such as "NVIDIA H100 80GB HBM3"; empty for other devices.
+std::string gpu_name(Device device);
+
+/// Waits until all that was asked of the device is done, and throws what went wrong in it. A CPU has done it already.
+void finish(Device device);
+
+}  // namespace osteon

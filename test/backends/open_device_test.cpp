@@ -1,12 +1,10 @@
-#include "experiments/device.hpp"
+#include "backends/open_device.hpp"
 
 #include <doctest/doctest.h>
 
 #include "backends/error.hpp"
 
 using namespace osteon;
-using experiments::check_device;
-using experiments::open_device;
 
 TEST_CASE("a device is auto, cpu, or a GPU with its number") {
   CHECK_NOTHROW(check_device("auto"));
