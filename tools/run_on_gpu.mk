@@ -36,12 +36,12 @@ $(BUILD)/test_autograd: $(call object,test/cuda_main.cpp $(op_tests) $(autograd)
 $(BUILD)/test_peft: $(call object,test/cuda_main.cpp $(adapter_tests)) $(BUILD)/models.a $(BUILD)/backends.a
 	$(link)
 $(BUILD)/bench_%: $(call object,bench/bench_%.cpp) $(BUILD)/models.a $(BUILD)/backends.a
-	$(link) $(BENCHMARK) -Xlinker -rpath=$(abspath $(dir $(BENCHMARK)))
+	$(link) -Xlinker $(abspath $(BENCHMARK)) -Xlinker -rpath=$(abspath $(dir $(BENCHMARK)))
 
 $(BUILD)/backends.a: $(call object,$(backends) $(device))
 $(BUILD)/models.a: $(call object,$(bench) $(models) $(autograd))
 $(BUILD)/%.a:
-	rm -f $@ && ar cr $@ $^
+	rm -f $@ && ar cq $@ $^
 
 $(BUILD)/%.cpp.o: %.cpp
 	@mkdir -p $(@D)
