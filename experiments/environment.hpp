@@ -29,7 +29,7 @@ struct RunSettings {
   std::int64_t threads = 0;
   std::string gemm;  ///< empty: the library of the build
   std::vector<std::string> gemm_implementations;
-  std::string gpu;
+  std::string gpu{};
   bool deterministic = false;
 };
 
