@@ -41,7 +41,7 @@ struct MachinePeaks {
   double gemm_f32 = 0, gemm_bf16 = 0;  ///< FLOP/s of a product of `gemm_size` in all three extents by gemm()
   double read = 0, copy = 0;           ///< bytes/s
   std::string gpu{};                   ///< its name; empty: the CPU's peaks
-  std::int64_t gemm_size = 1024;
+  std::int64_t gemm_size = 0;
 
   /// What products in this dtype can reach, 0 where unknown (f64): a GPU's by gemm(), else multiply-adds, where bf16
   /// counts as f32 if it is multiplied as f32.

@@ -1,7 +1,6 @@
 // The kernels beside the matrix products, at the shapes of a small and of a middle-sized model (shapes.hpp).
 // Counters: bytes_per_second = what the contract reads and writes once; FLOP = the products of attention, of visible
 // pairs only. OMP_NUM_THREADS sets the threads, --device=cuda measures on a GPU.
-#include <optional>
 #include <vector>
 
 #include "backends/kernels/adamw.hpp"
@@ -217,14 +216,15 @@ void BM_attention_backward(benchmark::State& state) {
   Buffer q(c.type, c.q()), k(c.type, c.k()), v(c.type, c.k()), o(c.type, c.q()),
       lse(accumulator(c.type), {c.batch, c.seq_len, c.heads});
   Buffer dout(c.type, c.q()), dq(c.type, c.q()), dk(c.type, c.k()), dv(c.type, c.k());
-  on_device(default_device(),
-            [&](auto dev) { kernels::attention(dev, q.view(), k.view(), v.view(), {}, 0.125, o.view(), lse.view()); });
-  std::optional<Buffer> workspace;
+  std::int64_t workspace_bytes = 0;
+  on_device(default_device(), [&](auto dev) {
+    kernels::attention(dev, q.view(), k.view(), v.view(), {}, 0.125, o.view(), lse.view());
+    workspace_bytes = kernels::attention_backward_workspace(dev, c.q(), c.k(), c.type);
+  });
+  Buffer workspace(DType::u8, {workspace_bytes});
   bench::measure(state, [&](auto dev) {
-    if (!workspace)
-      workspace.emplace(DType::u8, Shape{kernels::attention_backward_workspace(dev, c.q(), c.k(), c.type)});
     kernels::attention_backward(dev, dout.view(), q.view(), k.view(), v.view(), o.view(), lse.view(), {}, 0.125,
-                                dq.sink(), dk.sink(), dv.sink(), workspace->view());
+                                dq.sink(), dk.sink(), dv.sink(), workspace.view());
   });
   state.counters["FLOP"] = benchmark::Counter(5 * c.product(), benchmark::Counter::kIsIterationInvariantRate);
 }

@@ -95,6 +95,15 @@ def run_osteon(options, paths, shape_name, method, dtype, mode, adapter, idle):
             "allocator_bytes": summary["peak_bytes"]["total"], "weights_bytes": summary["peak_bytes"]["weights"]}
 
 
+def compared(torch_seconds, own_seconds, ratios, torch_peaks, own_peaks):
+    """What every table says of both sides: typical seconds of a step, the rounds' ratios, peaks of memory."""
+    torch_peak, own_peak = statistics.median(torch_peaks), statistics.median(own_peaks)
+    return {"torch_seconds": statistics.median(torch_seconds), "osteon_seconds": statistics.median(own_seconds),
+            "speedup": statistics.median(ratios), "speedup_range": [min(ratios), max(ratios)],
+            "torch_peak_bytes": torch_peak, "osteon_peak_bytes": own_peak, "memory_ratio": own_peak / torch_peak,
+            "rounds": len(ratios)}
+
+
 def summarise(rounds):
     """One table row's figures from [(torch, osteon), …]: medians over all steps but each round's first, the range of the
     rounds' ratios, and the largest relative difference of the losses."""
@@ -103,14 +112,10 @@ def summarise(rounds):
 
     ratios = [statistics.median(a["seconds"][1:]) / statistics.median(b["seconds"][1:]) for a, b in rounds]
     differences = [abs(x - y) / abs(x) for a, b in rounds for x, y in zip(a["losses"], b["losses"])]
-    torch_peak = statistics.median(a["peak_bytes"] for a, _ in rounds)
-    own_peak = statistics.median(b["peak_bytes"] for _, b in rounds)
+    figures = compared(steady(0), steady(1), ratios, [a["peak_bytes"] for a, _ in rounds], [b["peak_bytes"] for _, b in rounds])
     weights = rounds[0][1]["weights_bytes"]
-    return {"torch_seconds": statistics.median(steady(0)), "osteon_seconds": statistics.median(steady(1)),
-            "speedup": statistics.median(ratios), "speedup_range": [min(ratios), max(ratios)],
-            "torch_peak_bytes": torch_peak, "osteon_peak_bytes": own_peak, "memory_ratio": own_peak / torch_peak,
-            "memory_ratio_without_weights": (own_peak - weights) / (torch_peak - weights),
-            "loss_difference": max(differences), "rounds": len(rounds)}
+    without_weights = (figures["osteon_peak_bytes"] - weights) / (figures["torch_peak_bytes"] - weights)
+    return {**figures, "memory_ratio_without_weights": without_weights, "loss_difference": max(differences)}
 
 
 HEADER = ("| shape | dtype | method | PyTorch | s a step | Osteon s | faster (range) | PyTorch MiB | Osteon MiB | ratio | "
@@ -133,6 +138,18 @@ def names(text, known, option, program="compare_torch"):
     return chosen
 
 
+def checked_choices(options, shapes, modes, program):
+    """The lists of --shapes, --methods, --dtypes and --modes; ends the program where an option or PyTorch is missing."""
+    known = {"shapes": shapes, "methods": METHODS, "dtypes": ["f32", "bf16"], "modes": modes}
+    chosen = [names(getattr(options, option), values, f"--{option}", program) for option, values in known.items()]
+    if options.steps < 2 or options.rounds < 1:
+        raise SystemExit(f"{program}: expected --steps of at least 2 and --rounds of at least 1")
+    if subprocess.run([options.python, "-c", "import torch, transformers, peft"], capture_output=True, check=False).returncode:
+        raise SystemExit(f"{program}: {options.python} has no torch, transformers and peft; make a virtual environment, "
+                         "pip install torch transformers==4.56.2 peft==0.17.1, and give its python as --python")
+    return chosen
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shapes", default="small")
@@ -147,15 +164,7 @@ def main():
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--out", type=Path, default=Path("runs/compare-torch"))
     options = parser.parse_args()
-    shapes = names(options.shapes, SHAPES, "--shapes")
-    methods = names(options.methods, METHODS, "--methods")
-    dtypes = names(options.dtypes, ["f32", "bf16"], "--dtypes")
-    modes = names(options.modes, ["eager", "compile", "checkpoint"], "--modes")
-    if options.steps < 2 or options.rounds < 1:
-        raise SystemExit("compare_torch: expected --steps of at least 2 and --rounds of at least 1")
-    if subprocess.run([options.python, "-c", "import torch, transformers, peft"], capture_output=True, check=False).returncode:
-        raise SystemExit(f"compare_torch: {options.python} has no torch, transformers and peft; make a virtual environment, "
-                         "pip install torch transformers==4.56.2 peft==0.17.1, and give its python as --python")
+    shapes, methods, dtypes, modes = checked_choices(options, SHAPES, ["eager", "compile", "checkpoint"], "compare_torch")
 
     _, idle = call([options.osteon, "--version"])
     results = []

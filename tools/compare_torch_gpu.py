@@ -16,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from compare_torch import METHODS, SHAPES, TOOLS, names, rank_of, shape
+from compare_torch import SHAPES, TOOLS, checked_choices, compared, rank_of, shape
 
 SHAPES = {**SHAPES, "l7b": shape(4096, 11008, 32, 32, 32000, 1, 512)}
 
@@ -54,13 +54,10 @@ def summarise(rounds, best_flops):
     torch_seconds = [statistics.median(torch["seconds"][1:]) for torch, _ in rounds]
     own_seconds = [own["step_seconds"] for _, own in rounds]
     ratios = [a / b for a, b in zip(torch_seconds, own_seconds)]
-    torch_peak = statistics.median(torch["peak_bytes"] for torch, _ in rounds)
-    own_peak = statistics.median(own["peak_bytes"] for _, own in rounds)
+    figures = compared(torch_seconds, own_seconds, ratios, [torch["peak_bytes"] for torch, _ in rounds],
+                       [own["peak_bytes"] for _, own in rounds])
     flops = statistics.median(own["GFLOP"] for _, own in rounds) * 1e9
-    return {"torch_seconds": statistics.median(torch_seconds), "osteon_seconds": statistics.median(own_seconds),
-            "speedup": statistics.median(ratios), "speedup_range": [min(ratios), max(ratios)],
-            "torch_peak_bytes": torch_peak, "osteon_peak_bytes": own_peak, "memory_ratio": own_peak / torch_peak,
-            "share_of_products": flops / statistics.median(own_seconds) / best_flops, "rounds": len(rounds)}
+    return {**figures, "share_of_products": flops / figures["osteon_seconds"] / best_flops}
 
 
 HEADER = ("| shape | dtype | method | PyTorch | s a step | Osteon s | faster (range) | PyTorch MiB | Osteon MiB | ratio | "
@@ -88,13 +85,7 @@ def main():
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--out", type=Path, default=Path("runs/compare-torch-gpu"))
     options = parser.parse_args()
-    program = "compare_torch_gpu"
-    shapes = names(options.shapes, SHAPES, "--shapes", program)
-    methods = names(options.methods, METHODS, "--methods", program)
-    dtypes = names(options.dtypes, ["f32", "bf16"], "--dtypes", program)
-    modes = names(options.modes, ["eager", "compile"], "--modes", program)
-    if options.steps < 2 or options.rounds < 1:
-        raise SystemExit("compare_torch_gpu: expected --steps of at least 2 and --rounds of at least 1")
+    shapes, methods, dtypes, modes = checked_choices(options, SHAPES, ["eager", "compile"], "compare_torch_gpu")
 
     options.out.mkdir(parents=True, exist_ok=True)
     best = {dtype: benchmark(options, "bench_machine", f"^BM_gemm/{dtype}/8192/")["FLOP"] for dtype in dtypes}

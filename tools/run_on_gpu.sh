@@ -60,6 +60,10 @@ commit_name() {
   fi
 }
 
+carry() {   # FROM TO, unless an earlier call has done it
+  [ "$1" -ef "$2" ] || cp -LrT --update "$1" "$2"
+}
+
 collect_headers() {
   local doctest eigen json benchmark library
   doctest=$(find_doctest) || fail 3 "doctest/doctest.h: not found (Debian: doctest-dev)"
@@ -68,8 +72,11 @@ collect_headers() {
   benchmark=$(find_benchmark) && library=$(find_benchmark_library) ||
     fail 3 "benchmark/benchmark.h and its library: not found (Debian: libbenchmark-dev)"
   mkdir -p "$build/include" "$build/lib"
-  cp -Lr --update "$doctest/doctest" "$eigen/Eigen" "$json/nlohmann" "$benchmark/benchmark" "$build/include/"
-  cp -L --update "$library" "$build/lib/libbenchmark.so.1"   # by the name that programs ask for
+  carry "$doctest/doctest" "$build/include/doctest"
+  carry "$eigen/Eigen" "$build/include/Eigen"
+  carry "$json/nlohmann" "$build/include/nlohmann"
+  carry "$benchmark/benchmark" "$build/include/benchmark"
+  carry "$library" "$build/lib/libbenchmark.so.1"   # by the name that programs ask for
   commit_name > "$build/commit"
   say "headers, Google Benchmark and the commit's name are in $build"
 }
@@ -99,13 +106,15 @@ for tool in g++ make "$nvcc"; do
   command -v "$tool" >/dev/null || fail 3 "$tool: not found"
 done
 includes=
+# Folders of the system are left out: g++ must find those in its own order.
+include() { [[ $1 =~ ^/usr/(local/)?include$ || $includes == *" $1"* ]] || includes+=" -isystem $1"; }
 for header in doctest:doctest-dev json:nlohmann-json3-dev eigen:libeigen3-dev; do
   folder=$(find_${header%:*}) || fail 3 "headers of ${header%:*}: not found; --collect-headers on a machine that has them, or install ${header#*:}"
-  # Those of the system g++ must find in its own order.
-  [[ $folder =~ ^/usr/(local/)?include$ || $includes == *" $folder"* ]] || includes+=" -isystem $folder"
+  include "$folder"
 done
 targets=("$build"/test_{cuda,autograd,peft})
-if find_benchmark >/dev/null && library=$(find_benchmark_library); then
+if folder=$(find_benchmark) && library=$(find_benchmark_library); then
+  include "$folder"
   targets+=("$build"/bench_{machine,ops,gemm,adapters,step})
 else
   library=

@@ -77,8 +77,9 @@ void fma_chains_bf16(std::int64_t steps, float factor) {
 }
 #endif
 
+constexpr std::int64_t kSize = 1024;  // of the product
+
 double gemm_rate(DType dtype, double seconds) {
-  constexpr std::int64_t kSize = 1024;
   std::vector<std::byte> bytes[3];
   View views[3];
   for (int i = 0; i < 3; ++i) {
@@ -156,6 +157,7 @@ MachinePeaks measure_machine(Cpu) {
   peaks.fma_f32 = best_rate(kEach, [] { return run_fma(DType::f32, kRounds); });
   if (has_bf16_fma())
     peaks.fma_bf16 = best_rate(kEach, [] { return run_fma(DType::bf16, kRounds); });
+  peaks.gemm_size = kSize;
   peaks.gemm_f32 = gemm_rate(DType::f32, kEach);
   peaks.gemm_bf16 = gemm_rate(DType::bf16, kEach);
   MemoryProbe memory;
