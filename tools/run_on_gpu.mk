@@ -12,7 +12,8 @@ bench := $(filter-out bench/bench_%,$(wildcard bench/*.cpp))
 # The tests that hold on a GPU: of the kernels that have a file for it, and what meson.build lists for the layers above.
 listed = $(addprefix test/$(1)/,$(shell sed -n "/test_$(1)_device_sources = files/,/^.$$/s/^  '\(.*\)',/\1/p" test/$(1)/meson.build))
 kernel_tests := $(wildcard $(patsubst backends/cuda/%,test/backends/%_test.cpp,$(basename $(device))))
-op_tests := $(call listed,autograd) $(wildcard test/op_cases.cpp test/op_cases/*.cpp)
+op_page := $(BUILD)/adding-an-op.cpp
+op_tests := $(call listed,autograd) $(wildcard test/op_cases.cpp test/op_cases/*.cpp) $(op_page)
 adapter_tests := $(call listed,peft)
 
 object = $(patsubst %,$(BUILD)/%.o,$(1))
@@ -42,6 +43,9 @@ $(BUILD)/backends.a: $(call object,$(backends) $(device))
 $(BUILD)/models.a: $(call object,$(bench) $(models) $(autograd))
 $(BUILD)/%.a:
 	rm -f $@ && ar cq $@ $^
+
+$(op_page): test/docs/extract.py docs/adding-an-op.md
+	python3 $^ $@
 
 $(BUILD)/%.cpp.o: %.cpp
 	@mkdir -p $(@D)

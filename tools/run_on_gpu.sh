@@ -13,7 +13,7 @@
 #   --collect-headers  copies doctest, Eigen, nlohmann_json, Google Benchmark and the commit's name to build-gpu, for a
 #                      GPU machine that lacks them: carry the tree there with that folder
 #
-# Needs g++, make, nvcc (or $NVCC), cuBLAS, the headers of Eigen, doctest and nlohmann_json, and a GPU with its driver;
+# Needs g++, make, python3, nvcc (or $NVCC), cuBLAS, the headers of Eigen, doctest and nlohmann_json, a GPU with its driver;
 # for the benchmarks Google Benchmark. DIR gets environment.txt, build.txt, a text for each test and sanitizer, a JSON
 # file for each benchmark, comparison.txt, and summary.txt: a row for the table of docs/results/gpu.md.
 # Exit status: 0 all good, 1 a test, benchmark or sanitizer failed, 2 wrong usage, 3 something to build with is missing,
@@ -65,7 +65,7 @@ carry() {   # FROM TO, unless an earlier call has done it
 }
 
 collect_headers() {
-  local doctest eigen json benchmark library
+  local doctest eigen json benchmark library name
   doctest=$(find_doctest) || fail 3 "doctest/doctest.h: not found (Debian: doctest-dev)"
   eigen=$(find_eigen) || fail 3 "Eigen/Core: not found (Debian: libeigen3-dev)"
   json=$(find_json) || fail 3 "nlohmann/json.hpp: not found (Debian: nlohmann-json3-dev)"
@@ -76,7 +76,8 @@ collect_headers() {
   carry "$eigen/Eigen" "$build/include/Eigen"
   carry "$json/nlohmann" "$build/include/nlohmann"
   carry "$benchmark/benchmark" "$build/include/benchmark"
-  carry "$library" "$build/lib/libbenchmark.so.1"   # by the name that programs ask for
+  name=$(objdump -p "$library" | sed -n 's/^ *SONAME *//p')   # the one that programs ask for
+  carry "$library" "$build/lib/${name:-libbenchmark.so.1}"
   commit_name > "$build/commit"
   say "headers, Google Benchmark and the commit's name are in $build"
 }
@@ -102,7 +103,7 @@ done
 skips() { [[ ,$skipped, == *,$1,* ]]; }
 
 nvcc=${NVCC:-$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)}
-for tool in g++ make "$nvcc"; do
+for tool in g++ make python3 "$nvcc"; do
   command -v "$tool" >/dev/null || fail 3 "$tool: not found"
 done
 includes=

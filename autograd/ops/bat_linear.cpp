@@ -12,15 +12,16 @@
 namespace osteon {
 namespace {
 
-/// W' exists a slab of whole block rows at a time; at least so many rows that the GEMMs with x run well.
-constexpr std::int64_t kSlabRows = 256;
+/// W' exists a slab of whole block rows at a time; at least so many rows that the GEMMs with x run well, and on a GPU
+/// that a slab's kernels fill it.
+std::int64_t slab_rows(Device device) { return device == Device::cuda ? 1024 : 256; }
 
 struct Slab {
   std::int64_t begin, end;  ///< rows of W = output features
 };
 
-std::vector<Slab> slabs(std::int64_t out, std::int64_t rank) {
-  const std::int64_t rows = (kSlabRows + rank - 1) / rank * rank;
+std::vector<Slab> slabs(std::int64_t out, std::int64_t rank, Device device) {
+  const std::int64_t rows = (slab_rows(device) + rank - 1) / rank * rank;
   std::vector<Slab> all;
   for (std::int64_t begin = 0; begin < out; begin += rows)
     all.push_back({begin, std::min(begin + rows, out)});
@@ -66,7 +67,7 @@ Tensor bat_linear(const Tensor& x, const Tensor& weight, const Tensor& bias, con
 
   const Tensor w = weight.detach(), b = blocks.detach();
   const Tensor y = empty(x.shape().with_last(out), x.dtype(), x.device());
-  const std::vector<Slab> all = slabs(out, rank);
+  const std::vector<Slab> all = slabs(out, rank, x.device());
   const bool one_slab = all.size() == 1;
   {
     const std::int64_t rows = all[0].end;
@@ -93,7 +94,7 @@ Tensor bat_linear(const Tensor& x, const Tensor& weight, const Tensor& bias, con
                   // dB is summed sequence by sequence, so that it does not depend on how a batch is split.
                   const std::int64_t tokens = dy.shape().rows(), seq_len = dy.shape().rank() >= 2 ? dy.dim(-2) : 1;
                   const DType wide = accumulator(dy.dtype());
-                  const std::vector<Slab> parts = slabs(d, rank);
+                  const std::vector<Slab> parts = slabs(d, rank, dy.device());
                   const std::int64_t rows = parts[0].end;
                   const Sink dx = grad[0], dbias = grad[1], db = grad[2];
                   const Tensor adapted = workspace({rows, k}, dy.dtype(), dy.device());

@@ -1,3 +1,4 @@
+#include "backends/cuda/attention_extents.hpp"
 #include "backends/cuda/attention_simt.hpp"
 #include "backends/cuda/attention_tensor_core.hpp"
 #include "backends/kernels/attention.hpp"
@@ -8,7 +9,9 @@ namespace {
 using namespace cuda;
 
 // p = exp(scale q k^T - lse) is computed again, once for dq by blocks that own rows and once for dk and dv by blocks
-// that own keys: sums of a block alone need no atomics, and have one order.
+// that own keys: sums of a block alone need no atomics, and have one order. Where many heads read a kv head, its keys
+// meet so many rows that the blocks would be few and long: `parts` blocks share a tile of keys, part i has every
+// parts-th tile of rows from the i-th on, and their sums are added in order.
 
 /// delta = rowsum(do o), a warp for each (sequence, query, head).
 template <class T>
@@ -27,19 +30,6 @@ __global__ void attention_delta_kernel(std::int64_t count, std::int64_t head_dim
   }
 }
 
-/// What the rows of each warp of rows see, [batch, warps of rows, 2].
-__global__ void attention_extents_kernel(AttentionProblem p, Global<std::int32_t> extents,
-                                         Global<unsigned long long> report) {
-  const int warps = (p.rows() + kWarp - 1) / kWarp;
-  for (int item = static_cast<int>(blockIdx.x); item < p.batch * warps; item += static_cast<int>(gridDim.x)) {
-    const KeyRange range = range_of_warp(p, item / warps, item % warps * kWarp, report);
-    if (threadIdx.x == 0) {
-      extents[2 * std::int64_t{item}] = range.begin;
-      extents[2 * std::int64_t{item} + 1] = range.end;
-    }
-  }
-}
-
 template <class T>
 struct Operands {
   using C = compute_t<T>;
@@ -49,68 +39,35 @@ struct Operands {
   C scale;
 };
 
-/// The keys that any of the rows [row, row + count) sees; begin is INT_MAX if there are none.
-__device__ KeyRange extent_of(const AttentionProblem& p, const Global<const std::int32_t>& extents, int b, int row,
-                              int count) {
-  const int warps = (p.rows() + kWarp - 1) / kWarp;
-  KeyRange all{INT_MAX, 0};
-  const int last = std::min(warps, (row + count + kWarp - 1) / kWarp);
-  for (int warp = row / kWarp; warp < last; ++warp) {
-    const std::int64_t at = 2 * (std::int64_t{b} * warps + warp);
-    all = {std::min<int>(all.begin, extents[at]), std::max<int>(all.end, extents[at + 1])};
-  }
-  return all;
+/// out (+)= the sums of all parts, one after the other.
+template <int kCount, class C, class T>
+__global__ void attention_parts_kernel(std::int64_t count, int parts, Global<const C> sums, Target<T> out) {
+  for_packs<kCount>(count, [&]<int kPack>(std::int64_t i) {
+    Pack<C, kPack> total = load_pack<kPack>(sums, i);
+    for (int part = 1; part < parts; ++part) {
+      const auto more = load_pack<kPack>(sums, part * count + i);
+      for (int k = 0; k < kPack; ++k)
+        total[k] += more[k];
+    }
+    out.store_pack(i, total);
+  });
 }
 
-/// Of a tile of the block's own vectors, those of the other kind that it meets: [begin, end), in steps of kStep. Blocks
-/// that own keys pass over rows that see none of theirs.
-template <class Own>
-struct Others {
-  const AttentionProblem& p;
-  const Global<const std::int32_t>& extents;
-  int b, own_first, own_count;
-  int begin = 0, end = 0;
-
-  __device__ Others(const AttentionProblem& problem, const Global<const std::int32_t>& extents_of_rows, int sequence,
-                    int first, int count)
-      : p(problem), extents(extents_of_rows), b(sequence), own_first(first), own_count(count) {
-    if constexpr (Own::kAreRows) {
-      const KeyRange range = extent_of(p, extents, b, own_first, own_count);
-      begin = range.begin;
-      end = range.end;
-    } else {
-      end = p.rows();
-    }
-  }
-  /// The first tile of `step` vectors at `at` or later; at least `end` if there is none.
-  __device__ int next(int at, int step) const {
-    if constexpr (!Own::kAreRows)
-      while (at < end) {  // mutant: behind the end there are no rows to see anything
-        const KeyRange range = extent_of(p, extents, b, at, step);
-        const int own_end = own_first + own_count;
-        if (range.begin < own_end && range.end > own_first)  // mutant: a tile more, which sees none of the keys
-          break;
-        at += step;
-      }
-    return at;
-  }
-};
-
 /// Own = Rows: first = dq. Own = Keys: first = dk, second = dv.
-template <int kDim, class T, class Own>
-__global__ void attention_gradient_kernel(AttentionProblem p, Operands<T> x, Target<T> first, Target<T> second,
-                                          bool packs) {
+template <int kDim, class T, class Own, class R>
+__global__ void attention_gradient_kernel(AttentionProblem p, Operands<T> x, int parts, Target<R> first,
+                                          Target<R> second, std::int64_t part_size, bool packs) {
   using C = compute_t<T>;
   using P = Panel<C>;
   using Other = std::conditional_t<Own::kAreRows, Keys, Rows>;
   auto&& panels = dynamic_shared<C>();
   OSTEON_SHARED(RowFacts<C>, facts, P::kSide);
   constexpr int kOther = P::kSize, kWeights = 2 * P::kSize;
-  const TileOfBlock tile(p, P::kSide, Own::kAreRows);
+  const TileOfBlock tile(p, P::kSide, Own::kAreRows, parts);
   const Own own{p, tile.b, tile.kv};
   const Other other{p, tile.b, tile.kv};
   const Rows rows{p, tile.b, tile.kv};
-  const Others<Own> others(p, x.extents, tile.b, tile.first, P::kSide);
+  const Others<Own, P::kSide> others(p, x.extents, tile, P::kSide, parts);
   const PanelSource<T>&own_scored = Own::kAreRows ? x.q : x.k, &own_valued = Own::kAreRows ? x.dout : x.v;
   const PanelSource<T>&other_scored = Own::kAreRows ? x.k : x.q, &other_valued = Own::kAreRows ? x.v : x.dout;
   const C exponent = x.scale * static_cast<C>(kLog2E);
@@ -124,8 +81,7 @@ __global__ void attention_gradient_kernel(AttentionProblem p, Operands<T> x, Tar
   const bool mine = panel_is_mine(own, tile.first, P::kEach);
   PanelSums<C, kDim> of_first, of_second;
   typename P::Tile weights, dscores;
-  int at = others.next(others.begin / P::kSide * P::kSide, P::kSide);
-  for (; at < others.end; at = others.next(at + P::kSide, P::kSide)) {  // mutant: a tile more, which is empty
+  for (int at = others.first(); at < others.end; at = others.next(at)) {  // mutant: a tile more, which is empty
     if constexpr (!Own::kAreRows)
       note_facts(at);
     panel_scores(panels, 0, kOther, own, own_scored, tile.first, other, other_scored, at, others.begin, others.end,
@@ -147,26 +103,26 @@ __global__ void attention_gradient_kernel(AttentionProblem p, Operands<T> x, Tar
       of_first.add(panels, kWeights, kOther, dscores, mine, other, other_scored, at, others.begin, others.end);
   }
   if (first.data)
-    of_first.store(own, tile.first, first, packs, [&](int) { return x.scale; });
+    of_first.store(own, tile.first, first.from(tile.part * part_size), packs, [&](int) { return x.scale; });
   if (!Own::kAreRows && second.data)
-    of_second.store(own, tile.first, second, packs, [](int) { return C(1); });
+    of_second.store(own, tile.first, second.from(tile.part * part_size), packs, [](int) { return C(1); });
 }
 
 /// The same on tensor cores. The next tile of others comes while this one is computed with.
-template <int kDim, class Own>
-__global__ void attention_core_gradient_kernel(AttentionProblem p, Operands<bf16> x, Target<bf16> first,
-                                               Target<bf16> second) {
+template <int kDim, class Own, class R>
+__global__ void attention_core_gradient_kernel(AttentionProblem p, Operands<bf16> x, int parts, Target<R> first,
+                                               Target<R> second, std::int64_t part_size) {
   using G = CoreGradient<kDim>;
   using Other = std::conditional_t<Own::kAreRows, Keys, Rows>;
   constexpr int kOwn = G::kOwn, kOther = G::kOther;
   constexpr int kValuedOwn = kOwn * G::kStride, kOthersAt = 2 * kValuedOwn, kValuedOther = kOther * G::kStride;
   auto&& tiles = dynamic_shared<bf16>();
   OSTEON_SHARED(RowFacts<float>, facts, (Own::kAreRows ? kOwn : 2 * kOther));
-  const TileOfBlock tile(p, kOwn, Own::kAreRows);
+  const TileOfBlock tile(p, kOwn, Own::kAreRows, parts);
   const Own own{p, tile.b, tile.kv};
   const Other other{p, tile.b, tile.kv};
   const Rows rows{p, tile.b, tile.kv};
-  const Others<Own> others(p, x.extents, tile.b, tile.first, kOwn);
+  const Others<Own, kOther> others(p, x.extents, tile, kOwn, parts);
   const Global<const bf16>&own_scored = Own::kAreRows ? x.q.data : x.k.data,
                      &own_valued = Own::kAreRows ? x.dout.data : x.v.data;
   const Global<const bf16>&other_scored = Own::kAreRows ? x.k.data : x.q.data,
@@ -180,7 +136,7 @@ __global__ void attention_core_gradient_kernel(AttentionProblem p, Operands<bf16
   };
   Accumulator of_first[G::kColumns / 8] = {}, of_second[G::kColumns / 8] = {};
   Accumulator weights[kOther / 8], dscores[kOther / 8];
-  int at = others.next(others.begin / kOther * kOther, kOther), half = 0;
+  int at = others.first(), half = 0;
   if (at < others.end) {  // mutant: copies that nobody waits for
     copy_vectors<kDim, kOwn>(tiles, 0, own, own_scored, tile.first, 0, own.count());
     copy_vectors<kDim, kOwn>(tiles, kValuedOwn, own, own_valued, tile.first, 0, own.count());
@@ -191,7 +147,7 @@ __global__ void attention_core_gradient_kernel(AttentionProblem p, Operands<bf16
   while (at < others.end) {
     wait_for_copies();
     __syncthreads();
-    const int next = others.next(at + kOther, kOther), next_half = 1 - half;
+    const int next = others.next(at), next_half = 1 - half;
     RowFacts<float> next_facts{};
     if (next < others.end) {  // mutant: a tile more on its way, which is empty
       copy_others(next, kOthersAt + 2 * next_half * kValuedOther);
@@ -220,23 +176,42 @@ __global__ void attention_core_gradient_kernel(AttentionProblem p, Operands<bf16
     half = next_half;
   }
   if (first.data)
-    store_core_sums<G::kColumns>(own, tile.first + own_of_warp, column, of_first, first, [&](int) { return x.scale; });
+    store_core_sums<G::kColumns>(own, tile.first + own_of_warp, column, of_first, first.from(tile.part * part_size),
+                                 [&](int) { return x.scale; });
   if (!Own::kAreRows && second.data)
-    store_core_sums<G::kColumns>(own, tile.first + own_of_warp, column, of_second, second, [](int) { return 1.0F; });
+    store_core_sums<G::kColumns>(own, tile.first + own_of_warp, column, of_second, second.from(tile.part * part_size),
+                                 [](int) { return 1.0F; });
 }
 
-/// The parts of the workspace.
+/// What lies in the workspace: first the sums of each part of dk, then of dv, if there are several.
 struct Workspace {
+  std::int64_t group;
+  int parts;
   Shape delta, extents;
-  std::int64_t delta_bytes, bytes;
+  std::int64_t sums_bytes, delta_bytes, bytes;
 
   Workspace(const Shape& q, const Shape& k, DType dtype)
-      : delta{q[0], q[1], q[2]},
-        extents{q[0], (q[1] * (q[2] / std::max<std::int64_t>(k[2], 1)) + kWarp - 1) / kWarp, 2} {
-    delta_bytes = delta.numel() * size_of(accumulator(dtype));
-    bytes = delta_bytes + extents.numel() * size_of(DType::i32);
-  }
+      : group(q[2] / std::max<std::int64_t>(k[2], 1)),
+        parts(static_cast<int>((group + 1) / 2)),
+        delta{q[0], q[1], q[2]},
+        extents{q[0], (q[1] * group + kWarp - 1) / kWarp, 2},
+        sums_bytes(parts > 1 ? parts * k.numel() * size_of(accumulator(dtype)) : 0),
+        delta_bytes(delta.numel() * size_of(accumulator(dtype))),
+        bytes(2 * sums_bytes + delta_bytes + extents.numel() * size_of(DType::i32)) {}
 };
+
+template <class C, class T>
+void add_parts(Cuda device, int parts, std::int64_t count, const Global<C>& sums, const Target<T>& out) {
+  if (!out.data)
+    return;
+  constexpr int kCount = kPackOf<T, C>;
+  const bool packs = count % kCount == 0 && holds_packs<kCount>(sums) && holds_packs<kCount>(out.data);
+  dispatch_pack<kCount>(packs, [&](auto pack) {
+    const Plane plane(1, (count + pack - 1) / pack);
+    launch("attention_parts", attention_parts_kernel<pack, C, T>, plane.grid, plane.block, 0, device, count, parts,
+           Global<const C>(sums), out);
+  });
+}
 
 }  // namespace
 
@@ -258,8 +233,9 @@ void attention_backward(Cuda device, ConstView dout, ConstView q, ConstView k, C
   dispatch_floating(q.dtype, "attention_backward", [&]<class T>(T) {
     using C = compute_t<T>;
     using P = Panel<C>;
-    const auto delta = elements<C>(View{memory, accumulator(q.dtype), w.delta, true});
-    const auto extents = elements<std::int32_t>(View{memory + w.delta_bytes, DType::i32, w.extents, true});
+    std::byte* const behind_sums = memory + 2 * w.sums_bytes;
+    const auto delta = elements<C>(View{behind_sums, accumulator(q.dtype), w.delta, true});
+    const auto extents = elements<std::int32_t>(View{behind_sums + w.delta_bytes, DType::i32, w.extents, true});
     if (const std::int64_t rows = w.delta.numel(); rows > 0) {
       launch("attention_delta", attention_delta_kernel<T>, blocks_for(rows, kMaxThreads / kWarp), kMaxThreads, 0,
              device, rows, q.dim(3), elements<T>(dout), elements<T>(o), delta);
@@ -275,24 +251,40 @@ void attention_backward(Cuda device, ConstView dout, ConstView q, ConstView k, C
                         extents,
                         static_cast<C>(scale)};
     dispatch_head_dim(p.head_dim, [&](auto dim) {
-      const auto run = [&]<class Own>(const char* name, Own*, int count, const Sink& first, const Sink& second) {
-        if ((!first && !second) || count == 0)
-          return;
+      // `parts` blocks to a tile of own vectors, whose sums are k.numel() apart.
+      const auto run = [&]<class Own, class R>(const char* name, Own*, int count, int parts, const Target<R>& first,
+                                               const Target<R>& second) {
         if constexpr (std::is_same_v<T, bf16>)
-          if (fits_tensor_cores(q, k, v, dout, first.view, second.view)) {
+          if (fits_tensor_cores(q, k, v, dout) && holds_core_sums(first) && holds_core_sums(second)) {
             using G = CoreGradient<decltype(dim)::value>;
-            launch(name, attention_core_gradient_kernel<decltype(dim)::value, Own>, tile_blocks(p, count, G::kOwn),
-                   G::kThreads, G::kVectors * G::kStride * std::int64_t{sizeof(bf16)}, device, p, x, target<T>(first),
-                   target<T>(second));
+            launch(name, attention_core_gradient_kernel<decltype(dim)::value, Own, R>,
+                   tile_blocks(p, count, G::kOwn, parts), G::kThreads,
+                   G::kVectors * G::kStride * std::int64_t{sizeof(bf16)}, device, p, x, parts, first, second,
+                   k.numel());
             return;
           }
-        const auto packs = [](const Sink& sink) { return !sink || panel_source<T>(sink.view).packs; };
-        launch(name, attention_gradient_kernel<decltype(dim)::value, T, Own>, tile_blocks(p, count, P::kSide),
-               P::kThreads, 3 * P::kSize * static_cast<std::int64_t>(sizeof(C)), device, p, x, target<T>(first),
-               target<T>(second), packs(first) && packs(second));
+        const auto packs = [&](const Target<R>& out) {
+          return !out.data || (q.dim(3) % P::kEach == 0 && holds_packs<P::kEach>(out.data));
+        };
+        launch(name, attention_gradient_kernel<decltype(dim)::value, T, Own, R>, tile_blocks(p, count, P::kSide, parts),
+               P::kThreads, 3 * P::kSize * static_cast<std::int64_t>(sizeof(C)), device, p, x, parts, first, second,
+               k.numel(), packs(first) && packs(second));
       };
-      run("attention_dq", static_cast<Rows*>(nullptr), p.row_count(), dq, Sink{});
-      run("attention_dk_dv", static_cast<Keys*>(nullptr), p.keys, dk, dv);
+      if (dq && p.row_count() > 0)
+        run("attention_dq", static_cast<Rows*>(nullptr), p.row_count(), 1, target<T>(dq), Target<T>{});
+      if ((!dk && !dv) || p.keys == 0)
+        return;
+      auto* const keys = static_cast<Keys*>(nullptr);
+      if (w.parts == 1)
+        return run("attention_dk_dv", keys, p.keys, 1, target<T>(dk), target<T>(dv));
+      const Shape of_parts{w.parts, k.numel()};
+      const auto sums_of = [&](const Sink& sink, std::byte* at) {
+        return sink ? elements<C>(View{at, accumulator(q.dtype), of_parts, true}) : Global<C>{};
+      };
+      const Global<C> dk_sums = sums_of(dk, memory), dv_sums = sums_of(dv, memory + w.sums_bytes);
+      run("attention_dk_dv", keys, p.keys, w.parts, Target<C>{dk_sums}, Target<C>{dv_sums});
+      add_parts<C>(device, w.parts, k.numel(), dk_sums, target<T>(dk));
+      add_parts<C>(device, w.parts, k.numel(), dv_sums, target<T>(dv));
     });
   });
 }

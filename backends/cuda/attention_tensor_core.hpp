@@ -101,15 +101,21 @@ __device__ void add_core_values(Tiles& tiles, int other, const CoreWeights<kOthe
   });
 }
 
+/// Whether store_core_sums can write to it, where it writes anything.
+template <class R>
+bool holds_core_sums(const Target<R>& out) {
+  return !out.data || holds_packs<2>(out.data);
+}
+
 /// Of a lane's values, value i of an Accumulator belongs to own vector g + 8 (i / 2) of its warp and to column
 /// 2 t + i % 2 of the tile's eight.
 __device__ inline int own_of_lane(int half) { return static_cast<int>(threadIdx.x) % kWarp / 4 + 8 * half; }
 __device__ inline int column_of_lane() { return static_cast<int>(threadIdx.x) % 4 * 2; }
 
 /// out (+)= factor(half) times the sums of a warp's 16 vectors from `first` on, for the features from `column` on.
-template <int kColumns, class Own, class Factor>
+template <int kColumns, class Own, class R, class Factor>
 __device__ void store_core_sums(const Own& own, int first, int column, const Accumulator (&sums)[kColumns / 8],
-                                const Target<bf16>& out, const Factor& factor) {
+                                const Target<R>& out, const Factor& factor) {
   unrolled<2>([&](int half) {
     const int n = first + own_of_lane(half);
     if (n >= own.count())

@@ -73,24 +73,26 @@ struct AttentionProblem {
   }
 };
 
-/// Blocks for tiles of `tile` rows or keys each, of every sequence and kv head.
-inline unsigned tile_blocks(const AttentionProblem& p, int count, int tile) {
-  const std::int64_t blocks = (std::int64_t{count} + tile - 1) / tile * p.sequences();
+/// Blocks for tiles of `tile` rows or keys each, of every sequence and kv head, `parts` to a tile.
+inline unsigned tile_blocks(const AttentionProblem& p, int count, int tile, int parts = 1) {
+  const std::int64_t blocks = (std::int64_t{count} + tile - 1) / tile * p.sequences() * parts;
   check(blocks <= INT_MAX, "attention: expected fewer than 2^31 tiles, got ", blocks);
   return static_cast<unsigned>(blocks);
 }
 
-/// What a block works on: a tile that begins at `first`.
+/// What a block works on: a tile that begins at `first`, or one of `parts` parts of what the tile meets.
 struct TileOfBlock {
-  int b, kv, first;
+  int b, kv, first, part;
 
   /// In causal order later rows see more keys, and come first. `heavy_last`: where the last tiles have most to do.
-  __device__ TileOfBlock(const AttentionProblem& p, int tile, bool heavy_last) {
-    const int sequences = p.batch * p.kv_heads, block = static_cast<int>(blockIdx.x);
+  __device__ TileOfBlock(const AttentionProblem& p, int tile, bool heavy_last, int parts = 1) {
+    const int sequences = p.batch * p.kv_heads, block = static_cast<int>(blockIdx.x) / parts;
     const int sequence = block % sequences, turn = block / sequences;
+    const int tiles = static_cast<int>(gridDim.x) / (sequences * parts);
+    part = static_cast<int>(blockIdx.x) % parts;
     b = sequence / p.kv_heads;
     kv = sequence % p.kv_heads;
-    first = (heavy_last ? static_cast<int>(gridDim.x) / sequences - 1 - turn : turn) * tile;
+    first = (heavy_last ? tiles - 1 - turn : turn) * tile;
   }
 };
 

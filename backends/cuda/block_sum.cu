@@ -7,6 +7,8 @@ namespace {
 using namespace cuda;
 
 // A thread has the same kCount lanes of every block of `rank` features: their sums are chains in order, as on the CPU.
+// Rows have few lanes, and so there are few threads: each has so many loads on their way.
+constexpr int kAhead = 8;
 
 template <int kCount, class T, class R>
 __global__ void block_sum_kernel(std::int64_t rows, std::int64_t features, std::int64_t rank, Global<const T> x,
@@ -15,11 +17,18 @@ __global__ void block_sum_kernel(std::int64_t rows, std::int64_t features, std::
   for (std::int64_t row = first_row(); row < rows; row += row_step())
     for_packs<kCount>(rank, [&]<int kPack>(std::int64_t lane) {
       Pack<C, kPack> sums{};
-      for (std::int64_t i = lane; i < features; i += rank) {
-        const auto pack = load_pack<kPack>(x, row * features + i);
+      const auto add = [&](const auto& pack) {
         for (int k = 0; k < kPack; ++k)
           sums[k] += load(pack[k]);
+      };
+      std::int64_t i = lane;
+      for (; i + (kAhead - 1) * rank < features; i += kAhead * rank) {  // mutant: the rest, one by one
+        Pack<T, kPack> packs[kAhead];
+        unrolled<kAhead>([&](int n) { packs[n] = load_pack<kPack>(x, row * features + i + n * rank); });
+        unrolled<kAhead>([&](int n) { add(packs[n]); });
       }
+      for (; i < features; i += rank)
+        add(load_pack<kPack>(x, row * features + i));
       y.store_pack(row * rank + lane, sums);
     });
 }
@@ -28,13 +37,12 @@ template <int kCount, class T>
 __global__ void block_tile_kernel(std::int64_t rows, std::int64_t features, std::int64_t rank, Global<const T> x,
                                   Target<T> y) {
   for (std::int64_t row = first_row(); row < rows; row += row_step())
-    for_packs<kCount>(rank, [&]<int kPack>(std::int64_t lane) {
-      const auto pack = load_pack<kPack>(x, row * rank + lane);
+    for_packs<kCount>(features, [&]<int kPack>(std::int64_t i) {
+      const auto pack = load_pack<kPack>(x, row * rank + i % rank);
       Pack<compute_t<T>, kPack> values;
       for (int k = 0; k < kPack; ++k)
         values[k] = load(pack[k]);
-      for (std::int64_t i = lane; i < features; i += rank)
-        y.store_pack(row * features + i, values);
+      y.store_pack(row * features + i, values);
     });
 }
 
@@ -86,7 +94,7 @@ void block_tile(Cuda device, ConstView x, Sink y) {
     const bool packs =
         features % kCount == 0 && rank % kCount == 0 && holds_packs<kCount>(in) && holds_packs<kCount>(out.data);
     dispatch_pack<kCount>(packs, [&](auto pack) {
-      const Plane plane(rows, rank / pack);
+      const Plane plane(rows, features / pack);
       launch("block_tile", block_tile_kernel<pack, T>, plane.grid, plane.block, 0, device, rows, features, rank, in,
              out);
     });

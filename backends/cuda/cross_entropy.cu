@@ -30,7 +30,7 @@ constexpr C kLowest = C(-3.4028234663852886e38);  // finite: the distance of -in
 
 /// A block has a row at a time. The gradient of row n begins at dlogits[n * stride] and may lie in the memory of that
 /// row's logits, in a dtype that is not wider.
-template <class C, class T>
+template <int kCount, class C, class T>
 __global__ void cross_entropy_kernel(std::int64_t rows, std::int64_t d, std::int64_t stride, Global<const C> logits,
                                      Global<const std::int32_t> targets, double factor, Global<double> losses,
                                      Global<T> dlogits, Global<unsigned long long> report) {
@@ -48,8 +48,11 @@ __global__ void cross_entropy_kernel(std::int64_t rows, std::int64_t d, std::int
       continue;
     }
     RunningSum<C> mine{kLowest<C>};
-    for (std::int64_t j = threadIdx.x; j < d; j += blockDim.x)
-      mine.add(x[j]);
+    for (std::int64_t j = std::int64_t{threadIdx.x} * kCount; j < d; j += std::int64_t{blockDim.x} * kCount) {
+      const auto pack = load_pack<kCount>(x, j);
+      for (int k = 0; k < kCount; ++k)
+        mine.add(pack[k]);
+    }
     const C highest = block_reduce(mine.highest, Maximum{});
     const double total = block_sum(mine.sum * static_cast<double>(exp(mine.highest - highest)));
     const double at_target = static_cast<double>(x[target]) - static_cast<double>(highest);
@@ -59,12 +62,17 @@ __global__ void cross_entropy_kernel(std::int64_t rows, std::int64_t d, std::int
       continue;
     const C each = static_cast<C>(factor / total),
             target_gradient = static_cast<C>(factor * (exp(at_target) / total - 1));
-    for (std::int64_t begin = 0; begin < d; begin += blockDim.x) {
-      const std::int64_t j = begin + threadIdx.x;
-      const C value = j == target ? target_gradient : j < d ? each * exp(x[j] - highest) : C(0);
+    for (std::int64_t begin = 0; begin < d; begin += std::int64_t{blockDim.x} * kCount) {
+      const std::int64_t j = begin + std::int64_t{threadIdx.x} * kCount;
+      Pack<T, kCount> gradients{};
+      if (j < d) {
+        const auto pack = load_pack<kCount>(x, j);
+        for (int k = 0; k < kCount; ++k)
+          gradients[k] = static_cast<T>(j + k == target ? target_gradient : each * exp(pack[k] - highest));
+      }
       __syncthreads();  // elements up to here are read; what is written now lies on none that come later
       if (j < d)
-        dx[j] = static_cast<T>(value);
+        store_pack(dx, j, gradients);
     }
   }
 }
@@ -103,9 +111,14 @@ void cross_entropy(Cuda device, ConstView logits, ConstView targets, double fact
     const std::int64_t stride = shared ? d * kRatio : d;
     const View memory = shared ? View{dlogits.data, dlogits.dtype, {rows, stride}, true} : dlogits;
     const Global<T> out = elements<T>(memory);
-    launch("cross_entropy", cross_entropy_kernel<C, T>, blocks_for(rows, 1), threads_for(d), 0, device, rows, d, stride,
-           elements<C>(logits), elements<std::int32_t>(targets), factor, elements<double>(losses), out,
-           report_of(within));
+    constexpr int kCount = kPackOf<C>;  // not of T: the same sum with and without gradients
+    const auto in = elements<C>(logits);
+    const bool packs = d % kCount == 0 && holds_packs<kCount>(in, d) && (!out || holds_packs<kCount>(out, stride));
+    dispatch_pack<kCount>(packs, [&](auto pack) {
+      launch("cross_entropy", cross_entropy_kernel<pack, C, T>, blocks_for(rows, 1), threads_for(d / pack), 0, device,
+             rows, d, stride, in, elements<std::int32_t>(targets), factor, elements<double>(losses), out,
+             report_of(within));
+    });
     // Every launch moves the rows whose places those before have left.
     for (std::int64_t begin = 1; stride != d && begin < rows; begin *= kRatio) {
       const std::int64_t end = std::min(begin * kRatio, rows);

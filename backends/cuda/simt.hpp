@@ -132,6 +132,7 @@ struct Target {
   Global<T> data;
   bool add = false;
 
+  __device__ Target from(std::int64_t first) const { return {data + first, add}; }
   /// One rounding, from the type that was computed in.
   template <class C>
   __device__ T merged(T old, C value) const {

@@ -40,10 +40,12 @@ void add_bat_cases(CaseList& list, bool large) {
         for (const std::int64_t blocks : {1, 3})
           add_bat(list, x, rank * blocks, rank, bias);
     add_bat(list, {2, 3, 1}, 1, 1, bias);
-    add_bat(list, {2, 9, 6}, 6, 6, bias);     // one block: W' = W (I + B) + B
-    add_bat(list, {2, 3, 8}, 264, 4, bias);   // two slabs of block rows
-    add_bat(list, {2, 3, 7}, 518, 7, bias);   // slabs of 259 rows: the rank does not divide 256
-    add_bat(list, {1, 4, 3}, 513, 3, false);  // two slabs, the second of one block less
+    add_bat(list, {2, 9, 6}, 6, 6, bias);                                     // one block: W' = W (I + B) + B
+    const std::int64_t slab = default_device() == Device::cuda ? 1024 : 256;  // rows, unless the rank asks for more
+    const auto rows_of = [=](std::int64_t rank) { return (slab + rank - 1) / rank * rank; };
+    add_bat(list, {2, 3, 8}, slab + 8, 4, bias);             // two slabs of block rows
+    add_bat(list, {2, 3, 7}, 2 * rows_of(7), 7, bias);       // the rank does not divide a slab's rows
+    add_bat(list, {1, 4, 3}, 2 * rows_of(3) - 3, 3, false);  // two slabs, the second of one block less
     add_bat(list, {1, 2, 300}, 300, 300, false);
   }
 }

@@ -14,7 +14,8 @@ Values singular_values(const Tensor& weight) {
   const std::int64_t q = std::min(weight.dim(0), weight.dim(1));
   const Tensor u = empty({weight.dim(0), q}, DType::f64), s = empty({q}, DType::f64),
                vt = empty({q, weight.dim(1)}, DType::f64);
-  kernels::svd(Cpu{}, converted(weight, DType::f64).view(), u.mut(), s.mut(), vt.mut());
+  on_device(weight.device(),
+            [&](auto dev) { kernels::svd(dev, converted(weight, DType::f64).view(), u.mut(), s.mut(), vt.mut()); });
   return s.to_doubles();
 }
 

@@ -116,7 +116,8 @@ struct Multiplication {
   double factor(double value) const { return value; }
   float factor(bf16 value) const { return static_cast<float>(value); }
 
-  /// d = alpha op(a) op(b) + beta c, with sums split into `parts` that are added at the end.
+  /// d = alpha op(a) op(b) + beta c, with sums split into `parts` that are added at the end. The product is rounded to
+  /// the result's dtype before c is added, as cuBLAS's kernels for Hopper do.
   template <class T, class R>
   void run(const void* alpha, const T* pa, const T* pb, const void* beta, const R* pc, R* pd) const {
     using C = compute_t<T>;
@@ -135,7 +136,8 @@ struct Multiplication {
           sum += partial;
         }
         const std::int64_t at = j * c.leading + i;
-        pd[at] = static_cast<R>(keep == C(0) ? scale * sum : scale * sum + keep * static_cast<C>(pc[at]));
+        const R product = static_cast<R>(scale * sum);
+        pd[at] = keep == C(0) ? product : static_cast<R>(static_cast<C>(product) + keep * static_cast<C>(pc[at]));
       }
   }
 };
