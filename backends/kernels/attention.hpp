@@ -23,7 +23,8 @@ void attention(Meta, ConstView q, ConstView k, ConstView v, ConstView key_range,
 
 /// dq, dk, dv from do; p = exp(scale q k^T - lse) is recomputed tile by tile:
 ///   dv = p^T do,  ds = p (do v^T - rowsum(do o)),  dq = scale ds k,  dk = scale ds^T q
-/// The sums over queries have one order: whatever the split of the work, rows of queries come one after the other.
+/// The sums over queries have one order: whatever the split of the work, rows of queries come one after the other; on a
+/// GPU in as many sums as half the heads of a kv head, added at the end.
 /// workspace: u8, attention_backward_workspace() bytes.
 void attention_backward(Cpu, ConstView dout, ConstView q, ConstView k, ConstView v, ConstView o, ConstView lse,
                         ConstView key_range, double scale, Sink dq, Sink dk, Sink dv, View workspace);
