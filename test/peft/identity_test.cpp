@@ -193,7 +193,8 @@ TEST_CASE("DoRA with m = |W + s B A| is LoRA, and doubling m doubles y - b") {
 }
 
 TEST_CASE("merging gives the adapted output, and unmerging the weight") {
-  for (const auto& [dtype, tolerance] : {std::pair(DType::f64, 1e-13), {DType::f32, 1e-5}, {DType::bf16, 0x1p-7}})
+  const double rounded = default_device() == Device::cpu ? 0x1p-7 : 0x1p-6;  // cuBLAS rounds before it adds, too
+  for (const auto& [dtype, tolerance] : {std::pair(DType::f64, 1e-13), {DType::f32, 1e-5}, {DType::bf16, rounded}})
     for_cases({}, [&, dtype = dtype, tolerance = tolerance](AdapterCase one) {
       one.dropout = 0;
       AdaptedLinear linear(one, dtype);
