@@ -1,7 +1,8 @@
 // The matrix products of real layers: frozen linears in both directions, adapters' thin factors, sums over tokens,
 // Bat's slabs, and the tiny model of the default ablation, where the time of a call counts.
 // Counter: FLOP/s. OMP_NUM_THREADS sets the threads, --device=cuda measures on a GPU. "engine": 0 = what the front
-// chooses, 1 = own tiles (gemm) or the fused chains (gemm_tokens) by themselves.
+// chooses, 1 = own tiles (gemm) or the fused chains (gemm_tokens) by themselves, 2 = the front's choice without our AMX
+// (bf16 only; DNNL_MAX_CPU_ISA=AVX512_CORE_BF16 leaves AMX out for the whole process).
 #include <array>
 #include <vector>
 
@@ -27,6 +28,12 @@ template <class Front, class Engine>
 void run(benchmark::State& state, const Front& front, const Engine& engine) {
   if (state.range(1) == 0)
     return bench::measure(state, front);
+  if (state.range(1) == 2) {
+    kernels::set_amx_gemm(false);
+    bench::measure(state, front);
+    kernels::set_amx_gemm(true);
+    return;
+  }
   if (default_device() != Device::cpu)
     return state.SkipWithError("the CPU's own");
   for (auto _ : state)
@@ -116,6 +123,10 @@ void layers(benchmark::internal::Benchmark* b) {
         b->Args({type, engine, m, n, k});
     for (const auto& [m, n, k] : thin)
       b->Args({type, 0, m, n, k});
+    for (const Sizes* sizes : {&wide, &thin})
+      for (const auto& [m, n, k] : *sizes)
+        if (kDTypes[type] == DType::bf16)
+          b->Args({type, 2, m, n, k});
   }
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "backends/cpu/gemm_engines.hpp"
+#include "backends/error.hpp"
 #include "backends/products.hpp"
 #include "backends/trace.hpp"
 
@@ -15,15 +16,26 @@ using Index = std::int64_t;
 
 // oneDNN splits sums over its threads when a is transposed, from this k on.
 constexpr Index kSplitDepth = 2048;
+// Shorter sums fill too little of a tile of AMX, whose steps take 32 terms.
+constexpr Index kLeastAmxTerms = 16;
 
 std::atomic<bool> deterministic = true;
-std::atomic<bool> tiles_used = false;
+std::atomic<bool> tiles_used = false, amx_used = false;
 
 void fill_zero(void* c, Index bytes) { std::memset(c, 0, static_cast<std::size_t>(bytes)); }
 
-void note_tiles(const Product& product) {
-  if (product.device == Device::cpu && !tiles_used.load(std::memory_order_relaxed))
-    tiles_used = true;
+void note(const Product& product, std::atomic<bool>& used) {
+  if (product.device == Device::cpu && !used.load(std::memory_order_relaxed))
+    used = true;
+}
+
+void note_tiles(const Product& product) { note(product, tiles_used); }
+
+/// Whether AMX sums `terms` terms: measured by bench/bench_gemm.cpp. Neither the number of rows nor of columns matters:
+/// the engines' bits differ.
+bool amx_sums(Index terms, DType operands) {
+  return operands == DType::bf16 && terms >= kLeastAmxTerms && deterministic.load(std::memory_order_relaxed) &&
+         amx_runs();
 }
 
 void run_own_tiles(const Product& product) {
@@ -34,6 +46,8 @@ void run_own_tiles(const Product& product) {
 void run(const Product& product) {
   if (gemm_thin(product))
     return note_tiles(product);
+  if (amx_sums(product.k, product.operands) && gemm_amx(product))
+    return note(product, amx_used);
 #ifdef OSTEON_GEMM_ONEDNN
   if (gemm_onednn(product, deterministic.load(std::memory_order_relaxed)))
     return;
@@ -45,6 +59,8 @@ void run(const Product& product) {
 /// Depends on nothing that may differ between two splits of one batch.
 bool library_sums_tokens([[maybe_unused]] Index seq_len, [[maybe_unused]] Index d, [[maybe_unused]] Index k,
                          [[maybe_unused]] DType dtype) {
+  if (amx_sums(seq_len, dtype))
+    return true;
 #ifdef OSTEON_GEMM_ONEDNN
   if (dtype == DType::f64 || (deterministic.load(std::memory_order_relaxed) && !onednn_stable(dtype)))
     return false;
@@ -61,7 +77,7 @@ void multiply(Device device, const ConstView& a, const ConstView& b, const View&
   if (!has_terms(product, fill_zero))
     return;
   const ProductScope scope(device, "gemm", product.m, product.n, product.k, {a, b, c});
-  if (!options.transpose_a || product.k < kSplitDepth)
+  if (!options.transpose_a || product.k < kSplitDepth || amx_sums(product.k, product.operands))
     run(product);
   else if (!options.transpose_b && c.dtype != DType::bf16)
     for_blocks(product, product.k, run);
@@ -99,14 +115,21 @@ void gemm_tokens(Meta, ConstView g, ConstView x, Sink out, double alpha) { sum_t
 GemmBackend gemm_backend(Cpu) {
 #ifdef OSTEON_GEMM_ONEDNN
   static const std::string library = onednn_version();
-  return {library.c_str(), onednn_instruction_set(deterministic), deterministic || onednn_was_stable()};
-#elif defined(__AVX512F__)
-  return {"Osteon tiles", "AVX-512", true};
-#elif defined(__AVX2__)
-  return {"Osteon tiles", "AVX2", true};
+  const char* const vectors = onednn_instruction_set(deterministic);
+  const bool stable = deterministic || onednn_was_stable();
 #else
-  return {"Osteon tiles", "baseline", true};
+  static const std::string library = "Osteon tiles";
+#ifdef __AVX512F__
+  const char* const vectors = "AVX-512";
+#elif defined(__AVX2__)
+  const char* const vectors = "AVX2";
+#else
+  const char* const vectors = "baseline";
 #endif
+  constexpr bool stable = true;
+#endif
+  static const std::string with_amx = join(vectors, ", bit-stable AMX for bf16");
+  return {library.c_str(), deterministic && amx_runs() ? with_amx.c_str() : vectors, stable};
 }
 
 std::vector<std::string> gemm_implementations() {
@@ -116,6 +139,8 @@ std::vector<std::string> gemm_implementations() {
 #endif
   if (tiles_used)
     names.emplace_back("osteon:tiles");
+  if (amx_used)
+    names.emplace_back("osteon:amx");
   return names;
 }
 

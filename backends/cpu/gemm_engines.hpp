@@ -64,6 +64,15 @@ void gemm_rectangle(const cpu::Factor<A>& a, const cpu::Factor<B>& b, std::int64
 template <class C>
 std::int64_t rectangle_size(std::int64_t rows, std::int64_t cols, std::int64_t depth);
 
+/// bf16 products by the tiles of AMX, where the processor has them and the kernel lets us: every element is a sum over
+/// k, in order, of steps of 32 terms, each step the even terms' chain of fused multiply-adds plus the odd terms', from
+/// 0; then alpha, the old value, one rounding. The same bits for any number of threads, whatever the other rows and
+/// columns are. Subnormal numbers count as 0. Returns false, having done nothing, for other dtypes and where amx_runs()
+/// is false.
+bool gemm_amx(const Product& product);
+/// Whether there is AMX, neither DNNL_MAX_CPU_ISA nor set_amx_gemm(false) rules it out.
+bool amx_runs();
+
 #ifdef OSTEON_GEMM_ONEDNN
 /// Runs the product with oneDNN unless it has no fast implementation, or `stable_only` and the implementation is not
 /// known to be bit-stable; then returns false and has done nothing.

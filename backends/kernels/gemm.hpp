@@ -50,6 +50,11 @@ std::vector<std::string> gemm_implementations();
 /// a processor without AVX-512 runs oneDNN's kernels, and one with AMX uses it, if no product came before.
 void set_deterministic_gemm(bool on);
 
+/// Multiply bf16 by our own AMX tiles where the processor has them: on at the start, unless DNNL_MAX_CPU_ISA, which
+/// keeps oneDNN from an instruction set, names one without AMX. Only with set_deterministic_gemm(true): off, oneDNN
+/// multiplies.
+void set_amx_gemm(bool on);
+
 /// Let a GPU round the operands of f32 products to TF32 (10 bits of mantissa, several times as fast): off at the start.
 /// The sums stay in f32. Nothing changes on the CPU.
 void set_tf32_gemm(bool on);

@@ -48,24 +48,31 @@ struct Settings {
   ~Settings() {
     omp_set_num_threads(threads);
     kernels::set_deterministic_gemm(true);
+    kernels::set_amx_gemm(true);
   }
 };
 
-/// What multiplies: the front's choice, or our tiles, which it may never choose on this machine: chains over the
-/// tokens, or blocks for the caches where there is enough to do.
-enum class Route { front, tiles, blocks };
-constexpr Route kAllRoutes[] = {Route::front, Route::tiles, Route::blocks};
-constexpr std::span kRoutes(kAllRoutes, kOnCpu ? 3 : 1);
+/// What multiplies: the front's choice, its choice on a machine without AMX, or our tiles, which it may never choose on
+/// this machine: chains over the tokens, or blocks for the caches where there is enough to do.
+enum class Route { front, without_amx, tiles, blocks };
+constexpr Route kAllRoutes[] = {Route::front, Route::without_amx, Route::tiles, Route::blocks};
+constexpr std::span kRoutes(kAllRoutes, kOnCpu ? 4 : 1);
+
+/// Whether the front takes this route to a product.
+bool by_front(Route route, bool empty) {
+  kernels::set_amx_gemm(route != Route::without_amx);
+  return route == Route::front || route == Route::without_amx || empty;
+}
 
 void multiply(Route route, const ConstView& a, const ConstView& b, const View& c, kernels::GemmOptions options) {
-  if (route == Route::front || c.numel() == 0 || a.numel() == 0)
+  if (by_front(route, c.numel() == 0 || a.numel() == 0))
     return kernels::gemm(kDevice, a, b, c, options);
   kernels::gemm_fused({c.rows(), c.cols(), options.transpose_a ? a.rows() : a.cols(), options.transpose_a,
                        options.transpose_b, options.alpha, options.add, a.dtype, c.dtype, a.data, b.data, c.data});
 }
 
 void sum_tokens(Route route, const ConstView& g, const ConstView& x, Sink out, double alpha) {
-  if (route == Route::front || g.numel() == 0 || x.numel() == 0)
+  if (by_front(route, g.numel() == 0 || x.numel() == 0))
     return kernels::gemm_tokens(kDevice, g, x, out, alpha);
   const kernels::Product whole{g.cols(), x.cols(), g.rows(),       true,   false,  1.0,
                                out.add,  g.dtype,  out.view.dtype, g.data, x.data, out.view.data};

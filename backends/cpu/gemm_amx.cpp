@@ -1,0 +1,265 @@
+// GCC 12 takes its own AVX-512 intrinsics for uninitialised reads (GCC bug 105593).
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#include <atomic>
+#include <cstdlib>
+#include <omp.h>
+#include <string_view>
+
+#include "backends/cpu/amx_tile.hpp"
+#include "backends/cpu/gemm_engines.hpp"
+#include "backends/scratch.hpp"
+
+#ifdef OSTEON_HAS_AMX_INTRINSICS
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+// Panels of the right factor, kSquare columns by some terms, are packed in the order in which tiles read them and stay
+// in the second level with the strip of kSquare rows that meets them; rows whose terms are next to each other stay
+// where they are. Each thread has a rectangle of the result to itself and packs what it needs: no thread waits. However
+// it is cut, a sum stays in its tile, or comes back into one as it left: blocks change no bit.
+
+namespace osteon::kernels {
+namespace {
+
+std::atomic<bool> wanted = true;
+
+#ifdef OSTEON_HAS_AMX_INTRINSICS
+
+using namespace cpu::amx;
+
+// Fewer multiply-adds are done by the calling thread alone: waking the others takes about 5 us.
+constexpr Index kSerialWork = 1 << 21;
+// Chosen with bench/bench_gemm.cpp: terms at a time, bytes of the panels of them, and rows whose sums are kept in
+// between.
+constexpr Index kDepth = 2048, kPanelsBytes = 1 << 20, kRows = 1024;
+// Products of at most so many rows by a matrix that lies row by row pack the rows and leave the matrix where it is.
+constexpr Index kFewRows = 256;
+// What it costs to pack a tile of the right factor and of the left one, and to load one, where a product of two
+// takes 16.
+constexpr Index kPackRight = 100, kPackLeft = 60, kLoad = 16;
+
+/// Whether the processor has AMX for bf16 and the vector instructions used beside it, and the kernel lets us use it.
+bool processor_has_amx() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0)
+    return false;
+  constexpr unsigned kF = 1U << 16, kDq = 1U << 17, kBw = 1U << 30, kVl = 1U << 31, kBf16 = 1U << 22, kTile = 1U << 24;
+  if ((b & (kF | kDq | kBw | kVl)) != (kF | kDq | kBw | kVl) || (d & (kBf16 | kTile)) != (kBf16 | kTile))
+    return false;
+  if (__get_cpuid_count(7, 1, &a, &b, &c, &d) == 0 || (a & (1U << 5)) == 0)  // AVX512-BF16
+    return false;
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, for the whole process
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
+/// Whether the environment keeps oneDNN, and with it us, from AMX.
+bool limited_by_environment() {
+  const char* const limit = std::getenv("DNNL_MAX_CPU_ISA");
+  if (limit == nullptr)
+    return false;
+  const std::string_view name = limit;
+  return name != "ALL" && name != "DEFAULT" && name.find("AMX") == std::string_view::npos;
+}
+
+struct Range {
+  Index begin, end;
+  Index size() const { return end - begin; }
+};
+
+Index padded(Index count, Index grain) { return (count + grain - 1) / grain * grain; }
+
+/// Part `index` of `parts` of [0, count), cut at squares.
+Range part_of(Index count, Index index, Index parts) {
+  const Index squares = (count + kSquare - 1) / kSquare;
+  return {std::min(squares * index / parts * kSquare, count), std::min(squares * (index + 1) / parts * kSquare, count)};
+}
+
+/// left [m, k] times right [k, n]; the result is stored [n, m] if `turned`.
+struct Factors {
+  Vectors left, right;
+  Index k;
+  bool turned;
+};
+
+/// Where the parts of a thread's memory begin, for a rectangle m x n of left times right.
+struct Workspace {
+  Index depth, cols, rows;          ///< terms, columns, and rows at a time
+  Index strip, panels, sums, size;  ///< bytes: a packed strip, packed panels, sums that wait for more terms
+
+  Workspace(Index m, Index n, Index k) {
+    const Index parts = (k + kDepth - 1) / kDepth;
+    depth = padded((k + parts - 1) / parts, kTerms);
+    cols = std::min(padded(n, kSquare), std::max(kPanelsBytes / (2 * depth) / kSquare, Index{1}) * kSquare);
+    rows = parts > 1 ? std::min(padded(m, kSquare), kRows) : padded(m, kSquare);
+    strip = kSquare * depth * 2;
+    panels = cols * depth * 2;
+    sums = 4 * (parts > 1 ? rows * cols : kSquareSize);
+    size = strip + panels + sums;
+  }
+};
+
+Index tiles(Index rest) { return rest > kSide ? 2 : 1; }
+
+/// Columns `cols` of the right factor and terms [k, k_end), one panel of kSquare columns behind the other. Columns that
+/// lie side by side in memory are packed side by side: whole pages are read in turn, rather than a line of each.
+OSTEON_AMX void pack_panels(const Vectors& right, Range cols, Index k, Index k_end, Index panel_size,
+                            std::byte* panels) {
+  const Index depth = right.across ? kTerms : k_end - k;
+  for (Index step = k; step < k_end; step += depth)
+    for (Index j = cols.begin; j < cols.end; j += kSquare) {
+      const Index width = tiles(cols.end - j);
+      pack<true>(right, j, width, step, std::min(step + depth, k_end),
+                 panels + (j - cols.begin) / kSquare * panel_size + (step - k) / kTerms * width * kTileBytes);
+    }
+}
+
+/// Rows [row, row + kSquare) of the left factor and terms [k, k_end): where they are, or packed.
+struct Left {
+  Strip whole, rest{};
+  Index steps, rest_steps = 0;
+};
+
+OSTEON_AMX Left left_at(const Vectors& from, Index row, Index tiles, Index k, Index k_end, std::byte* packed) {
+  const Index steps = (k_end - k + kTerms - 1) / kTerms;
+  if (from.across || row + tiles * kSide > from.count) {
+    pack<false>(from, row, tiles, k, k_end, packed);
+    return {{packed, 64, kTileBytes, tiles * kTileBytes}, {}, steps};
+  }
+  const auto* const data = reinterpret_cast<const std::byte*>(from.data + row * from.next + k);
+  Left left{{data, 2 * from.next, kSide * 2 * from.next, 64}, {}, (k_end - k) / kTerms};
+  if (left.steps < steps) {
+    pack<false>(from, row, tiles, k + left.steps * kTerms, k_end, packed);
+    left.rest = {packed, 64, kTileBytes, 0};
+    left.rest_steps = 1;
+  }
+  return left;
+}
+
+OSTEON_AMX void sum_tiles(const Left& left, Index down, Index across, const std::byte* panel, bool add, float* sums) {
+  const auto run = [&]<int kDown, int kAcross>() OSTEON_AMX {
+    sum_square<kDown, kAcross>(left.whole, left.steps, left.rest, left.rest_steps, panel, add, sums);
+  };
+  if (down == 2)
+    across == 2 ? run.template operator()<2, 2>() : run.template operator()<2, 1>();
+  else
+    across == 2 ? run.template operator()<1, 2>() : run.template operator()<1, 1>();
+}
+
+/// The rectangle m x n of left times right.
+template <class R>
+OSTEON_AMX void run_rectangle(const Factors& f, float alpha, bool add, R* c, Index c_row, Range m, Range n,
+                              std::byte* memory) {
+  if (m.size() <= 0 || n.size() <= 0)
+    return;
+  const Workspace sizes(m.size(), n.size(), f.k);
+  std::byte *const strip = memory, *const panels = strip + sizes.strip;
+  auto* const waiting = reinterpret_cast<float*>(panels + sizes.panels);
+  const Tiles configured;
+  for (Index outer = m.begin; outer < m.end; outer += sizes.rows)
+    for (Index col = n.begin; col < n.end; col += sizes.cols)
+      for (Index k = 0; k < f.k; k += sizes.depth) {
+        const Index k_end = std::min(k + sizes.depth, f.k), col_end = std::min(col + sizes.cols, n.end);
+        const Index panel_size = padded(k_end - k, kTerms) * kSquare * 2;
+        pack_panels(f.right, {col, col_end}, k, k_end, panel_size, panels);
+        for (Index i = outer; i < std::min(outer + sizes.rows, m.end); i += kSquare) {
+          const Index down = tiles(m.end - i);
+          const Left left = left_at(f.left, i, down, k, k_end, strip);
+          for (Index j = col; j < col_end; j += kSquare) {
+            const Index at = (i - outer) / kSquare * (sizes.cols / kSquare) + (j - col) / kSquare;
+            float* const sums = waiting + (sizes.depth < f.k ? at * kSquareSize : 0);
+            sum_tiles(left, down, tiles(n.end - j), panels + (j - col) / kSquare * panel_size, k > 0, sums);
+            if (k_end < f.k)
+              continue;
+            const Index rows = std::min(kSquare, m.end - i), cols = std::min(kSquare, n.end - j);
+            if (f.turned)
+              store_square(sums, true, cols, rows, alpha, add, c + j * c_row + i, c_row);
+            else
+              store_square(sums, false, rows, cols, alpha, add, c + i * c_row + j, c_row);
+          }
+        }
+      }
+}
+
+/// How many threads share the rows and how many the columns: the least work of the busiest one, in cycles a step.
+struct Grid {
+  Index rows = 1, cols = 1;
+
+  Grid(Index m, Index n, bool packs_left, Index threads) {
+    Index best = 0;
+    for (Index across = 1; across <= threads; ++across) {
+      if (threads % across != 0)
+        continue;
+      const Index down = threads / across;
+      const auto tiles = [](Index count, Index parts) {
+        return ((count + kSquare - 1) / kSquare + parts - 1) / parts * 2;
+      };
+      const Index tall = tiles(m, down), wide = tiles(n, across);
+      const Index work = 16 * tall * wide + kPackRight * wide + (packs_left ? kPackLeft : kLoad) * tall;
+      if (across == 1 || work < best) {
+        best = work;
+        rows = down;
+        cols = across;
+      }
+    }
+  }
+};
+
+template <class R>
+void run(const Product& p) {
+  const Vectors a{static_cast<const bf16*>(p.a), p.m, p.transpose_a ? p.m : p.k, p.transpose_a};
+  const Vectors b{static_cast<const bf16*>(p.b), p.n, p.transpose_b ? p.k : p.n, !p.transpose_b};
+  // A product of two numbers is the same in either order, so it changes no bit which factor is packed.
+  const bool turned = p.m <= kFewRows && p.m < p.n && p.transpose_b;
+  const Factors f{turned ? b : a, turned ? a : b, p.k, turned};
+  const Index m = f.left.count, n = f.right.count;
+  const bool serial = p.m * p.n * p.k < kSerialWork || omp_in_parallel() != 0;
+  const Grid grid(m, n, f.left.across, serial ? 1 : omp_get_max_threads());
+  const auto rows_at = [&](Index thread) { return part_of(m, thread / grid.cols, grid.rows); };
+  const auto cols_at = [&](Index thread) { return part_of(n, thread % grid.cols, grid.cols); };
+  const Index cells = grid.rows * grid.cols;
+  Index each = 0;  // what the largest rectangle needs
+  for (Index cell = 0; cell < cells; ++cell)
+    each = std::max(each, Workspace(rows_at(cell).size(), cols_at(cell).size(), p.k).size);
+  std::byte* const memory = scratch(cells * each, p.device);
+  if (p.device == Device::meta)
+    return;
+  const auto run_cell = [&](Index cell) {
+    run_rectangle(f, static_cast<float>(p.alpha), p.add, static_cast<R*>(p.c), p.n, rows_at(cell), cols_at(cell),
+                  memory + cell * each);
+  };
+  if (cells == 1)
+    return run_cell(0);
+#pragma omp parallel for schedule(static, 1)
+  for (Index cell = 0; cell < cells; ++cell)
+    run_cell(cell);
+}
+
+#endif
+
+}  // namespace
+
+bool amx_runs() {
+#ifdef OSTEON_HAS_AMX_INTRINSICS
+  static const bool available = !limited_by_environment() && processor_has_amx();
+  return available && wanted.load(std::memory_order_relaxed);
+#else
+  return false;
+#endif
+}
+
+bool gemm_amx([[maybe_unused]] const Product& p) {
+#ifdef OSTEON_HAS_AMX_INTRINSICS
+  if (p.operands != DType::bf16 || !amx_runs())
+    return false;
+  p.result == DType::f32 ? run<float>(p) : run<bf16>(p);
+  return true;
+#else
+  return false;
+#endif
+}
+
+void set_amx_gemm(bool on) { wanted = on; }
+
+}  // namespace osteon::kernels
