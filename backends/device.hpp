@@ -19,7 +19,8 @@ struct Cpu {};
 struct Cuda {
   CUstream_st* stream = nullptr;
 };
-/// Only kernels of products have this overload: it counts FLOPs (flops.hpp) and asks for working memory as on the CPU.
+/// Only kernels that are counted as products, or take working memory on some device, have this overload: it counts
+/// FLOPs (flops.hpp) and asks for the working memory of planned_device().
 struct Meta {};
 
 /// Whether tensors can be on a GPU. Without, nothing that takes a Cuda is instantiated, so nothing has to be linked.
@@ -32,6 +33,14 @@ constexpr bool kHasCuda = false;
 /// Where tensors are made if nothing else is said: the CPU at first. One for all threads of the process.
 Device default_device();
 void set_default_device(Device device);
+
+/// Which device `meta` stands for: the CPU at first. What lives on `meta` is then, to the byte, what would live there,
+/// also where this program or machine has no GPU. One for all threads of the process; cpu or cuda.
+Device planned_device();
+void set_planned_device(Device device);
+
+/// The device whose kernels decide how much memory a step takes: `device` itself, for `meta` planned_device().
+inline Device deciding_device(Device device) { return device == Device::meta ? planned_device() : device; }
 
 constexpr std::string_view name_of(Device device) {
   return device == Device::cpu ? "cpu" : device == Device::cuda ? "cuda" : "meta";
@@ -49,7 +58,7 @@ void on_device(Device device, F&& f) {
     f(Cpu{});
 }
 
-/// The same for products, which are counted on `meta` too: f calls nothing but kernels with an overload for Meta.
+/// The same for what is counted on `meta` too: f calls nothing but kernels with an overload for Meta.
 template <class F>
 void on_any_device(Device device, F&& f) {
   if (device == Device::meta)

@@ -20,6 +20,9 @@ class NoGpuError : public DeviceError {
   using DeviceError::DeviceError;
 };
 
+/// Whether open() would find a GPU; opens none. Throws DeviceError where that cannot be told.
+bool gpu_is_there();
+
 /// Makes GPU `index` the one that this process computes on: Storages of Device::cuda come from it from now on.
 /// Throws DeviceError saying what is missing: a driver, a GPU, or one that is recent enough (NoGpuError), or one with
 /// that number.

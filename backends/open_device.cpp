@@ -23,35 +23,35 @@ std::optional<int> gpu_number(std::string_view name) {
   return whole && number >= 0 ? std::optional(number) : std::nullopt;
 }
 
-/// Whether there is a GPU that could be opened.
-bool open_if_there() {
-  try {
-    cuda::open();
-    return true;
-  } catch (const cuda::NoGpuError&) {
-    return false;
-  }
+void check_name(const std::string& name) {
+  check<ConfigError>(gpu_number(name) || name == "auto" || name == "cpu",
+                     "device: expected auto, cpu, cuda or cuda:N, got ", name);
 }
 
 }  // namespace
 
 void check_device(const std::string& name) {
-  const bool gpu = gpu_number(name).has_value();
   check<ConfigError>(kHasCuda || !name.starts_with(kCuda),
                      "device: expected auto or cpu, since this program is built without CUDA, got ", name);
-  check<ConfigError>(gpu || name == "auto" || name == "cpu", "device: expected auto, cpu, cuda or cuda:N, got ", name);
+  check_name(name);
+}
+
+Device device_to_plan(const std::string& name) {
+  check_name(name);
+  if constexpr (kHasCuda) {
+    if (name == "auto" && cuda::gpu_is_there())
+      return Device::cuda;
+  }
+  return gpu_number(name) ? Device::cuda : Device::cpu;
 }
 
 Device open_device(const std::string& name) {
   check_device(name);
   Device device = Device::cpu;
   if constexpr (kHasCuda) {
-    if (const std::optional<int> number = gpu_number(name)) {
-      cuda::open(*number);
-      device = Device::cuda;
-    } else if (name == "auto" && open_if_there()) {
-      device = Device::cuda;
-    }
+    device = device_to_plan(name);
+    if (device == Device::cuda)
+      cuda::open(gpu_number(name).value_or(0));
   }
   set_default_device(device);
   return device;

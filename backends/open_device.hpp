@@ -9,6 +9,10 @@ namespace osteon {
 /// Throws ConfigError unless `name` is auto, cpu, cuda or cuda:N, and this program is built for it.
 void check_device(const std::string& name);
 
+/// The device that `name` means, for a plan: opens nothing, and takes cuda and cuda:N also where this program is built
+/// without CUDA. `auto` is what open_device would open. Throws ConfigError for any other name.
+Device device_to_plan(const std::string& name);
+
 /// The device that `name` means, ready for use and from now on the default one (device.hpp). `auto` is the first GPU
 /// where there is one. A process opens one before its first tensor. Throws as check_device, and DeviceError saying what
 /// a GPU's use lacks.

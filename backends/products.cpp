@@ -2,10 +2,13 @@
 
 #include <atomic>
 
+#include "backends/gpu_workspace.hpp"
+
 namespace osteon::kernels {
 namespace {
 
 std::atomic<bool> tf32 = false;
+std::atomic<std::int64_t> workspace_bytes = 32 << 20;
 
 void check_dtypes(const char* name, const ConstView& a, const ConstView& b, const View& c) {
   check(a.dtype == DType::f32 || a.dtype == DType::bf16 || a.dtype == DType::f64, name,
@@ -56,5 +59,11 @@ TokenSum checked_token_sum(Device device, const ConstView& g, const ConstView& x
 
 void set_tf32_gemm(bool on) { tf32 = on; }
 bool tf32_gemm() { return tf32; }
+
+void set_product_workspace(std::int64_t bytes) {
+  check<ConfigError>(bytes >= 0, "product workspace: expected 0 bytes or more, got ", bytes);
+  workspace_bytes = bytes;
+}
+std::int64_t product_workspace() { return workspace_bytes; }
 
 }  // namespace osteon::kernels

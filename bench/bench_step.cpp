@@ -43,6 +43,7 @@ std::int64_t steps_of(const ModelShape& shape) { return shape.hidden_size < 2048
 
 /// What a step needs at its peak, by the same step without memory: gradients and moments exist from the first one on.
 std::int64_t planned_bytes(const ModelShape& shape, const std::string& method, DType dtype) {
+  set_planned_device(default_device());
   TrainingStep step(shape, method, dtype, Device::meta);
   reset_memory_peak(Device::meta);
   step.run();

@@ -106,6 +106,18 @@ StepCost cost_on(Device device, Followed followed) {
           .peak_place = std::move(followed.peak)};
 }
 
+/// What `meta` stands for while a plan is made.
+class PlannedFor {
+ public:
+  explicit PlannedFor(Device device) { set_planned_device(device); }
+  PlannedFor(const PlannedFor&) = delete;
+  PlannedFor& operator=(const PlannedFor&) = delete;
+  ~PlannedFor() { set_planned_device(before_); }
+
+ private:
+  Device before_ = planned_device();
+};
+
 struct Trained {
   LoadedModel loaded;
   StepCost cost;
@@ -129,8 +141,10 @@ Trained after_training(const RunConfig& given, Device device) {
 }  // namespace
 
 Plan plan(const RunConfig& config) {
+  const PlannedFor device(device_to_plan(config.device));
   const auto [loaded, cost] = after_training(config, Device::meta);
   Plan result{cost};
+  result.device = planned_device();
   result.trainable_parameters = loaded.adapted->trainable_count();
   result.total_parameters = loaded.adapted->total_count();
   result.tokens_per_step = config.batch_size * row_length(config) * config.accumulate;

@@ -25,12 +25,14 @@ struct StepCost {
 
 /// What a run will need, before it runs.
 struct Plan : StepCost {
+  Device device = Device::cpu;  ///< whose memory it is
   std::int64_t trainable_parameters = 0, total_parameters = 0;
   std::int64_t tokens_per_step = 0;
 };
 
 /// Runs two real training steps on the device without memory: the same code as training, so the same bytes. Of each
-/// step's passes only the first two, since the others repeat the second.
+/// step's passes only the first two, since the others repeat the second. The working memory is that of config.device's
+/// kernels, on any machine: a GPU is planned for without one. Throws as device_to_plan.
 Plan plan(const RunConfig& config);
 
 /// The same two steps with real kernels and random tokens; what the allocator and the products then counted.

@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "backends/cuda/runtime.hpp"
+#include "backends/gpu_workspace.hpp"
 #ifdef OSTEON_CUDA_EMULATED
 #include "backends/cuda/emulation/device_code.hpp"
 #endif
@@ -31,6 +32,7 @@ int main(int argc, char** argv) {
   try {
     osteon::cuda::open();
     osteon::set_default_device(osteon::Device::cuda);
+    osteon::set_planned_device(osteon::Device::cuda);
   } catch (const osteon::cuda::NoGpuError& error) {
     std::cerr << "no GPU or no driver found, nothing was tested: " << error.what() << "\nLooked for:\n";
     print_traces_of_gpu(std::cerr);
@@ -39,6 +41,10 @@ int main(int argc, char** argv) {
 #if defined(OSTEON_CUDA_EMULATED) && !defined(OSTEON_TEST_CUDA)
   // Tests of their own have run the kernels in every order of threads.
   osteon::cuda::emulation::launch_mode.every_order = false;
+#endif
+#ifdef OSTEON_CUDA_EMULATED
+  // The emulation fills what is allocated, and what is freed: 32 MiB would take its time.
+  osteon::kernels::set_product_workspace(64 << 10);
 #endif
   return doctest::Context(argc, argv).run();
 }

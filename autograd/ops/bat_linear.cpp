@@ -14,7 +14,7 @@ namespace {
 
 /// W' exists a slab of whole block rows at a time; at least so many rows that the GEMMs with x run well, and on a GPU
 /// that a slab's kernels fill it.
-std::int64_t slab_rows(Device device) { return device == Device::cuda ? 1024 : 256; }
+std::int64_t slab_rows(Device device) { return deciding_device(device) == Device::cuda ? 1024 : 256; }
 
 struct Slab {
   std::int64_t begin, end;  ///< rows of W = output features

@@ -85,7 +85,7 @@ void add_weight_gradient(Dev dev, const ConstView& dlogits, const ConstView& x, 
 
 Tensor total(const Tensor& losses, double normalizer, DType dtype) {
   Tensor loss = empty({}, dtype, losses.device());
-  on_device(losses.device(), [&](auto dev) {
+  on_any_device(losses.device(), [&](auto dev) {
     kernels::sum(dev, losses.view(), 1.0 / normalizer, {loss.mut(), false});
   });
   return loss;

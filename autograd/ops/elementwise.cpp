@@ -83,7 +83,7 @@ Tensor cast(const Tensor& x, DType dtype) {
 
 Tensor sum(const Tensor& x) {
   const Tensor y = empty({}, accumulator(x.dtype()), x.device());
-  on_device(x.device(), [&](auto dev) { kernels::sum(dev, x.view(), 1.0, {y.mut(), false}); });
+  on_any_device(x.device(), [&](auto dev) { kernels::sum(dev, x.view(), 1.0, {y.mut(), false}); });
   return record("sum", y, {x}, [shape = x.shape(), dtype = x.dtype()](const Tensor& dy, Grads& grad) {
     const Tensor spread = empty(shape, dtype, dy.device());
     on_device(dy.device(), [&](auto dev) { kernels::fill(dev, spread.mut(), dy.item()); });

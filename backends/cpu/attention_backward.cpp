@@ -5,6 +5,7 @@
 #include "backends/attention_checks.hpp"
 #include "backends/cpu/attention_tiles.hpp"
 #include "backends/cpu/parallel.hpp"
+#include "backends/gpu_workspace.hpp"
 #include "backends/kernels/attention.hpp"
 
 namespace osteon::kernels {
@@ -258,7 +259,8 @@ std::int64_t attention_backward_workspace(Cpu, const Shape& q, const Shape& k, D
   return bytes;
 }
 std::int64_t attention_backward_workspace(Meta, const Shape& q, const Shape& k, DType dtype) {
-  return attention_backward_workspace(Cpu{}, q, k, dtype);
+  return planned_device() == Device::cuda ? AttentionWorkspace(q, k, dtype).bytes
+                                          : attention_backward_workspace(Cpu{}, q, k, dtype);
 }
 
 void attention_backward(Meta, ConstView /*dout*/, ConstView q, ConstView k, ConstView /*v*/, ConstView /*o*/,

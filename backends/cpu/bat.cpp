@@ -8,6 +8,7 @@
 #include "backends/cpu/gemm_engines.hpp"
 #include "backends/cpu/parallel.hpp"
 #include "backends/cpu/simd.hpp"
+#include "backends/gpu_workspace.hpp"
 #include "backends/kernels/block_sum.hpp"
 #include "backends/scratch.hpp"
 
@@ -198,9 +199,21 @@ void gradient_of(Device device, const ConstView& w, const ConstView& dw, const S
 }  // namespace
 
 void bat_weight(Cpu, ConstView w, ConstView b, View y) { weight_of(Device::cpu, w, b, y); }
-void bat_weight(Meta, ConstView w, ConstView b, View y) { weight_of(Device::meta, w, b, y); }
+void bat_weight(Meta, ConstView w, ConstView b, View y) {
+  if (planned_device() == Device::cuda)
+    bat_weight_of(Device::meta, w, b, y, []<class T, class B, class R>(const BatSlab&, T, B, R) {});
+  else
+    weight_of(Device::meta, w, b, y);
+}
 
 void bat_block_gradient(Cpu, ConstView w, ConstView dw, Sink db) { gradient_of(Device::cpu, w, dw, db); }
-void bat_block_gradient(Meta, ConstView w, ConstView dw, Sink db) { gradient_of(Device::meta, w, dw, db); }
+void bat_block_gradient(Meta, ConstView w, ConstView dw, Sink db) {
+  if (planned_device() != Device::cuda)
+    return gradient_of(Device::meta, w, dw, db);
+  bat_block_gradient_of(Device::meta, w, dw, db, [&]<class T>(const BatSlab& slab, T) {
+    if (const BatParts plan(slab, db.view.dtype); plan.parts > 1)
+      scratch(plan.bytes, Device::meta);
+  });
+}
 
 }  // namespace osteon::kernels

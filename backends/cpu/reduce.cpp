@@ -6,6 +6,8 @@
 #include "backends/check.hpp"
 #include "backends/cpu/parallel.hpp"
 #include "backends/cpu/simd.hpp"
+#include "backends/gpu_workspace.hpp"
+#include "backends/scratch.hpp"
 
 namespace osteon::kernels {
 namespace {
@@ -108,6 +110,16 @@ void sum_squares(Cpu, ConstView x, Sink out) {
     store_scalar("sum_squares", out, total);
   });
 }
+
+namespace {
+void take_workspace() {
+  if (planned_device() == Device::cuda)
+    scratch(kSumWorkspace, Device::meta);
+}
+}  // namespace
+
+void sum(Meta, ConstView /*x*/, double /*factor*/, Sink /*out*/) { take_workspace(); }
+void sum_squares(Meta, ConstView /*x*/, Sink /*out*/) { take_workspace(); }
 
 void column_sum(Cpu, ConstView x, Sink out) {
   dispatch_floating(x.dtype, "column_sum", [&](auto element) {

@@ -1,6 +1,7 @@
 #include "backends/cuda/attention_extents.hpp"
 #include "backends/cuda/attention_simt.hpp"
 #include "backends/cuda/attention_tensor_core.hpp"
+#include "backends/gpu_workspace.hpp"
 #include "backends/kernels/attention.hpp"
 
 namespace osteon::kernels {
@@ -183,22 +184,7 @@ __global__ void attention_core_gradient_kernel(AttentionProblem p, Operands<bf16
                                  [](int) { return 1.0F; });
 }
 
-/// What lies in the workspace: first the sums of each part of dk, then of dv, if there are several.
-struct Workspace {
-  std::int64_t group;
-  int parts;
-  Shape delta, extents;
-  std::int64_t sums_bytes, delta_bytes, bytes;
-
-  Workspace(const Shape& q, const Shape& k, DType dtype)
-      : group(q[2] / std::max<std::int64_t>(k[2], 1)),
-        parts(static_cast<int>((group + 1) / 2)),
-        delta{q[0], q[1], q[2]},
-        extents{q[0], (q[1] * group + kWarp - 1) / kWarp, 2},
-        sums_bytes(parts > 1 ? parts * k.numel() * size_of(accumulator(dtype)) : 0),
-        delta_bytes(delta.numel() * size_of(accumulator(dtype))),
-        bytes(2 * sums_bytes + delta_bytes + extents.numel() * size_of(DType::i32)) {}
-};
+static_assert(AttentionWorkspace::kRowsOfExtent == kWarp);
 
 template <class C, class T>
 void add_parts(Cuda device, int parts, std::int64_t count, const Global<C>& sums, const Target<T>& out) {
@@ -216,14 +202,14 @@ void add_parts(Cuda device, int parts, std::int64_t count, const Global<C>& sums
 }  // namespace
 
 std::int64_t attention_backward_workspace(Cuda, const Shape& q, const Shape& k, DType dtype) {
-  return Workspace(q, k, dtype).bytes;
+  return AttentionWorkspace(q, k, dtype).bytes;
 }
 
 void attention_backward(Cuda device, ConstView dout, ConstView q, ConstView k, ConstView v, ConstView o, ConstView lse,
                         ConstView key_range, double scale, Sink dq, Sink dk, Sink dv, View workspace) {
   check_attention("attention_backward", q, k, v, key_range, scale, o, lse);
   count_attention(Device::cuda, q.shape, k.shape, 10);
-  const Workspace w(q.shape, k.shape, q.dtype);
+  const AttentionWorkspace w(q.shape, k.shape, q.dtype);
   check_attention_backward(dout, q, k, dq, dk, dv, workspace, w.bytes);
   const AttentionProblem p(q, k, key_range);
   if (p.sequences() == 0)

@@ -1,5 +1,6 @@
 #include "backends/bat_slab.hpp"
 #include "backends/cuda/tile_product.hpp"
+#include "backends/gpu_workspace.hpp"
 #include "backends/kernels/bat.hpp"
 #include "backends/kernels/block_sum.hpp"
 #include "backends/scratch.hpp"
@@ -119,21 +120,14 @@ void weight(Cuda device, const BatSlab& slab, const ConstView& w, const ConstVie
             });
 }
 
-// So many rows of X to a part that there is work for the whole GPU where a slab has 256 rows of W, and at least as many
-// as its sums have, so that these never take more memory than W does. They depend on the rank only: a block's gradient
-// has the same bits in every slab.
-constexpr std::int64_t kRowsOfPart = 128;
-
 template <class T>
 void gradient(Cuda device, const BatSlab& slab, const ConstView& w, const ConstView& dw, const Sink& db) {
   using C = compute_t<T>;
   const std::int64_t rank = slab.rank, block_size = rank * rank;
-  const std::int64_t rows_of_part = std::max(kRowsOfPart, rank);
-  const std::int64_t parts = (slab.features + rows_of_part - 1) / rows_of_part;
+  const BatParts plan(slab, db.view.dtype);
+  const std::int64_t parts = plan.parts, rows_of_part = plan.rows_of_part;
   const Shape of_parts{slab.blocks, parts * block_size};
-  const View sums = parts == 1 ? db.view
-                               : View{scratch(of_parts.numel() * size_of(db.view.dtype), Device::cuda), db.view.dtype,
-                                      of_parts, true};
+  const View sums = parts == 1 ? db.view : View{scratch(plan.bytes, Device::cuda), db.view.dtype, of_parts, true};
   const auto in = elements<T>(w);
   const auto gradients = elements<C>(dw);
   const Target<C> out{elements<C>(sums), parts == 1 && db.add};

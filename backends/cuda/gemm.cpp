@@ -6,6 +6,7 @@
 #include <string>
 
 #include "backends/cuda/runtime.hpp"
+#include "backends/gpu_workspace.hpp"
 #include "backends/products.hpp"
 #include "backends/scratch.hpp"
 #include "backends/trace.hpp"
@@ -22,8 +23,6 @@ namespace {
 
 using Index = std::int64_t;
 
-// The most that cuBLAS recommends to offer, on Hopper; what is taken is what the algorithm needs.
-constexpr std::uint64_t kMostWorkspace = 32 << 20;
 // The widest loads there are; more than this is never promised of an operand.
 constexpr std::uintptr_t kMostAlignment = 16;
 // Batches whose length differs from step to step ask for new shapes without end.
@@ -31,7 +30,7 @@ constexpr std::size_t kMostPlans = 1024;
 
 /// What an algorithm is chosen by, and so what decides the bits of a product.
 struct Problem {
-  Index m, n, k;
+  Index m, n, k, workspace;
   bool transpose_a, transpose_b, tf32;
   DType operands, result;
   std::uint32_t align_a, align_b, align_c;           ///< promised, in bytes
@@ -58,6 +57,7 @@ Problem problem_of(const Product& p) {
   return {p.m,
           p.n,
           p.k,
+          product_workspace(),
           p.transpose_a,
           p.transpose_b,
           p.operands == DType::f32 && tf32_gemm(),
@@ -117,7 +117,7 @@ struct Plan {
       check_call("cublasLtMatmulPreferenceSetAttribute",
                  cublasLtMatmulPreferenceSetAttribute(&preference, which, &value, sizeof value), p);
     };
-    prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, kMostWorkspace);
+    prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, static_cast<std::uint64_t>(p.workspace));
     // A sum that is split along k stays in f32 (f64) until it is complete.
     prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, std::uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE});
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, p.align_b);
@@ -168,8 +168,8 @@ void run(Cuda device, const Product& p) {
   const Problem problem = problem_of(p);
   Library& library = Library::of_this_thread();
   Plan& plan = library.plan(problem);
-  const std::size_t bytes = plan.chosen.workspaceSize;
-  std::byte* const workspace = bytes > 0 ? scratch(static_cast<Index>(bytes), Device::cuda) : nullptr;
+  // All that was offered: an algorithm that needs less must not make a step's peak differ from its plan.
+  std::byte* const workspace = scratch(problem.workspace, Device::cuda);
   // Numbers of the accumulator's type, in the host's memory.
   const std::array<double, 2> wide = {p.alpha, p.add ? 1.0 : 0.0};
   const std::array<float, 2> narrow = {static_cast<float>(wide[0]), static_cast<float>(wide[1])};
@@ -178,7 +178,8 @@ void run(Cuda device, const Product& p) {
   const void* const beta = f64 ? static_cast<const void*>(&wide[1]) : &narrow[1];
   check_call("cublasLtMatmul",
              cublasLtMatmul(library.handle(problem), &plan.operation, alpha, p.b, &plan.first, p.a, &plan.second, beta,
-                            p.c, &plan.result, p.c, &plan.result, &plan.chosen.algo, workspace, bytes, device.stream),
+                            p.c, &plan.result, p.c, &plan.result, &plan.chosen.algo, workspace,
+                            plan.chosen.workspaceSize, device.stream),
              problem);
 }
 

@@ -1,5 +1,6 @@
 #include "backends/cuda/column_chain.hpp"
 #include "backends/cuda/reduction.hpp"
+#include "backends/gpu_workspace.hpp"
 #include "backends/kernels/reduce.hpp"
 #include "backends/scratch.hpp"
 
@@ -29,7 +30,6 @@ struct IsNonfinite {
 
 // Sums of a whole tensor: each block sums one stretch of it, then one block sums what they have. How long a stretch is,
 // and which thread takes which element, depends on the number of elements only.
-constexpr std::int64_t kMostPartials = 1024;
 constexpr int kStretchUnit = 16 * kMaxThreads;
 
 std::int64_t stretch_of(std::int64_t count) {
@@ -81,7 +81,7 @@ template <class To, class Term>
 void sum_all(const char* op, Cuda device, const ConstView& x, const Term& term, double factor, const Sink& out) {
   const std::int64_t count = x.numel(), stretch = stretch_of(count);
   const std::int64_t blocks = count == 0 ? 0 : (count + stretch - 1) / stretch;
-  const View partials{scratch(kMostPartials * size_of(DType::f64), Device::cuda), DType::f64, {kMostPartials}, true};
+  const View partials{scratch(kSumWorkspace, Device::cuda), DType::f64, {kMostPartials}, true};
   dispatch_floating(x.dtype, op, [&](auto element) {
     using T = decltype(element);
     if (blocks == 0)

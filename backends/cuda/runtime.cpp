@@ -67,9 +67,7 @@ void* allocate_for_pool(std::int64_t bytes) {
   return data;
 }
 
-}  // namespace
-
-void open(int index) {
+void check_gpu(int index) {
   constexpr int kOldest = 8;  // sm_80: the first with bf16
   int count = 0;
   const cudaError_t code = cudaGetDeviceCount(&count);
@@ -86,6 +84,21 @@ void open(int index) {
   check_call("cudaDeviceGetAttribute", cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, index));
   check<NoGpuError>(major >= kOldest, "device cuda:", index, ": expected compute capability ", kOldest,
                     ".0 or later, got ", major, ".", minor);
+}
+
+}  // namespace
+
+bool gpu_is_there() {
+  try {
+    check_gpu(0);
+    return true;
+  } catch (const NoGpuError&) {
+    return false;
+  }
+}
+
+void open(int index) {
+  check_gpu(index);
   check_call("cudaSetDevice", cudaSetDevice(index));
   set_trace_wait([]() noexcept { keep_error("cudaStreamSynchronize", cudaStreamSynchronize(nullptr)); });
   set_memory_source(Device::cuda, {allocate_for_pool, [](void* data) { release(Memory::device, data); }});

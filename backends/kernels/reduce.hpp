@@ -10,9 +10,11 @@ namespace osteon::kernels {
 /// out (a scalar of the accumulator dtype or f64) (+)= factor * sum of x.
 void sum(Cpu, ConstView x, double factor, Sink out);
 void sum(Cuda, ConstView x, double factor, Sink out);
+void sum(Meta, ConstView x, double factor, Sink out);
 /// out (a scalar, f64) (+)= sum of x^2.
 void sum_squares(Cpu, ConstView x, Sink out);
 void sum_squares(Cuda, ConstView x, Sink out);
+void sum_squares(Meta, ConstView x, Sink out);
 /// out [d] (+)= sum over the rows of x [n, d], row by row onto the sink (bit-equal for any split of the rows).
 void column_sum(Cpu, ConstView x, Sink out);
 void column_sum(Cuda, ConstView x, Sink out);

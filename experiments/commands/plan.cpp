@@ -96,8 +96,8 @@ void print_bytes(const StepCost& plan, const std::optional<StepCost>& measured) 
 
 void print_answer(const Answer& answer) {
   const Plan& plan = answer.choice.plan;
-  fmt::print("{} of {} parameters train; {} tokens a step; memory_policy {}\n", plan.trainable_parameters,
-             plan.total_parameters, plan.tokens_per_step, answer.choice.policy);
+  fmt::print("{} of {} parameters train; {} tokens a step; memory_policy {}; device {}\n", plan.trainable_parameters,
+             plan.total_parameters, plan.tokens_per_step, answer.choice.policy, name_of(plan.device));
   print_flops(plan);
   print_bytes(plan, answer.measured);
   if (!answer.savings.empty())
@@ -126,7 +126,8 @@ nlohmann::ordered_json json_of(const Answer& answer) {
   nlohmann::ordered_json out = {{"trainable_parameters", plan.trainable_parameters},
                                 {"total_parameters", plan.total_parameters},
                                 {"tokens_per_step", plan.tokens_per_step},
-                                {"memory_policy", answer.choice.policy}};
+                                {"memory_policy", answer.choice.policy},
+                                {"device", name_of(plan.device)}};
   out.update(json_of(static_cast<const StepCost&>(plan)));
   if (!answer.config.memory_limit.empty())
     out["fits"] = answer.choice.fits;
@@ -160,7 +161,10 @@ void print_ranks(const RunConfig& config, std::int64_t budget, bool json) {
 int run_plan(const PlanArguments& arguments, bool json) {
   RunConfig config = resolve_config(arguments.config);
   check<ConfigError>(!config.model.empty(), "plan: expected --model");
-  check_device(config.device);
+  if (arguments.compare)
+    check_device(config.device);
+  else
+    device_to_plan(config.device);  // for what it throws
   if (!config.adapter.empty())
     adopt_adapter(config, arguments.config.given());
   if (arguments.budget > 0) {

@@ -73,7 +73,9 @@ double global_gradient_norm(const NamedTensors& parameters) {
     const bool first = !total.defined();
     if (first)
       total = empty({}, DType::f64, parameter.device(), Category::workspace);
-    on_device(parameter.device(), [&](auto dev) { kernels::sum_squares(dev, gradient.view(), {total.mut(), !first}); });
+    on_any_device(parameter.device(), [&](auto dev) {
+      kernels::sum_squares(dev, gradient.view(), {total.mut(), !first});
+    });
   }
   return total.defined() ? std::sqrt(total.item()) : 0.0;
 }

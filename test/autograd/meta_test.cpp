@@ -52,7 +52,9 @@ Account run_afresh(const OpCase& op_case, CaseDTypes dtypes, Device device) {
 }
 
 TEST_CASE(
-    "every op has on the meta device the shapes, FLOPs, and live and peak bytes by category that it has on the CPU") {
+    "every op has on the meta device the shapes, FLOPs, and live and peak bytes by category that it has on the one it "
+    "stands for") {
+  REQUIRE(planned_device() == default_device());
   release_idle_memory(Device::meta);
   const MemoryReport empty_meta = memory_report(Device::meta);
   REQUIRE(empty_meta.live.total() == 0);

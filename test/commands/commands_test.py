@@ -162,6 +162,15 @@ class Commands(ProgramTest):
         self.assertEqual(ranks["lora"], {"rank": 4, "parameters": 32768})
         self.assertEqual(ranks["bone"], {"rank": 8, "parameters": 32768})
 
+    def test_plan_for_a_gpu_on_any_machine(self):
+        words = ["plan", "--model", "synthetic:tiny", "--method", "bone", "--rank", 8, "--batch-size", 2, "--seq-len", 32]
+        cpu, gpu = (json.loads(osteon(*words, "--device", device, "--json").stdout) for device in ["cpu", "cuda"])
+        self.assertEqual((cpu["device"], gpu["device"]), ("cpu", "cuda"))
+        self.assertGreaterEqual(gpu["peak_each"]["workspace"], 32 << 20)
+        for category in ["weights", "adapter", "gradient", "optimizer", "activation"]:
+            self.assertEqual(gpu["peak_each"][category], cpu["peak_each"][category], category)
+        self.assertIn("device cuda\n", osteon(*words, "--device", "cuda:1").stdout)
+
     def test_a_memory_limit_chooses_the_policy_or_refuses(self):
         words = ["--model", "synthetic:tiny", "--method", "lora", "--rank", 4, "--batch-size", 2, "--seq-len", 32]
         needed = {policy: json.loads(osteon("plan", *words, "--memory-policy", policy, "--json").stdout)["needed_bytes"]

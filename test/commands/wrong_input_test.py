@@ -40,7 +40,9 @@ class WrongInput(ProgramTest):
         return path
 
     def test_a_device_that_is_not_there(self):
-        for command in [self.finetune(), ("plan", "--model", "synthetic:tiny"),
+        self.refused("plan", "--model", "synthetic:tiny", "--device", "gpu",
+                     says=["device: expected auto, cpu, cuda or cuda:N, got gpu"])
+        for command in [self.finetune(), ("plan", "--model", "synthetic:tiny", "--compare"),
                         ("evaluate", "--model", "synthetic:tiny", "--data", "op")]:
             self.refused(*command, "--device", "cuda", says=["device: expected auto or cpu", "got cuda"])
 

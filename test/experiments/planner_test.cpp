@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include "backends/gpu_workspace.hpp"
 #include "nn/io/pretrained.hpp"
 #include "peft/methods.hpp"
 #include "test/nn/temporary_folder.hpp"
@@ -115,6 +116,30 @@ TEST_CASE("planner: every byte and every FLOP is the run's, for each method, pol
           }
         }
     }
+}
+
+TEST_CASE("planner: a GPU is planned for on any machine, with the working memory of its kernels") {
+  const Models models;
+  for (const char* method : {"lora", "bone", "full"}) {
+    CAPTURE(method);
+    RunConfig config = small_run(models.folder_of(shapes()[0]), method);
+    config.device = "cpu";
+    const Plan cpu = plan(config);
+    config.device = "cuda:1";
+    const Plan gpu = plan(config);
+    CHECK(cpu.device == Device::cpu);
+    CHECK(gpu.device == Device::cuda);
+    CHECK(gpu.peak_each[Category::workspace] >= kernels::product_workspace());
+    CHECK(gpu.peak_each[Category::workspace] < kernels::product_workspace() + (1 << 20));
+    CHECK(gpu.flops == cpu.flops);
+    for (const Category category : kCategories)
+      if (category != Category::workspace)
+        CHECK(gpu.peak_each[category] == cpu.peak_each[category]);
+    config.device = "cpu";
+    CHECK(plan(config).peak_each.total() == cpu.peak_each.total());  // the plan before leaves nothing behind
+    config.device = "gpu";
+    CHECK_THROWS_WITH_AS(plan(config), "device: expected auto, cpu, cuda or cuda:N, got gpu", ConfigError);
+  }
 }
 
 TEST_CASE("planner: rows of a task are as long as the task makes them") {
