@@ -58,9 +58,7 @@ void run_backward(const Node& node, const Tensor& dy, Grads& grads) {
 
 void Tensor::backward() const {
   check(numel() == 1, "backward: expected a scalar, got ", shape());
-  Tensor one = empty({}, dtype(), device());
-  on_device(device(), [&](auto dev) { kernels::fill(dev, one.mut(), 1.0); });
-  backward(one.alias(shape()));
+  backward(one(dtype(), device()).alias(shape()));
 }
 
 void Tensor::backward(const Tensor& dy) const {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <utility>
+
 #include "autograd/tensor.hpp"
 #include "backends/random.hpp"
 
@@ -56,13 +58,31 @@ Tensor rotary(const Tensor& x, const Tensor& table, const Tensor& positions = {}
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& key_range, double scale);
 /// silu(gate) * up. Saves gate and up.
 Tensor swiglu(const Tensor& gate, const Tensor& up);
+/// What a loss is divided by.
+class Normalizer {
+ public:
+  Normalizer(double value) : value_(value) {}  // NOLINT: a number is one
+  /// 1 / the number, f64 with one element in the memory of the loss's device: a captured step (captured_step.hpp) reads
+  /// it in each replay.
+  explicit Normalizer(Tensor inverse) : inverse_(std::move(inverse)) {}
+
+  /// The number; 1 where only the device knows it.
+  double value() const { return value_; }
+  /// scale / the number
+  Factor factor(double scale = 1) const { return {scale / value_, inverse_.view()}; }
+
+ private:
+  double value_ = 1;
+  Tensor inverse_;
+};
+
 /// Sum over rows of -log softmax(logits)[target], divided by `normalizer`: a scalar of the accumulator dtype.
 /// logits [..., vocab_size]; targets i32 of the leading extents, -100 = ignored. Saves the gradient of the logits.
-Tensor cross_entropy(const Tensor& logits, const Tensor& targets, double normalizer);
+Tensor cross_entropy(const Tensor& logits, const Tensor& targets, const Normalizer& normalizer);
 /// cross_entropy(linear(x, weight), targets, normalizer) in chunks of rows, so that the logits never exist as a whole.
 /// With a frozen weight the gradient of x is made in the forward pass and is all that is saved; with a trainable one x
 /// is saved and the chunk's logits are made again in the backward.
-Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor& targets, double normalizer);
+Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor& targets, const Normalizer& normalizer);
 
 // -- adapters ---------------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,7 @@
 #pragma once
 
+#include "backends/device.hpp"
+#include "backends/error.hpp"
 #include "backends/random.hpp"
 
 namespace osteon {
@@ -16,6 +18,10 @@ inline RandomState& random_state() {
   return state;
 }
 
-inline RandomKey next_random_key() { return random_state().key.split(random_state().next++); }
+/// Throws Error where a graph is captured: its replays would draw the same numbers again.
+inline RandomKey next_random_key() {
+  check<Error>(!capturing(), "dropout draws other masks in each step");
+  return random_state().key.split(random_state().next++);
+}
 
 }  // namespace osteon

@@ -9,6 +9,7 @@
 namespace osteon {
 namespace {
 thread_local bool recording = true;
+constexpr std::uint64_t kNever = ~std::uint64_t{0};
 }  // namespace
 
 struct Derived {
@@ -27,6 +28,7 @@ struct Tensor::Data {
   std::shared_ptr<Recipe> recipe;
   std::uint64_t recipe_of;  ///< version of the storage that `recipe` makes again
   bool kept;
+  std::uint64_t one_at = kNever;  ///< the version of the storage at which it is `one`
 };
 
 Tensor::Tensor(Storage storage, const Shape& shape, DType dtype)
@@ -100,7 +102,8 @@ Tensor Tensor::alias(const Shape& shape) const {
                                            {},
                                            data_->recipe,
                                            data_->recipe_of,
-                                           data_->kept});
+                                           data_->kept,
+                                           data_->one_at});
   return same;
 }
 
@@ -117,7 +120,9 @@ Tensor Tensor::slice(std::int64_t begin, std::int64_t end) const {
 
 double Tensor::item() const {
   check(numel() == 1, "item: expected one element, got ", shape());
-  return device() == Device::meta ? 0.0 : to_doubles()[0];
+  if (device() == Device::meta)
+    return 0.0;
+  return data_->one_at == data_->storage.version() ? 1.0 : to_doubles()[0];
 }
 
 std::vector<double> Tensor::to_doubles() const {
@@ -171,6 +176,13 @@ Tensor empty(const Shape& shape, DType dtype, Device device, Category category) 
 Tensor zeros(const Shape& shape, DType dtype, Device device, Category category) {
   Tensor y = empty(shape, dtype, device, category);
   on_device(device, [&](auto dev) { kernels::fill(dev, y.mut(), 0.0); });
+  return y;
+}
+
+Tensor one(DType dtype, Device device) {
+  Tensor y = empty({}, dtype, device);
+  on_device(device, [&](auto dev) { kernels::fill(dev, y.mut(), 1.0); });
+  y.data_->one_at = y.storage().version();
   return y;
 }
 

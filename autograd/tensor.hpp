@@ -58,7 +58,7 @@ class Tensor {
   /// The same from any tensor with the given gradient.
   void backward(const Tensor& dy) const;
 
-  /// The value of a tensor with one element; 0 on `meta`.
+  /// The value of a tensor with one element; 0 on `meta`. Waits for a GPU, unless the tensor is `one` still.
   double item() const;
   /// All elements as double, for tests and reports.
   std::vector<double> to_doubles() const;
@@ -79,6 +79,7 @@ class Tensor {
   const std::shared_ptr<GradState>& grad_state() const;
 
  private:
+  friend Tensor one(DType dtype, Device device);
   friend Tensor record_output(Tensor y, std::shared_ptr<GradState> state);
   struct Data;
   std::shared_ptr<Data> data_;
@@ -96,6 +97,8 @@ Tensor empty(const Shape& shape, DType dtype, Device device = default_device(),
              Category category = Category::activation);
 Tensor zeros(const Shape& shape, DType dtype, Device device = default_device(),
              Category category = Category::activation);
+/// A scalar 1, which the host need not ask a GPU for: where every backward begins.
+Tensor one(DType dtype, Device device = default_device());
 /// Not initialised, with the shape, dtype and device of x.
 Tensor empty_like(const Tensor& x, Category category = Category::activation);
 /// A copy of host values.

@@ -19,6 +19,9 @@ class Watchdog {
   bool before_;
 };
 
+/// Whether one lives on this thread.
+bool watchdog_lives();
+
 /// Called by the graph: checks `x` if a watchdog lives. `where` is "forward" or "backward".
 void watch(std::string_view op, std::string_view where, const Tensor& x);
 

@@ -15,9 +15,13 @@ constexpr int kDevices = 3;
 
 /// Tags that select a kernel's overload. A kernel that a backend lacks is a link error, never a surprise at run time.
 struct Cpu {};
+/// Where a GPU's work is queued by this thread: null, the default stream, but while a graph is captured (gpu.hpp).
+inline constinit thread_local CUstream_st* current_stream = nullptr;
+/// Whether what this thread queues is captured and not run: the host must not wait for it then.
+inline bool capturing() { return current_stream != nullptr; }
 /// A GPU's work is queued on a stream, in order; null is the default one.
 struct Cuda {
-  CUstream_st* stream = nullptr;
+  CUstream_st* stream = current_stream;
 };
 /// Only kernels that are counted as products, or take working memory on some device, have this overload: it counts
 /// FLOPs (flops.hpp) and asks for the working memory of planned_device().

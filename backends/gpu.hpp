@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "backends/device.hpp"
@@ -34,5 +35,15 @@ std::int64_t free_memory();
 
 /// Waits for all that is queued. Throws what went wrong in it: DeviceError, or the error of an index check.
 void synchronize(Cuda device);
+
+/// Captures as a graph what `work` queues in this thread: nothing of it runs. What is returned queues all of it again,
+/// by one call: the same kernels with the same arguments on the same addresses, in order with all other work.
+/// - Memory that `work` asks for stays the graph's, for as long as what is returned lives. All else that its kernels
+///   use must live as long, and at the same addresses.
+/// - The host must not wait: transfers from and to it, and synchronize(), throw. Nor may `work` give back memory from
+///   before, since a replay would use it all the same: Error.
+/// - What kernels write is not announced to Storage::touch when it is run again.
+/// Throws what `work` throws; then nothing is left of the graph.
+std::function<void()> capture(const std::function<void()>& work);
 
 }  // namespace osteon::cuda

@@ -43,6 +43,18 @@ void* system_allocate(std::int64_t bytes) {
   return memory;
 }
 
+/// Idle blocks by their size.
+using IdleBlocks = std::map<std::int64_t, std::vector<void*>>;
+
+}  // namespace
+
+struct GraphMemory::Blocks {
+  IdleBlocks idle;
+  bool gave_back_others = false;
+};
+
+namespace {
+
 /// Counts one device's bytes and keeps freed blocks for reuse; without memory the blocks are null, and counted alike.
 class Allocator {
  public:
@@ -55,9 +67,10 @@ class Allocator {
 
   std::byte* allocate(std::int64_t bytes, Category category) {
     const std::lock_guard lock(mutex_);
-    void* memory = nullptr;
     const std::int64_t rounded = block_bytes(bytes);
-    auto& blocks = idle_[rounded];
+    GraphMemory::Blocks* const graph = capturing() ? capture_ : nullptr;
+    auto& blocks = graph != nullptr && !graph->idle[rounded].empty() ? graph->idle[rounded] : idle_[rounded];
+    void* memory = nullptr;
     if (!blocks.empty()) {
       memory = blocks.back();
       blocks.pop_back();
@@ -69,6 +82,8 @@ class Allocator {
                    ", but the system has no more");
       ++system_allocations_;
     }
+    if (graph != nullptr)
+      owners_[memory] = graph;
     rounding_bytes_ += rounded - bytes;
     count(category, bytes);
     return static_cast<std::byte*>(memory);
@@ -78,7 +93,10 @@ class Allocator {
     const std::lock_guard lock(mutex_);
     count(category, -bytes);
     const std::int64_t rounded = block_bytes(bytes);
-    idle_[rounded].push_back(memory);
+    const auto owner = owners_.find(memory);
+    if (owner == owners_.end() && capture_ != nullptr && capturing())
+      capture_->gave_back_others = true;
+    (owner == owners_.end() ? idle_ : owner->second->idle)[rounded].push_back(memory);
     idle_bytes_ += rounded;
     rounding_bytes_ -= rounded - bytes;
   }
@@ -106,6 +124,26 @@ class Allocator {
     release_idle_locked();
   }
 
+  void begin_capture(GraphMemory::Blocks* graph) {
+    const std::lock_guard lock(mutex_);
+    check<Error>(capture_ == nullptr, "graph: expected one at a time to be captured");
+    capture_ = graph;
+  }
+
+  void end_capture(const GraphMemory::Blocks* graph) {
+    const std::lock_guard lock(mutex_);
+    if (capture_ == graph)
+      capture_ = nullptr;
+  }
+
+  /// The graph's blocks are the pool's again: those in use when they are given back.
+  void dissolve(GraphMemory::Blocks& graph) {
+    const std::lock_guard lock(mutex_);
+    for (auto& [bytes, blocks] : graph.idle)
+      idle_[bytes].insert(idle_[bytes].end(), blocks.begin(), blocks.end());
+    std::erase_if(owners_, [&](const auto& owned) { return owned.second == &graph; });
+  }
+
   void set_source(MemorySource source) {
     const std::lock_guard lock(mutex_);
     release_idle_locked();
@@ -117,8 +155,8 @@ class Allocator {
 
   void* from_source(std::int64_t bytes) {
     check<Error>(source_.allocate != nullptr, "memory: device cuda: expected a GPU to be opened first");
-    if (void* const memory = source_.allocate(bytes); memory != nullptr)
-      return memory;
+    if (void* const memory = source_.allocate(bytes); memory != nullptr || capturing())
+      return memory;  // a capture may not give back
     release_idle_locked();
     return source_.allocate(bytes);
   }
@@ -137,18 +175,21 @@ class Allocator {
 
   void release_idle_locked() {
     for (auto& [bytes, blocks] : idle_)
-      for (void* block : blocks)
+      for (void* block : blocks) {
+        idle_bytes_ -= bytes;
         if (block != nullptr)
           source_.release(block);
+      }
     idle_.clear();
-    idle_bytes_ = 0;
   }
 
   std::mutex mutex_;
   bool has_memory_;
   MemorySource source_;
   MemoryUse live_, peak_, peak_each_;
-  std::map<std::int64_t, std::vector<void*>> idle_;
+  IdleBlocks idle_;
+  GraphMemory::Blocks* capture_ = nullptr;
+  std::map<void*, GraphMemory::Blocks*> owners_;  ///< of what graphs have asked for
   std::int64_t idle_bytes_ = 0, rounding_bytes_ = 0, system_allocations_ = 0;
 };
 
@@ -168,6 +209,19 @@ void set_memory_source(Device device, MemorySource source) { Allocator::of(devic
 void release_idle_memory(Device device) {
   release_scratch(device);
   Allocator::of(device).release_idle();
+}
+
+GraphMemory::GraphMemory(Device device) : device_(device), blocks_(std::make_unique<Blocks>()) {
+  Allocator::of(device).begin_capture(blocks_.get());
+}
+GraphMemory::~GraphMemory() {
+  Allocator::of(device_).end_capture(blocks_.get());
+  Allocator::of(device_).dissolve(*blocks_);
+}
+void GraphMemory::end() {
+  Allocator::of(device_).end_capture(blocks_.get());
+  check<Error>(!blocks_->gave_back_others,
+               "graph: a block of memory from before the capture was given back in it, which replays would still use");
 }
 
 namespace {

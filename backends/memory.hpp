@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <string_view>
 
 #include "backends/device.hpp"
@@ -48,6 +49,27 @@ struct MemorySource {
 /// Storages of `device` come from there from now on; what the pool holds idle goes back to the source before. The CPU
 /// and `meta` have theirs, `cuda` has none until a GPU is opened (cuda/runtime.hpp).
 void set_memory_source(Device device, MemorySource source);
+
+/// The blocks of one captured graph (gpu.hpp), whose addresses are part of it. While one lives and its thread captures,
+/// what that thread asks the device for comes from here, and what is given back is given out again in the same capture
+/// only. Later the blocks wait for replays: they count as idle. In the end they are the pool's again.
+class GraphMemory {
+ public:
+  /// One at a time captures on a device.
+  explicit GraphMemory(Device device);
+  GraphMemory(const GraphMemory&) = delete;
+  GraphMemory& operator=(const GraphMemory&) = delete;
+  ~GraphMemory();
+
+  /// The capture is over. Throws Error if it gave back a block from before.
+  void end();
+
+  struct Blocks;
+
+ private:
+  Device device_;
+  std::unique_ptr<Blocks> blocks_;
+};
 
 /// Returns the pool's idle blocks to the system, and what kernels keep for this thread (scratch.hpp).
 void release_idle_memory(Device device);

@@ -24,6 +24,8 @@ std::byte* scratch(std::int64_t bytes, Device device) {
   return block.data();
 }
 
+Storage scratch_block(Device device) { return block_of(device); }
+
 void release_scratch(Device device) { block_of(device) = Storage(); }
 
 }  // namespace osteon

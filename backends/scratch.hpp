@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "backends/device.hpp"
+#include "backends/storage.hpp"
 
 namespace osteon {
 
@@ -11,6 +12,9 @@ namespace osteon {
 /// products do. One block per device and calling thread, which all kernels share, counted as workspace: at least
 /// `bytes` bytes, aligned to 64, until the next call; what they held before is lost. On `meta` it is null, but counted.
 std::byte* scratch(std::int64_t bytes, Device device = Device::cpu);
+
+/// This thread's block as it is now, for who has to keep it: undefined if there is none.
+Storage scratch_block(Device device);
 
 /// Gives this thread's block back to the pool.
 void release_scratch(Device device);

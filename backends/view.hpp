@@ -83,4 +83,17 @@ struct Sink {
   explicit operator bool() const { return view.given; }
 };
 
+/// What a kernel multiplies with: a number or, where `memory` (one f64 on its device) is given, the number times what
+/// is there when the kernel runs: a graph that runs again (gpu.hpp) reads it again.
+struct Factor {
+  Factor(double number, ConstView scalar = {}) : value(number), memory(scalar) {}  // NOLINT: a number is one
+
+  double value;
+  ConstView memory;
+};
+/// On the CPU.
+inline double number_of(const Factor& factor) {
+  return factor.memory ? factor.value * *factor.memory.as<double>() : factor.value;
+}
+
 }  // namespace osteon

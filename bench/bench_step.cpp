@@ -5,6 +5,7 @@
 //   bench_step --benchmark_filter='step/(tiny1b|l7b)/(lora|bone)/bf16'
 // A step that the device has no memory for is skipped, saying what it needs. OMP_NUM_THREADS sets the threads,
 // --device=cuda trains on a GPU.
+// On a GPU a step's forward and backward are a captured graph, after two that are not; --no-graph leaves them so.
 // --products prints each step's products to stderr, with their rates at their best and as the step runs them;
 // --batches=1x512,1x1024 takes these batches x tokens of a row instead of each shape's own.
 //
@@ -14,6 +15,7 @@
 //   rss_peak_bytes                    highest resident set of the process above what it was before the model
 //   saved_bytes                       what the forward keeps for the backward
 //   trainable_parameters, GFLOP       of one step, attention included
+//   graph                             1 where forward and backward are replayed as a CUDA graph
 //   roof_seconds                      the step's products alone (roof.hpp), the adapter's at the rate of the base's
 //   share_of_roof                     roof_seconds over step_seconds
 //   share_of_roof_own_rate            the same with the adapter's products at their own best
@@ -53,7 +55,7 @@ std::int64_t planned_bytes(const ModelShape& shape, const std::string& method, D
 
 /// The program's own options.
 struct Options {
-  bool products = false;
+  bool products = false, graph = true;
   std::vector<std::pair<std::int64_t, std::int64_t>> batches;  ///< batch_size, seq_len; empty: each shape's own
 };
 
@@ -62,10 +64,10 @@ Options take_options(int& argc, char** argv) {
   Options options;
   const auto take = [&](const std::string& word) {
     constexpr std::string_view kBatches = "--batches=";
-    if (word == "--products")
-      options.products = true;
+    options.products = options.products || word == "--products";
+    options.graph = options.graph && word != "--no-graph";
     if (!word.starts_with(kBatches))
-      return word == "--products";
+      return word == "--products" || word == "--no-graph";
     std::istringstream list(word.substr(kBatches.size()));
     for (std::string one; std::getline(list, one, ',');) {
       std::istringstream text(one);
@@ -99,7 +101,8 @@ void print_products(const Roof& roof) {
   }
 }
 
-void train(benchmark::State& state, const ModelShape& shape, const std::string& method, DType dtype, bool products) {
+void train(benchmark::State& state, const ModelShape& shape, const std::string& method, DType dtype,
+           const Options& options) {
   ResidentPeak resident;
   const std::int64_t needed = planned_bytes(shape, method, dtype),
                      free = available_memory(default_device()).value_or(needed);
@@ -122,13 +125,17 @@ void train(benchmark::State& state, const ModelShape& shape, const std::string& 
   const std::int64_t peak_bytes = memory_report(default_device()).peak.total() - before;
   const std::optional<std::int64_t> rss_peak_bytes = resident.bytes();
 
+  const auto run = [&] { options.graph ? step.run() : step.run_eagerly(); };
+  if (default_device() == Device::cuda)
+    run();  // captures the graph
+
   Roof roof(step_products(shape, method, dtype));
   roof.sample();
   std::vector<double> seconds;
   while (state.KeepRunningBatch(steps_of(shape)))
     for (std::int64_t i = 0; i < steps_of(shape); ++i) {
       const auto start = std::chrono::steady_clock::now();
-      step.run();
+      run();
       finish(default_device());
       seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
       state.PauseTiming();
@@ -145,6 +152,7 @@ void train(benchmark::State& state, const ModelShape& shape, const std::string& 
   counters["saved_bytes"] = static_cast<double>(saved_bytes);
   counters["trainable_parameters"] = static_cast<double>(step.trainable_parameters());
   counters["GFLOP"] = (flops.total(Pass::forward) + flops.total(Pass::backward)) * 1e-9;
+  counters["graph"] = step.captured() ? 1 : 0;
   counters["roof_seconds"] = times.wide;
   counters["share_of_roof"] = times.wide / step_seconds;
   counters["share_of_roof_own_rate"] = times.own / step_seconds;
@@ -155,16 +163,16 @@ void train(benchmark::State& state, const ModelShape& shape, const std::string& 
     counters["rss_peak_bytes"] = static_cast<double>(*rss_peak_bytes);
   else
     state.SetLabel("no rss_peak_bytes: this system does not let a process write /proc/self/clear_refs");
-  if (products)
+  if (options.products)
     print_products(roof);
 }
 
-void register_one(const ModelShape& shape, const char* method, DType dtype, bool products) {
+void register_one(const ModelShape& shape, const char* method, DType dtype, const Options& options) {
   const std::string name =
       join("step/", shape.name, '/', method, '/', dtype, "/b", shape.batch_size, "/t", shape.seq_len);
   benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) {
     try {
-      train(state, shape, method, dtype, products);
+      train(state, shape, method, dtype, options);
     } catch (const std::exception& error) {  // the others can still run
       state.SkipWithError(error.what());
     }
@@ -181,7 +189,7 @@ void register_all(const Options& options) {
       shape.seq_len = seq_len;
       for (const char* method : kMethods)
         for (const DType dtype : {DType::f32, DType::bf16})
-          register_one(shape, method, dtype, options.products);
+          register_one(shape, method, dtype, options);
     }
   }
 }

@@ -67,15 +67,36 @@ TrainingStep::TrainingStep(const ModelShape& shape, const std::string& method, D
   input_ = nn::token_input(ids, shape.batch_size, shape.seq_len, device);
   targets_ = from_ids(nn::shifted_labels(ids, shape.seq_len), {shape.batch_size, shape.seq_len}, device);
   NamedTensors parameters;
-  for (const peft::TrainableParameter& parameter : adapted_.trainable_parameters())
+  std::vector<Tensor> tensors;
+  for (const peft::TrainableParameter& parameter : adapted_.trainable_parameters()) {
     parameters.emplace_back(parameter.name, parameter.tensor);
+    tensors.push_back(parameter.tensor);
+  }
   optimizer_.emplace(std::vector<nn::ParameterGroup>{{parameters}});
+  captured_.emplace(std::move(tensors));
 }
 
 void TrainingStep::run() {
+  loss_ = {};
+  loss_ = captured_->run("", [this] { return forward_backward(); })[0];
+  update();
+}
+
+void TrainingStep::run_eagerly() {
+  captured_->reset();
+  loss_ = forward_backward()[0];
+  update();
+}
+
+std::vector<Tensor> TrainingStep::forward_backward() {
   const auto targets = static_cast<double>(targets_.numel() - targets_.dim(0));
-  model_.loss(input_, targets_, targets).backward();
+  const Tensor loss = model_.loss(input_, targets_, targets);
+  loss.backward();
   model_.finish_gradients();
+  return {loss.detach()};
+}
+
+void TrainingStep::update() {
   adapted_.before_optimizer_step();
   optimizer_->step(1e-4);
   optimizer_->clear_gradients();

@@ -3,6 +3,7 @@
 #include <optional>
 #include <string>
 
+#include "autograd/captured_step.hpp"
 #include "bench/shapes.hpp"
 #include "nn/optim/adamw.hpp"
 #include "peft/model.hpp"
@@ -24,12 +25,17 @@ nn::LlamaConfig model_config(const ModelShape& shape);
 /// backward and AdamW on the same random tokens, without clipping. On `meta` the same allocations and FLOPs without the
 /// work. PiSSA begins as LoRA does, not from the weights' singular vectors: their decomposition takes minutes at large
 /// shapes (bench_init measures it) and leaves factors of the same shapes, so that the step is the same code on other
-/// numbers.
+/// numbers. On a GPU the third run captures forward and backward as a graph, and later ones replay it.
 class TrainingStep {
  public:
   TrainingStep(const ModelShape& shape, const std::string& method, DType dtype, Device device = default_device());
 
   void run();
+  /// The same without a graph.
+  void run_eagerly();
+  bool captured() const { return captured_->captured(); }
+  /// Of the last run.
+  const Tensor& loss() const { return loss_; }
   std::int64_t trainable_parameters() { return adapted_.trainable_count(); }
 
  private:
@@ -38,6 +44,11 @@ class TrainingStep {
   nn::TokenInput input_;
   Tensor targets_;
   std::optional<nn::AdamW> optimizer_;
+  std::optional<CapturedStep> captured_;
+  Tensor loss_;
+
+  std::vector<Tensor> forward_backward();
+  void update();
 };
 
 }  // namespace osteon::bench

@@ -88,6 +88,7 @@ struct RunConfig {
   bool deterministic = true;
   std::string memory_policy = "save";
   std::string memory_limit;
+  std::string cuda_graph = "auto";
 
   // Run
   std::int64_t seed = 42;

@@ -120,6 +120,11 @@ std::vector<Key> make_keys() {
        "what is kept for the backward pass; auto = the fastest that fits memory_limit",
        {"save", "recompute_cheap", "checkpoint", "auto"}},
       {machine, "memory_limit", &C::memory_limit, "most memory the step may need, such as 16GiB; default: no limit"},
+      {machine,
+       "cuda_graph",
+       &C::cuda_graph,
+       "auto = on a GPU, steps of equal shapes are captured once and replayed; same bits",
+       {"auto", "off"}},
 
       {run, "seed", &C::seed, "of the data order and of everything drawn", {}, at_least(0)},
       {run, "out", &C::out, "run folder: config, metrics, summary, adapter, checkpoint"},

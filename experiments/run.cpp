@@ -241,6 +241,7 @@ RunConfig result_keys(const RunConfig& config) {
   same.resume = false;
   same.threads = 0;
   same.memory_limit.clear();
+  same.cuda_graph = "auto";
   same.log_every = 1;
   same.save_every = 0;
   return same;

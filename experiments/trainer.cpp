@@ -84,74 +84,23 @@ std::string status_text(double loss, double tokens_per_second, const MemoryRepor
 
 }  // namespace
 
-std::vector<SavedTensor> saved_tensor_lines(const std::vector<SavedRecord>& records) {
-  std::vector<SavedTensor> lines;
-  for (const SavedRecord& record : records) {
-    if (!record.first)
-      continue;
-    SavedTensor line;
-    line.op = record.op;
-    line.name = record.name;
-    line.dtype = name_of(record.dtype);
-    line.shape.assign(record.shape.begin(), record.shape.end());
-    line.bytes = record.bytes;
-    const auto same = std::find_if(lines.begin(), lines.end(), [&](const SavedTensor& other) {
-      return other.op == line.op && other.name == line.name && other.dtype == line.dtype && other.shape == line.shape;
-    });
-    if (same == lines.end())
-      lines.push_back(line);
-    else
-      ++same->count;
-  }
-  return lines;
-}
-
 Trainer::Trainer(const RunConfig& config, LoadedModel& loaded, BatchStream& data, TrainerOptions options)
     : config_(config),
       loaded_(loaded),
       data_(data),
       options_(std::move(options)),
       total_steps_(steps_of(config, data)),
-      parameters_(flat(loaded.adapted->trainable_parameters())),
-      optimizer_(parameter_groups(*loaded.adapted, config), {config.beta1, config.beta2, config.eps}) {
+      optimizer_(parameter_groups(*loaded.adapted, config), {config.beta1, config.beta2, config.eps}),
+      window_(*loaded.model, flat(loaded.adapted->trainable_parameters()), config.cuda_graph == "auto") {
   state_.config_hash = options_.config_hash;
   state_.data_hash = options_.data_hash;
 }
 
-Tensor Trainer::audited_loss(const TokenBatch& batch, double normalizer) {
-  const nn::Llama& model = *loaded_.model;
-  const auto [input, targets] = [&] {
-    const TraceScope part("data");
-    return std::pair(model_input(batch, model.device()), model_targets(batch, model.device()));
-  }();
-  const TraceScope part("forward");
-  const auto loss = [&, &ids = input, &wanted = targets] { return model.loss(ids, wanted, normalizer); };
-  if (!saved_tensors_.empty())
-    return loss();
-  const SavedAudit audit;
-  const Tensor result = loss();
-  saved_tensors_ = saved_tensor_lines(audit.records());
-  return result;
-}
-
-Trainer::StepResult Trainer::accumulate(const StepData& step) {
-  const nn::Llama& model = *loaded_.model;
-  StepResult result;
-  result.tokens = step.loss_tokens();
-  check<NumericError>(result.tokens > 0, "step ", state_.step + 1, ": the window has no token to learn");
+TrainingWindow::Result Trainer::accumulate(const StepData& step) {
   // Each step draws its dropout masks from a stream of its own: a resumed run draws the same ones.
   random_state() = {
       RandomKey{static_cast<std::uint64_t>(config_.seed), 3}.split(static_cast<std::uint64_t>(state_.step)), 0};
-  for (const TokenBatch& batch : step.batches) {
-    const Tensor loss = audited_loss(batch, static_cast<double>(result.tokens));
-    result.loss += loss.item();
-    const TraceScope part("backward");
-    loss.backward();
-  }
-  const TraceScope part("gradient norm");
-  model.finish_gradients();
-  result.norm = nn::global_gradient_norm(parameters_);
-  return result;
+  return window_.run(step, join("step ", state_.step + 1));
 }
 
 Trainer::StepResult Trainer::train_step(double lr) {
@@ -160,17 +109,17 @@ Trainer::StepResult Trainer::train_step(double lr) {
     const TraceScope part("data");
     return data_.next();
   }();
-  const StepResult done = accumulate(data);
+  const TrainingWindow::Result done = accumulate(data);
   if (!std::isfinite(done.loss) || !std::isfinite(done.norm))
     name_bad_op(data, done);
   const TraceScope part("optimizer");
   loaded_.adapted->before_optimizer_step();
   optimizer_.step(lr, nn::clip_factor(done.norm, config_.clip_norm));
   optimizer_.clear_gradients();
-  return done;
+  return {done.loss, done.norm, data.loss_tokens()};
 }
 
-void Trainer::name_bad_op(const StepData& step, const StepResult& result) {
+void Trainer::name_bad_op(const StepData& step, const TrainingWindow::Result& result) {
   const auto text = [](double value) {
     return std::isnan(value) ? "nan" : fmt::format("{}", value);
   };  // -nan says less
@@ -218,6 +167,7 @@ TrainingResult Trainer::run(std::span<const EvaluationData> evaluation) {
   TrainingResult result;
   Progress progress(options_.title, total_steps_, options_.quiet);
   TrainingMemory memory(loaded_.model->device());
+  bool said = false;        // why no step is captured
   std::int64_t saved = -1;  // the step of the newest checkpoint
   const auto save_once = [&] {
     if (writes && saved != state_.step)
@@ -238,6 +188,9 @@ TrainingResult Trainer::run(std::span<const EvaluationData> evaluation) {
     const double lr = schedule.at(state_.step);
     const StepResult done = train_step(lr);
     const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    if (const std::string refusal = window_.refusal();
+        !refusal.empty() && !options_.quiet && !std::exchange(said, true))
+      fmt::print(stderr, "cuda_graph: steps are not captured: {}\n", refusal);
     ++state_.step;
     state_.tokens += done.tokens;
     state_.train_seconds += seconds;
@@ -251,6 +204,7 @@ TrainingResult Trainer::run(std::span<const EvaluationData> evaluation) {
 
     if (config_.eval_every > 0 && !evaluation.empty() && state_.step % config_.eval_every == 0) {
       memory.pause();
+      window_.reset();
       const EvaluationResult scores = evaluate(*loaded_.model, evaluation);
       if (metrics)
         metrics->write(EvaluationMetrics{state_.step, scores.scores.loss, scores.scores.accuracy});
@@ -261,12 +215,13 @@ TrainingResult Trainer::run(std::span<const EvaluationData> evaluation) {
     if (config_.save_every > 0 && state_.step % config_.save_every == 0)
       save_once();
   }
+  window_.reset();
   result.steps = state_.step;
   result.tokens = state_.tokens;
   result.last_loss = state_.last_loss;
   result.train_seconds = state_.train_seconds;
   result.batch_hash = data_.hash().text();
-  result.saved_tensors = saved_tensors_;
+  result.saved_tensors = window_.saved_tensors();
   result.memory = memory.report();
   return result;
 }

@@ -7,13 +7,13 @@
 #include <string>
 #include <vector>
 
-#include "autograd/audit.hpp"
 #include "backends/trace.hpp"
 #include "experiments/config.hpp"
 #include "experiments/data/open.hpp"
 #include "experiments/model_loading.hpp"
 #include "experiments/record.hpp"
 #include "experiments/run_state.hpp"
+#include "experiments/training_window.hpp"
 
 namespace osteon::experiments {
 
@@ -64,14 +64,12 @@ class Trainer {
     double loss = 0, norm = 0;
     std::int64_t tokens = 0;
   };
-  /// The loss of one batch; the first one's forward pass leaves its audit in saved_tensors_.
-  Tensor audited_loss(const TokenBatch& batch, double normalizer);
   /// Forward and backward of a window; the gradients are left in the parameters.
-  StepResult accumulate(const StepData& step);
+  TrainingWindow::Result accumulate(const StepData& step);
   /// One whole step at this learning rate.
   StepResult train_step(double lr);
   /// Runs the window again with the watchdog and throws what it finds.
-  [[noreturn]] void name_bad_op(const StepData& step, const StepResult& result);
+  [[noreturn]] void name_bad_op(const StepData& step, const TrainingWindow::Result& result);
   bool improved(double loss);
   void save();
 
@@ -80,13 +78,9 @@ class Trainer {
   BatchStream& data_;
   TrainerOptions options_;
   std::int64_t total_steps_;
-  NamedTensors parameters_;
   nn::AdamW optimizer_;
+  TrainingWindow window_;
   RunState state_;
-  std::vector<SavedTensor> saved_tensors_;
 };
-
-/// The tensors of an audit, alike ones joined into one line with a count; storages that are held already are left out.
-std::vector<SavedTensor> saved_tensor_lines(const std::vector<SavedRecord>& records);
 
 }  // namespace osteon::experiments

@@ -138,7 +138,7 @@ Tensor Llama::last_logits(const TokenInput& input, KvCache* cache) const {
   return lm_head_ != nullptr ? (*lm_head_)(last) : linear(last, head_weight());
 }
 
-Tensor Llama::loss(const TokenInput& input, const Tensor& targets, double normalizer) const {
+Tensor Llama::loss(const TokenInput& input, const Tensor& targets, const Normalizer& normalizer) const {
   const Tensor x = hidden(input);
   const CountAs work(Work::head);
   const RecomputeCheap recompute(memory_policy_ == MemoryPolicy::recompute_cheap);

@@ -65,7 +65,7 @@ class Llama {
   Tensor last_logits(const TokenInput& input, KvCache* cache = nullptr) const;
   /// Sum of the next-token losses over targets [batch, seq_len] (already shifted, -100 = ignored), divided by
   /// `normalizer`: the number of targets in the whole accumulation window.
-  Tensor loss(const TokenInput& input, const Tensor& targets, double normalizer) const;
+  Tensor loss(const TokenInput& input, const Tensor& targets, const Normalizer& normalizer) const;
 
   /// Every parameter once, in Hugging Face's order; a tied head is not listed.
   void visit(const ParameterVisitor& visitor);

@@ -16,11 +16,11 @@ namespace {
 /// Rows of logits at a time: few enough for little memory, many enough for the GEMM's full rate (64 rows lose 30%).
 constexpr std::int64_t kChunkRows = 256;
 
-void check_targets(const char* op, const Shape& expected, const Tensor& targets, double normalizer) {
+void check_targets(const char* op, const Shape& expected, const Tensor& targets, const Normalizer& normalizer) {
   check(targets.dtype() == DType::i32, op, ": targets: expected i32, got ", targets.dtype());
   check(targets.shape() == expected, op, ": targets: expected ", expected, ", got ", targets.shape());
-  check<NumericError>(normalizer > 0, op, ": normalizer: expected a number above 0 (a loss over no tokens?), got ",
-                      normalizer);
+  check<NumericError>(normalizer.value() > 0, op,
+                      ": normalizer: expected a number above 0 (a loss over no tokens?), got ", normalizer.value());
 }
 
 /// The logits of a chunk of rows and what becomes of them; buffers are reused from chunk to chunk. A chunk is some
@@ -42,7 +42,7 @@ class Chunks {
   /// For every chunk the losses [tokens] f64; then, if there is a gradient, with_gradient(dlogits, first, last row)
   /// with dlogits [sequences, tokens of each, vocab_size].
   template <class F>
-  void run(double factor, bool gradient, const Tensor& losses, F&& with_gradient) {
+  void run(const Factor& factor, bool gradient, const Tensor& losses, F&& with_gradient) {
     const bool whole = seq_len_ <= kChunkRows;
     const std::int64_t step = whole ? kChunkRows / seq_len_ * seq_len_ : kChunkRows;
     for (std::int64_t begin = 0; begin < x_.rows();) {
@@ -83,17 +83,17 @@ void add_weight_gradient(Dev dev, const ConstView& dlogits, const ConstView& x, 
   kernels::gemm_tokens(dev, dlogits, rows.reshape(dlogits.shape.with_last(rows.cols())), dw);
 }
 
-Tensor total(const Tensor& losses, double normalizer, DType dtype) {
+Tensor total(const Tensor& losses, const Normalizer& normalizer, DType dtype) {
   Tensor loss = empty({}, dtype, losses.device());
   on_any_device(losses.device(), [&](auto dev) {
-    kernels::sum(dev, losses.view(), 1.0 / normalizer, {loss.mut(), false});
+    kernels::sum(dev, losses.view(), normalizer.factor(), {loss.mut(), false});
   });
   return loss;
 }
 
 }  // namespace
 
-Tensor cross_entropy(const Tensor& logits, const Tensor& targets, double normalizer) {
+Tensor cross_entropy(const Tensor& logits, const Tensor& targets, const Normalizer& normalizer) {
   check(logits.shape().rank() >= 1, "cross_entropy: logits: expected [..., vocab_size], got a scalar");
   check_targets("cross_entropy", logits.shape().leading(), targets, normalizer);
   const DType wide = accumulator(logits.dtype());
@@ -101,8 +101,8 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& targets, double normali
   const Tensor losses = empty({logits.shape().rows()}, DType::f64, logits.device(), Category::workspace);
   const Tensor dlogits = wants_grad(logits) ? empty_like(logits) : Tensor{};
   on_device(logits.device(), [&](auto dev) {
-    kernels::cross_entropy(dev, rows.view().matrix(), targets.view().reshape({logits.shape().rows()}), 1.0 / normalizer,
-                           losses.mut(), dlogits.defined() ? dlogits.mut().matrix() : View{});
+    kernels::cross_entropy(dev, rows.view().matrix(), targets.view().reshape({logits.shape().rows()}),
+                           normalizer.factor(), losses.mut(), dlogits.defined() ? dlogits.mut().matrix() : View{});
   });
   return record("cross_entropy", total(losses, normalizer, wide), {logits},
                 [d = save_if(dlogits.defined(), "dlogits", dlogits)](const Tensor& dy, Grads& grad) {
@@ -111,7 +111,8 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& targets, double normali
                 });
 }
 
-Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor& targets, double normalizer) {
+Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor& targets,
+                            const Normalizer& normalizer) {
   check(x.shape().rank() >= 1, "linear_cross_entropy: x: expected [..., in_features], got a scalar");
   check(weight.shape().rank() == 2 && weight.dim(1) == x.dim(-1),
         "linear_cross_entropy: weight: expected [vocab_size, ", x.dim(-1), "], got ", weight.shape());
@@ -126,7 +127,7 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor&
   const Tensor dw =
       dw_now ? empty(weight.shape(), accumulator(weight.dtype()), weight.device(), Category::gradient) : Tensor{};
   Chunks(x.view(), w.view(), targets.view(), x.device())
-      .run(1.0 / normalizer, dx_now || dw_now, losses,
+      .run(normalizer.factor(), dx_now || dw_now, losses,
            [&](auto dev, ConstView dlogits, std::int64_t begin, std::int64_t end) {
              if (dx_now)
                kernels::gemm(dev, dlogits, w.view(), dx.mut().matrix().slice_rows(begin, end));
@@ -147,7 +148,7 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor&
                   const Sink dx_sink = grad[0];
                   Sink dw_sink = grad[1];
                   Chunks(sx.view(), w.view(), st.view(), dy.device())
-                      .run(dy.item() / normalizer, true, unused,
+                      .run(normalizer.factor(dy.item()), true, unused,
                            [&](auto dev, ConstView dlogits, std::int64_t begin, std::int64_t end) {
                              if (dx_sink)
                                kernels::gemm(dev, dlogits, w.view(), dx_sink.view.matrix().slice_rows(begin, end),

@@ -93,7 +93,7 @@ double row_loss(const C* row, std::int64_t d, std::int32_t target, double factor
 
 }  // namespace
 
-void cross_entropy(Cpu, ConstView logits, ConstView targets, double factor, View losses, View dlogits) {
+void cross_entropy(Cpu, ConstView logits, ConstView targets, Factor factor, View losses, View dlogits) {
   const std::int64_t rows = logits.rows(), d = logits.cols();
   expect_dtype("cross_entropy", "logits", logits, accumulator(logits.dtype));
   expect_numel("cross_entropy", "targets", targets, rows);
@@ -106,6 +106,7 @@ void cross_entropy(Cpu, ConstView logits, ConstView targets, double factor, View
                       "cross_entropy: targets: expected ids in [0, ", d, ") or ", kIgnored, ", got ", target[n], " at ",
                       n);
   double* loss = losses.as<double>();
+  const double number = number_of(factor);
   const DType gradient_dtype = dlogits ? dlogits.dtype : logits.dtype;
   if (dlogits)
     expect_shape("cross_entropy", "dlogits", dlogits, logits.shape);
@@ -134,7 +135,7 @@ void cross_entropy(Cpu, ConstView logits, ConstView targets, double factor, View
           terms = gradient;
         else if (shared)
           terms = const_cast<C*>(row);  // the caller gives this memory to the gradient
-        loss[n] = row_loss(row, d, target[n], factor, terms, gradient);
+        loss[n] = row_loss(row, d, target[n], number, terms, gradient);
       });
       if (out != nullptr && stride != d)
         for (std::int64_t n = 1; n < rows; ++n)

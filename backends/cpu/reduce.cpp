@@ -90,13 +90,13 @@ void column_chain(const char* op, std::int64_t rows, std::int64_t d, const Sink&
 
 }  // namespace
 
-void sum(Cpu, ConstView x, double factor, Sink out) {
+void sum(Cpu, ConstView x, Factor factor, Sink out) {
   dispatch_floating(x.dtype, "sum", [&](auto element) {
     using T = decltype(element);
     const T* data = x.as<T>();
     const double total = blocked_sum(
         x.numel(), [=](std::int64_t begin, std::int64_t count) { return vector_sum<double>(data + begin, count); });
-    store_scalar("sum", out, factor * total);
+    store_scalar("sum", out, number_of(factor) * total);
   });
 }
 
@@ -118,7 +118,7 @@ void take_workspace() {
 }
 }  // namespace
 
-void sum(Meta, ConstView /*x*/, double /*factor*/, Sink /*out*/) { take_workspace(); }
+void sum(Meta, ConstView /*x*/, Factor /*factor*/, Sink /*out*/) { take_workspace(); }
 void sum_squares(Meta, ConstView /*x*/, Sink /*out*/) { take_workspace(); }
 
 void column_sum(Cpu, ConstView x, Sink out) {

@@ -32,7 +32,7 @@ constexpr C kLowest = C(-3.4028234663852886e38);  // finite: the distance of -in
 /// row's logits, in a dtype that is not wider.
 template <int kCount, class C, class T>
 __global__ void cross_entropy_kernel(std::int64_t rows, std::int64_t d, std::int64_t stride, Global<const C> logits,
-                                     Global<const std::int32_t> targets, double factor, Global<double> losses,
+                                     Global<const std::int32_t> targets, DeviceFactor factor, Global<double> losses,
                                      Global<T> dlogits, Global<unsigned long long> report) {
   for (std::int64_t row = blockIdx.x; row < rows; row += gridDim.x) {
     const std::int32_t target = targets[row];
@@ -60,8 +60,8 @@ __global__ void cross_entropy_kernel(std::int64_t rows, std::int64_t d, std::int
       losses[row] = log(total) - at_target;
     if (!dx)
       continue;
-    const C each = static_cast<C>(factor / total),
-            target_gradient = static_cast<C>(factor * (exp(at_target) / total - 1));
+    const C each = static_cast<C>(factor() / total),
+            target_gradient = static_cast<C>(factor() * (exp(at_target) / total - 1));
     for (std::int64_t begin = 0; begin < d; begin += std::int64_t{blockDim.x} * kCount) {
       const std::int64_t j = begin + std::int64_t{threadIdx.x} * kCount;
       Pack<T, kCount> gradients{};
@@ -88,7 +88,7 @@ __global__ void move_rows_kernel(std::int64_t begin, std::int64_t end, std::int6
 
 }  // namespace
 
-void cross_entropy(Cuda device, ConstView logits, ConstView targets, double factor, View losses, View dlogits) {
+void cross_entropy(Cuda device, ConstView logits, ConstView targets, Factor factor, View losses, View dlogits) {
   const std::int64_t rows = logits.rows(), d = logits.cols();
   expect_dtype("cross_entropy", "logits", logits, accumulator(logits.dtype));
   expect_numel("cross_entropy", "targets", targets, rows);
@@ -116,7 +116,7 @@ void cross_entropy(Cuda device, ConstView logits, ConstView targets, double fact
     const bool packs = d % kCount == 0 && holds_packs<kCount>(in, d) && (!out || holds_packs<kCount>(out, stride));
     dispatch_pack<kCount>(packs, [&](auto pack) {
       launch("cross_entropy", cross_entropy_kernel<pack, C, T>, blocks_for(rows, 1), threads_for(d / pack), 0, device,
-             rows, d, stride, in, elements<std::int32_t>(targets), factor, elements<double>(losses), out,
+             rows, d, stride, in, elements<std::int32_t>(targets), DeviceFactor(factor), elements<double>(losses), out,
              report_of(within));
     });
     // Every launch moves the rows whose places those before have left.

@@ -19,6 +19,7 @@ constexpr std::size_t kWords = 2;  // of a report
 
 struct Pending {
   CUstream_st* stream;
+  bool captured;  ///< on that stream: for all replays
   std::size_t report;
   Fail fail;
 };
@@ -30,7 +31,10 @@ struct Reports {
   std::vector<std::size_t> unused;
   std::vector<Pending> pending;
 
+  /// Called with the mutex held.
   void allocate() {
+    if (memory.data() != nullptr)
+      return;
     memory = Buffer(Memory::pinned, static_cast<std::int64_t>(kReports * kWords * sizeof(unsigned long long)));
     for (std::size_t i = kReports; i > 0; --i)
       unused.push_back(i - 1);
@@ -48,12 +52,11 @@ Reports& reports() {
 unsigned long long* take(Cuda device, const Fail& fail) {
   Reports& r = reports();
   const std::lock_guard lock(r.mutex);
-  if (r.memory.data() == nullptr)
-    r.allocate();
+  r.allocate();
   if (r.unused.empty())
     return nullptr;
   const std::size_t report = r.unused.back();
-  r.pending.push_back({device.stream, report, fail});
+  r.pending.push_back({device.stream, capturing(), report, fail});
   r.unused.pop_back();
   std::fill_n(r.word(report), kWords, kNothing);
   return r.word(report);
@@ -74,23 +77,42 @@ IndexCheck::IndexCheck(Cuda device, const Fail& fail) {
   check<Error>(report_ != nullptr, "cuda: more than ", kReports, " index checks wait for other streams");
 }
 
+void allocate_reports() {
+  const std::lock_guard lock(reports().mutex);
+  reports().allocate();
+}
+
 void throw_reported(Cuda device) {
   Reports& r = reports();
   std::vector<std::pair<Fail, std::array<unsigned long long, kWords>>> failed;
   {
     const std::lock_guard lock(r.mutex);
-    const auto is_over = [&](const Pending& p) { return p.stream == device.stream; };
-    for (const Pending& p : r.pending)
-      if (is_over(p)) {
-        if (const unsigned long long* words = r.word(p.report); words[0] != kNothing)
-          failed.push_back({p.fail, {words[0], words[1]}});
-        r.unused.push_back(p.report);
+    const auto is_over = [&](const Pending& p) { return !p.captured && p.stream == device.stream; };
+    for (const Pending& p : r.pending) {
+      if (!is_over(p) && !p.captured)
+        continue;
+      if (unsigned long long* words = r.word(p.report); words[0] != kNothing) {
+        failed.push_back({p.fail, {words[0], words[1]}});
+        std::fill_n(words, kWords, kNothing);
       }
+      if (!p.captured)
+        r.unused.push_back(p.report);
+    }
     std::erase_if(r.pending, is_over);
   }
   for (const auto& [fail, words] : failed)
     fail(static_cast<std::int64_t>(words[0] >> 32), static_cast<std::int32_t>(words[0] & 0xffffffffU),
          static_cast<std::int32_t>(words[1] & 0xffffffffU));
+}
+
+void release_reports(Cuda captured_on) {
+  Reports& r = reports();
+  const std::lock_guard lock(r.mutex);
+  for (Pending& p : r.pending)
+    if (p.captured && p.stream == captured_on.stream) {
+      p.stream = nullptr;
+      p.captured = false;
+    }
 }
 
 }  // namespace osteon::cuda

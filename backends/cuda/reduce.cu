@@ -67,18 +67,18 @@ __device__ T rounded_sum(double value) {
 }
 
 template <class T>
-__global__ void final_sum_kernel(int count, Global<const double> partials, double factor, Target<T> out) {
+__global__ void final_sum_kernel(int count, Global<const double> partials, DeviceFactor factor, Target<T> out) {
   double sum = 0;
   for (int i = static_cast<int>(threadIdx.x); i < count; i += static_cast<int>(blockDim.x))
     sum += partials[i];
   sum = block_sum(sum);
   if (threadIdx.x == 0)
-    out.data[0] = rounded_sum<T>(out.add ? static_cast<double>(out.data[0]) + factor * sum : factor * sum);
+    out.data[0] = rounded_sum<T>(out.add ? static_cast<double>(out.data[0]) + factor() * sum : factor() * sum);
 }
 
 /// out (+)= factor * sum of term(element), summed in f64.
 template <class To, class Term>
-void sum_all(const char* op, Cuda device, const ConstView& x, const Term& term, double factor, const Sink& out) {
+void sum_all(const char* op, Cuda device, const ConstView& x, const Term& term, const Factor& factor, const Sink& out) {
   const std::int64_t count = x.numel(), stretch = stretch_of(count);
   const std::int64_t blocks = count == 0 ? 0 : (count + stretch - 1) / stretch;
   const View partials{scratch(kSumWorkspace, Device::cuda), DType::f64, {kMostPartials}, true};
@@ -93,7 +93,7 @@ void sum_all(const char* op, Cuda device, const ConstView& x, const Term& term, 
            elements<double>(partials));
   });
   launch(op, final_sum_kernel<To>, 1, kMaxThreads, 0, device, static_cast<int>(blocks),
-         elements<double>(ConstView(partials)), factor, target<To>(out));
+         elements<double>(ConstView(partials)), DeviceFactor(factor), target<To>(out));
 }
 
 template <class T>
@@ -182,7 +182,7 @@ __global__ void argmax_rows_kernel(std::int64_t rows, std::int64_t columns, Glob
 
 }  // namespace
 
-void sum(Cuda device, ConstView x, double factor, Sink out) {
+void sum(Cuda device, ConstView x, Factor factor, Sink out) {
   check(is_floating(x.dtype), "sum: expected a floating dtype, got ", x.dtype);
   expect_numel("sum", "out", out.view, 1);
   if (out.view.dtype == DType::f32)

@@ -2,37 +2,35 @@
 
 #include <string>
 
+#include "backends/cuda/calls.hpp"
 #include "backends/cuda/index_reports.hpp"
 #include "backends/memory.hpp"
 #include "backends/trace.hpp"
-#ifdef OSTEON_CUDA_EMULATED
-#include "backends/cuda/emulation/cuda_runtime.hpp"
-#else
-#include <cuda_runtime.h>
-#endif
 
 namespace osteon::cuda {
 namespace {
 
-std::string text_of(const char* call, cudaError_t code) {
-  return join(call, ": ", cudaGetErrorName(code), " (", static_cast<int>(code), "): ", cudaGetErrorString(code));
-}
-
-void check_call(const char* call, cudaError_t code) {
-  if (code != cudaSuccess) [[unlikely]]
-    throw DeviceError(text_of(call, code));
-}
-
-/// The first error of a call that cannot throw, because something is being destroyed; synchronize() throws it.
 std::string& kept_error() {
   thread_local std::string text;
   return text;
 }
 
-void keep_error(const char* call, cudaError_t code) noexcept {
-  if (code != cudaSuccess && kept_error().empty())
-    kept_error() = text_of(call, code);
-}
+/// While one lives, a capture of this thread lets it allocate: that queues nothing and waits for nothing.
+class RelaxedCapture {
+ public:
+  RelaxedCapture() { exchange(); }
+  ~RelaxedCapture() { exchange(); }
+  RelaxedCapture(const RelaxedCapture&) = delete;
+  RelaxedCapture& operator=(const RelaxedCapture&) = delete;
+
+ private:
+  void exchange() {
+    if (capturing())
+      keep_error("cudaThreadExchangeStreamCaptureMode", cudaThreadExchangeStreamCaptureMode(&mode_));
+  }
+
+  cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
+};
 
 constexpr const char* kAllocators[] = {"cudaMalloc", "cudaHostAlloc", "cudaMallocManaged"};
 
@@ -58,6 +56,7 @@ void release(Memory memory, void* data) noexcept {
 /// What the pool asks for: null where the GPU has no more, so that it can give back what it holds idle.
 void* allocate_for_pool(std::int64_t bytes) {
   void* data = nullptr;
+  const RelaxedCapture relaxed;
   const cudaError_t code = allocate(Memory::device, bytes, &data);
   if (code == cudaErrorMemoryAllocation) {
     cudaGetLastError();  // else the next launch would report it
@@ -87,6 +86,15 @@ void check_gpu(int index) {
 }
 
 }  // namespace
+
+std::string text_of(const char* call, cudaError_t code) {
+  return join(call, ": ", cudaGetErrorName(code), " (", static_cast<int>(code), "): ", cudaGetErrorString(code));
+}
+
+void keep_error(const char* call, cudaError_t code) noexcept {
+  if (code != cudaSuccess && kept_error().empty())
+    kept_error() = text_of(call, code);
+}
 
 bool gpu_is_there() {
   try {

@@ -28,6 +28,15 @@ Global<T> elements(const View& view) {
   return view ? checked_global<T>(view) : Global<T>();
 }
 
+/// A Factor (view.hpp) as kernels read it.
+struct DeviceFactor {
+  double value;
+  Global<const double> memory;
+
+  DeviceFactor(const Factor& factor) : value(factor.value), memory(elements<double>(factor.memory)) {}  // NOLINT
+  __device__ double operator()() const { return memory ? value * memory[0] : value; }
+};
+
 constexpr unsigned kFullWarp = 0xffffffffU;
 constexpr int kWarp = 32;
 constexpr int kMaxThreads = 256;  ///< of a block, unless a kernel says otherwise

@@ -76,9 +76,14 @@ class Transfer {
   std::int64_t first_;
 };
 
+void check_not_captured(const char* op) {
+  check<cuda::DeviceError>(!capturing(), op, ": the host would have to wait while a graph is captured");
+}
+
 }  // namespace
 
 void upload(Cuda device, ConstView from, View to) {
+  check_not_captured("upload");
   expect_numel("upload", "to", to, from.numel());
   const Transfer transfer(from, to, to.dtype);
   for (std::int64_t i = 0; i < transfer.pieces(); ++i) {
@@ -91,6 +96,7 @@ void upload(Cuda device, ConstView from, View to) {
 }
 
 void download(Cuda device, ConstView from, View to) {
+  check_not_captured("download");
   expect_numel("download", "to", to, from.numel());
   const Transfer transfer(from, to, from.dtype);
   for (std::int64_t i = 0; i <= transfer.pieces(); ++i) {

@@ -8,9 +8,9 @@ namespace osteon::kernels {
 // Reductions: each has one fixed order of sums, whatever the number of threads.
 
 /// out (a scalar of the accumulator dtype or f64) (+)= factor * sum of x.
-void sum(Cpu, ConstView x, double factor, Sink out);
-void sum(Cuda, ConstView x, double factor, Sink out);
-void sum(Meta, ConstView x, double factor, Sink out);
+void sum(Cpu, ConstView x, Factor factor, Sink out);
+void sum(Cuda, ConstView x, Factor factor, Sink out);
+void sum(Meta, ConstView x, Factor factor, Sink out);
 /// out (a scalar, f64) (+)= sum of x^2.
 void sum_squares(Cpu, ConstView x, Sink out);
 void sum_squares(Cuda, ConstView x, Sink out);

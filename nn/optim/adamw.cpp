@@ -64,7 +64,7 @@ NamedTensors AdamW::state() const {
   return all;
 }
 
-double global_gradient_norm(const NamedTensors& parameters) {
+Tensor sum_of_squared_gradients(const NamedTensors& parameters) {
   Tensor total;
   for (const auto& [name, parameter] : parameters) {
     const Tensor gradient = parameter.grad();
@@ -77,7 +77,12 @@ double global_gradient_norm(const NamedTensors& parameters) {
       kernels::sum_squares(dev, gradient.view(), {total.mut(), !first});
     });
   }
-  return total.defined() ? std::sqrt(total.item()) : 0.0;
+  return total;
+}
+
+double global_gradient_norm(const NamedTensors& parameters) {
+  const Tensor squares = sum_of_squared_gradients(parameters);
+  return squares.defined() ? std::sqrt(squares.item()) : 0.0;
 }
 
 double clip_factor(double norm, double max_norm) {

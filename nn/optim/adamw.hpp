@@ -47,7 +47,11 @@ class AdamW {
   std::int64_t steps_ = 0;
 };
 
-/// The L2 norm over all gradients of the parameters, summed in f64 in the order given.
+/// Sum over all gradients of their squares, in f64 in the order given: a scalar on their device. Undefined if there is
+/// no gradient.
+Tensor sum_of_squared_gradients(const NamedTensors& parameters);
+
+/// The L2 norm over all gradients of the parameters: its root.
 double global_gradient_norm(const NamedTensors& parameters);
 
 /// The factor that clips a gradient of norm `norm` to `max_norm`, as torch: min(1, max_norm / (norm + 1e-6)); 1 where

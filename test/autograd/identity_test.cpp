@@ -46,6 +46,22 @@ TEST_CASE("linear_cross_entropy is cross_entropy of linear") {
   });
 }
 
+TEST_CASE("a loss's normalizer may lie in the device's memory") {
+  rounds([](Draw draw) {
+    const std::int64_t in = draw.size(1, 5), vocab_size = draw.size(1, 9);
+    const Shape tokens = {draw.size(1, 3), draw.size(1, 40)};
+    const Tensor x = draw.leaf({tokens[0], tokens[1], in});
+    const Tensor w = draw.coin() ? draw.leaf({vocab_size, in}) : draw.frozen({vocab_size, in});
+    const Tensor targets = draw.targets(tokens, vocab_size);
+    const auto normalizer = static_cast<double>(draw.size(1, 100));
+    const Normalizer there(from_values(Values{1.0 / normalizer}, {1}, DType::f64));
+    check_equal([&] { return linear_cross_entropy(x, w, targets, there); },
+                [&] { return linear_cross_entropy(x, w, targets, normalizer); }, {x, w}, draw);
+    check_equal([&] { return cross_entropy(linear(x, w), targets, there); },
+                [&] { return cross_entropy(linear(x, w), targets, normalizer); }, {x, w}, draw);
+  });
+}
+
 /// Gradients and result of attention over the tokens [begin, end) of one row alone.
 Results alone(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& dy, std::int64_t begin,
               std::int64_t end) {

@@ -38,6 +38,19 @@ TEST_CASE("tensors hold what they were made of") {
   CHECK_FALSE(Tensor().view().given);
 }
 
+TEST_CASE("the scalar 1 is known without a look until it changes") {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f64}) {
+    const Tensor x = one(dtype), other = x.alias({1});
+    CHECK(x.shape().rank() == 0);
+    CHECK(x.item() == 1);
+    CHECK(other.item() == 1);
+    CHECK(x.to_doubles() == std::vector<double>{1});
+    copy_elements(from_values(std::vector<double>{3}, {1}, dtype), other);
+    CHECK(x.item() == 3);
+    CHECK(other.item() == 3);
+  }
+}
+
 TEST_CASE("conversions round once") {
   const Tensor x = from_values(Values{1.0, 1.00390625, 3.0000001}, {3}, DType::f64);
   CHECK(converted(x, DType::bf16).to_doubles() == Values{1.0, 1.0, 3.0});

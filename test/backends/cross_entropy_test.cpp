@@ -42,6 +42,10 @@ TEST_CASE("cross_entropy and its gradient agree with plain loops, also in the lo
         check_close(dlogits, want.dlogits, to == DType::f64 ? slack : 16);
         kernels::cross_entropy(kDevice, logits.view(), targets.view(), 0.25, alone.view(), {});
         CHECK(alone == losses);
+        Array eighth(DType::f64, {1}), same(to, shape);
+        eighth.set(0, 0.125);
+        kernels::cross_entropy(kDevice, logits.view(), targets.view(), {2.0, eighth.view()}, alone.view(), same.view());
+        CHECK(same == dlogits);
         if (size_of(to) <= size_of(dtype) && logits.numel() > 0) {
           Array memory = logits;
           const View shared{memory.view().data, to, shape, true};

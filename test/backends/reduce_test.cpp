@@ -39,6 +39,17 @@ TEST_CASE("sum and sum_squares agree with plain loops") {
         }
 }
 
+TEST_CASE("a sum's factor may lie in the device's memory") {
+  const Array x = Array::random(DType::f32, {1000}, 1);
+  Array third(DType::f64, {1});
+  third.set(0, 1.0 / 3);
+  const auto sum = [&](const Factor& factor) {
+    return scalar([&](Sink out) { kernels::sum(kDevice, x.view(), factor, out); }, DType::f64, 2, true);
+  };
+  CHECK(sum({1.0, third.view()}) == sum(1.0 / 3));
+  CHECK(sum({-2.0, third.view()}) == sum(-2.0 * (1.0 / 3)));
+}
+
 TEST_CASE("sums over more elements than one batch of blocks are complete") {
   const std::int64_t n = 512 * 4096 + 4096 + 3;
   const Array ones = [&] {

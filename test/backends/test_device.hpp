@@ -16,7 +16,7 @@ namespace osteon::test {
 
 #ifdef OSTEON_TEST_CUDA
 
-constexpr Cuda kDevice{};
+const Cuda kDevice{};
 constexpr bool kOnCpu = false;
 
 /// Waits for what was queued, and throws what went wrong in it.

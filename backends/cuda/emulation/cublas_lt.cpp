@@ -101,8 +101,8 @@ void check_range(const char* name, const Range& range, std::uint32_t promised) {
 
 /// A product's operands as the numbers that are multiplied.
 struct Multiplication {
-  const cublasLtMatmulDescOpaque_t& op;
-  const cublasLtMatrixLayoutOpaque_t &a, &b, &c;
+  cublasLtMatmulDescOpaque_t op;
+  cublasLtMatrixLayoutOpaque_t a, b, c;
   Sizes sizes;
   std::int64_t parts;
 
@@ -118,11 +118,9 @@ struct Multiplication {
 
   /// d = alpha op(a) op(b) + beta c, with sums split into `parts` that are added at the end. The product is rounded to
   /// the result's dtype before c is added, as cuBLAS's kernels for Hopper do.
-  template <class T, class R>
-  void run(const void* alpha, const T* pa, const T* pb, const void* beta, const R* pc, R* pd) const {
-    using C = compute_t<T>;
+  template <class T, class R, class C>
+  void run(C scale, const T* pa, const T* pb, C keep, const R* pc, R* pd) const {
     const auto [m, n, k, fit] = sizes;
-    const C scale = *static_cast<const C*>(alpha), keep = *static_cast<const C*>(beta);
     const bool ta = op.transpose_a == CUBLAS_OP_T, tb = op.transpose_b == CUBLAS_OP_T;
     const std::int64_t a_row = ta ? a.leading : 1, a_term = ta ? 1 : a.leading;
     const std::int64_t b_term = tb ? b.leading : 1, b_column = tb ? 1 : b.leading;
@@ -255,7 +253,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t oper
     return CUBLAS_STATUS_INTERNAL_ERROR;
   if (!known(handle))
     return CUBLAS_STATUS_NOT_INITIALIZED;
-  if (!ready(operation) || !ready(a_layout, b_layout, c_layout, d_layout) || !ready(algorithm) || !begin_work(stream))
+  if (!ready(operation) || !ready(a_layout, b_layout, c_layout, d_layout) || !ready(algorithm))
     return CUBLAS_STATUS_INVALID_VALUE;
   const Sizes s = sizes_of(*operation, *a_layout, *b_layout, *c_layout);
   if (!s.fit || s.m != algorithm->m || s.n != algorithm->n || s.k != algorithm->k ||
@@ -275,22 +273,23 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t oper
     check_range("workspace", range, kDefaultAlignment);
     if (overlap(range, range_a) || overlap(range, range_b) || overlap(range, range_d))
       throw KernelError("cublasLtMatmul: the workspace overlaps a matrix");
-    std::memset(workspace, 0xff, workspace_bytes);  // nothing in it survives a product
   }
   const Multiplication product{*operation, *a_layout, *b_layout, *d_layout, s, algorithm->parts};
-  const auto run = [&]<class T, class R>(T, R) {
-    product.run(alpha, static_cast<const T*>(a), static_cast<const T*>(b), beta, static_cast<const R*>(c),
-                static_cast<R*>(d));
+  const auto run = [=]<class T, class R>(T, R) {
+    using C = compute_t<T>;
+    return submit(stream, [=, scale = *static_cast<const C*>(alpha), keep = *static_cast<const C*>(beta)] {
+      finish_copies();
+      if (workspace_bytes > 0)
+        std::memset(workspace, 0xff, workspace_bytes);  // nothing in it survives a product
+      product.run(scale, static_cast<const T*>(a), static_cast<const T*>(b), keep, static_cast<const R*>(c),
+                  static_cast<R*>(d));
+    });
   };
-  if (a_layout->type == CUDA_R_64F)
-    run(double{}, double{});
-  else if (a_layout->type == CUDA_R_32F)
-    run(float{}, float{});
-  else if (d_layout->type == CUDA_R_32F)
-    run(bf16{}, float{});
-  else
-    run(bf16{}, bf16{});
-  return CUBLAS_STATUS_SUCCESS;
+  const bool queued = a_layout->type == CUDA_R_64F   ? run(double{}, double{})
+                      : a_layout->type == CUDA_R_32F ? run(float{}, float{})
+                      : d_layout->type == CUDA_R_32F ? run(bf16{}, float{})
+                                                     : run(bf16{}, bf16{});
+  return queued ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
 }
 
 namespace osteon::cuda::emulation {

@@ -1,18 +1,12 @@
 #include "backends/cuda/emulation/cuda_runtime.hpp"
 
 #include <chrono>
-#include <cstring>
-#include <deque>
-#include <map>
-#include <set>
-#include <utility>
 
-#include "backends/cuda/emulation/memory.hpp"
+#include "backends/cuda/emulation/runtime_state.hpp"
 #include "backends/cuda/runtime.hpp"
 
 using namespace osteon::cuda::emulation;
 
-struct CUstream_st {};
 struct CUevent_st {
   std::chrono::steady_clock::time_point recorded;
   std::int64_t after = 0;  ///< this many copies
@@ -20,53 +14,14 @@ struct CUevent_st {
 
 namespace {
 
-struct Runtime {
-  int devices = 1, capability = 9;
-  std::int64_t calls = 0;
-  std::int64_t failing_call = -1;
-  cudaError_t failing_code = cudaSuccess;
-  cudaError_t last = cudaSuccess;
-  std::set<cudaStream_t> streams;
-  std::set<cudaEvent_t> events;
-
-  struct Copy {
-    void* to;
-    const void* from;
-    std::size_t bytes;
-  };
-  std::deque<Copy> queue;
-  std::int64_t copies_done = 0;
-
-  std::int64_t copies() const { return copies_done + static_cast<std::int64_t>(queue.size()); }
-  /// Until so many copies are done in all.
-  void work(std::int64_t until) {
-    for (; copies_done < until; ++copies_done) {
-      std::memcpy(queue.front().to, queue.front().from, queue.front().bytes);
-      queue.pop_front();
-      check_guards();
-    }
-  }
-  void work() { work(copies()); }
-  std::map<const void*, std::int64_t> shared_bytes;  ///< that kernels may ask for, where it is more than usual
-};
-Runtime runtime;
-
-/// What the call that begins now has to return.
-cudaError_t begin_call() { return runtime.calls++ == runtime.failing_call ? runtime.failing_code : cudaSuccess; }
-
-/// The call's own error unless it was to fail anyway.
-cudaError_t outcome(cudaError_t injected, bool good, cudaError_t code = cudaErrorInvalidValue) {
-  return injected != cudaSuccess ? injected : good ? cudaSuccess : code;
-}
-
 cudaError_t allocate_in(Space space, void** memory, std::size_t bytes) {
-  if (const cudaError_t injected = begin_call())
+  if (const cudaError_t injected = begin_unsafe_call())
     return injected;
   *memory = allocate(static_cast<std::int64_t>(bytes), space);
   return *memory == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
 }
 
-bool known(cudaStream_t stream) { return stream == nullptr || runtime.streams.contains(stream); }
+bool known(cudaStream_t stream) { return runtime.known(stream); }
 
 }  // namespace
 
@@ -88,8 +43,14 @@ const char* cudaGetErrorName(cudaError_t code) {
       return "cudaErrorInvalidDevice";
     case cudaErrorInvalidResourceHandle:
       return "cudaErrorInvalidResourceHandle";
+    case cudaErrorIllegalState:
+      return "cudaErrorIllegalState";
     case cudaErrorLaunchFailure:
       return "cudaErrorLaunchFailure";
+    case cudaErrorStreamCaptureUnsupported:
+      return "cudaErrorStreamCaptureUnsupported";
+    case cudaErrorStreamCaptureInvalidated:
+      return "cudaErrorStreamCaptureInvalidated";
   }
   return "unrecognized error code";
 }
@@ -137,12 +98,16 @@ cudaError_t cudaHostAlloc(void** memory, std::size_t bytes, unsigned) {
   return allocate_in(Space::pinned, memory, bytes);
 }
 cudaError_t cudaFree(void* memory) {
-  const cudaError_t injected = begin_call();
+  const cudaError_t injected = begin_unsafe_call();
+  if (injected == cudaErrorStreamCaptureUnsupported)
+    return injected;
   runtime.work();
   return outcome(injected, memory == nullptr || release(memory, Space::device));
 }
 cudaError_t cudaFreeHost(void* memory) {
-  const cudaError_t injected = begin_call();
+  const cudaError_t injected = begin_unsafe_call();
+  if (injected == cudaErrorStreamCaptureUnsupported)
+    return injected;
   runtime.work();
   return outcome(injected, memory == nullptr || release(memory, Space::pinned));
 }
@@ -152,9 +117,11 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
   const auto size = static_cast<std::int64_t>(bytes);
   if (!known(stream) || (!reachable(to, size) && !reachable(from, size)))  // host to host is not the GPU's business
     return cudaErrorInvalidValue;
-  runtime.queue.push_back({to, from, bytes});
-  if (!is_pinned(to) && !is_pinned(from))
-    runtime.work();
+  submit(stream, [=] {
+    runtime.queue.push_back({to, from, bytes});
+    if (!is_pinned(to) && !is_pinned(from))
+      runtime.work();
+  });
   return cudaSuccess;
 }
 cudaError_t cudaMemsetAsync(void* to, int byte, std::size_t bytes, cudaStream_t stream) {
@@ -162,8 +129,10 @@ cudaError_t cudaMemsetAsync(void* to, int byte, std::size_t bytes, cudaStream_t 
     return injected;
   if (!known(stream) || !reachable(to, static_cast<std::int64_t>(bytes)))
     return cudaErrorInvalidValue;
-  runtime.work();
-  std::memset(to, byte, bytes);
+  submit(stream, [=] {
+    runtime.work();
+    std::memset(to, byte, bytes);
+  });
   return cudaSuccess;
 }
 
@@ -181,7 +150,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   return outcome(injected, good, cudaErrorInvalidResourceHandle);
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-  const cudaError_t injected = begin_call();
+  const cudaError_t injected = begin_unsafe_call();
   runtime.work();
   return outcome(injected, known(stream), cudaErrorInvalidResourceHandle);
 }
@@ -211,7 +180,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   return cudaSuccess;
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
-  const cudaError_t injected = begin_call();
+  const cudaError_t injected = begin_unsafe_call();
   const bool good = runtime.events.contains(event);
   if (good)
     runtime.work(event->after);
@@ -234,21 +203,23 @@ void fail_call(std::int64_t n, cudaError_t code) {
 }
 void fail_no_call() { runtime.failing_call = -1; }
 std::int64_t call_count() { return runtime.calls; }
-std::int64_t live_handles() { return static_cast<std::int64_t>(runtime.streams.size() + runtime.events.size()); }
-
-bool library_call_fails() { return begin_call() != cudaSuccess; }
-bool begin_work(cudaStream_t stream) {
-  runtime.work();
-  return known(stream);
+std::int64_t live_handles() {
+  return static_cast<std::int64_t>(runtime.streams.size() + runtime.events.size() + runtime.graphs.size() +
+                                   runtime.instances.size());
 }
 
-bool begin_launch(const void* function, std::int64_t blocks, std::int64_t threads, std::int64_t shared_bytes) {
+bool library_call_fails() { return begin_call() != cudaSuccess; }
+void finish_copies() { runtime.work(); }
+
+bool begin_launch(const void* function, std::int64_t blocks, std::int64_t threads, std::int64_t shared_bytes,
+                  cudaStream_t stream) {
   constexpr std::int64_t kMostThreads = 1024;
-  runtime.work();
   const auto permit = runtime.shared_bytes.find(function);
   const std::int64_t most_shared = permit == runtime.shared_bytes.end() ? kSharedBytes : permit->second;
   const bool fits = blocks > 0 && threads > 0 && threads <= kMostThreads && shared_bytes <= most_shared;
-  runtime.last = outcome(begin_call(), fits, cudaErrorInvalidConfiguration);
+  const cudaError_t code = outcome(begin_call(), fits, cudaErrorInvalidConfiguration);
+  if (code != cudaSuccess || !known(stream))
+    runtime.last = outcome(code, false, cudaErrorInvalidResourceHandle);
   return runtime.last == cudaSuccess;
 }
 

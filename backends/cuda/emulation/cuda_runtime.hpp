@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 
 // The part of CUDA's runtime that runtime.cpp uses, under CUDA's own names, for an emulated GPU. Streams share one
 // queue. In it are copies with pinned memory, done as late as they may be: when the host waits for them, or a launch or
@@ -16,9 +17,17 @@ enum cudaError_t : int {
   cudaErrorNoDevice = 100,
   cudaErrorInvalidDevice = 101,
   cudaErrorInvalidResourceHandle = 400,
+  cudaErrorIllegalState = 401,
   cudaErrorLaunchFailure = 719,
+  cudaErrorStreamCaptureUnsupported = 900,
+  cudaErrorStreamCaptureInvalidated = 901,
 };
 enum cudaMemcpyKind { cudaMemcpyDefault = 4 };
+enum cudaStreamCaptureMode {
+  cudaStreamCaptureModeGlobal = 0,
+  cudaStreamCaptureModeThreadLocal = 1,
+  cudaStreamCaptureModeRelaxed = 2,
+};
 enum cudaDeviceAttr { cudaDevAttrComputeCapabilityMajor = 75, cudaDevAttrComputeCapabilityMinor = 76 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
 struct cudaDeviceProp {
@@ -29,6 +38,8 @@ constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDefault = 0, cudaMemAttac
 struct CUevent_st;
 using cudaStream_t = struct CUstream_st*;
 using cudaEvent_t = CUevent_st*;
+using cudaGraph_t = struct CUgraph_st*;
+using cudaGraphExec_t = struct CUgraphExec_st*;
 
 const char* cudaGetErrorName(cudaError_t code);
 const char* cudaGetErrorString(cudaError_t code);
@@ -60,6 +71,16 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end);
 
+// In cuda_graph.cpp. What is queued on a stream that captures becomes a node of its graph. Until the end of a capture
+// that its thread began and did not relax, calls of that thread that allocate, free or wait fail and spoil it.
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
+cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* instance, cudaGraph_t graph, unsigned long long flags);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t instance, cudaStream_t stream);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t instance);
+
 namespace osteon::cuda::emulation {
 
 /// GPUs that there are; 1 at the start.
@@ -75,16 +96,21 @@ void fail_no_call();
 /// Calls so far, launches among them.
 std::int64_t call_count();
 
-/// Streams and events not destroyed yet.
+/// Streams, events and graphs not destroyed yet.
 std::int64_t live_handles();
 
 /// For libraries on top of the runtime, whose calls count and fail as the runtime's do: whether the call that begins
 /// now is to fail.
 bool library_call_fails();
-/// Before they use memory: false if there is no such stream, else all that was queued before is done.
-bool begin_work(cudaStream_t stream);
+/// Does `work`, or makes it a node of the graph that the stream captures: arguments by
+/// value. False if there is no such stream.
+bool submit(cudaStream_t stream, const std::function<void()>& work);
+
+/// What was queued before is done.
+void finish_copies();
 
 /// For launches: false if this one is to fail. cudaGetLastError then says so.
-bool begin_launch(const void* function, std::int64_t blocks, std::int64_t threads, std::int64_t shared_bytes);
+bool begin_launch(const void* function, std::int64_t blocks, std::int64_t threads, std::int64_t shared_bytes,
+                  cudaStream_t stream);
 
 }  // namespace osteon::cuda::emulation

@@ -106,7 +106,7 @@ struct LaunchName {
 /// kernel<<<grid, block, shared_bytes, device.stream>>>(args...). Throws DeviceError naming the kernel where it cannot
 /// be launched.
 template <class... Params, class... Args>
-void launch(LaunchName name, void (*kernel)(Params...), dim3 grid, dim3 block, std::int64_t shared_bytes, Cuda,
+void launch(LaunchName name, void (*kernel)(Params...), dim3 grid, dim3 block, std::int64_t shared_bytes, Cuda device,
             const Args&... args) {
   std::tuple<std::remove_cvref_t<Params>...> values(args...);
   int number = 0;
@@ -116,8 +116,9 @@ void launch(LaunchName name, void (*kernel)(Params...), dim3 grid, dim3 block, s
   const auto* const function = reinterpret_cast<const void*>(kernel);
   if (shared_bytes > kSharedBytes)
     permit_shared(name.text, function, shared_bytes);
-  if (emulation::begin_launch(function, blocks, threads, shared_bytes))
-    emulation::run(description, name.same_bits, [&] { std::apply(kernel, values); });
+  if (emulation::begin_launch(function, blocks, threads, shared_bytes, device.stream))
+    emulation::submit(device.stream,
+                      [=] { emulation::run(description, name.same_bits, [&] { std::apply(kernel, values); }); });
   check_launch(name.text);
 }
 

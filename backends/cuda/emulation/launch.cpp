@@ -5,6 +5,7 @@
 namespace osteon::cuda::emulation {
 
 void run(const Launch& launch, bool same_bits, const std::function<void()>& body) {
+  finish_copies();
   if (!launch_mode.every_order) {
     run_grid(launch, Order::forward, body);
     check_guards();
