@@ -35,8 +35,8 @@ struct RoofRow {
 /// and there is no other engine but one undivided product.
 ///
 /// Times are medians over samples, so that a machine that drifts does to the roof what it does to the steps between
-/// which samples are taken. On a processor with AMX the roof is that of AVX-512, if a step ran before: oneDNN decides
-/// once in a process.
+/// which samples are taken. On a processor with AMX the front multiplies bf16 on it; oneDNN does not, if
+/// a step ran before: it decides once in a process.
 class Roof {
  public:
   explicit Roof(StepProducts products);

@@ -11,7 +11,8 @@
 namespace osteon::cuda {
 namespace {
 
-constexpr std::size_t kReports = 1024;  // checks between two synchronize() of a training step: a few for each layer
+// Checks between two synchronize() of a training step, or in a graph: a few for each layer and micro-batch.
+constexpr std::size_t kReports = 4096;
 constexpr unsigned long long kNothing = ~0ULL;
 
 using Fail = std::function<void(std::int64_t, std::int64_t, std::int64_t)>;
@@ -70,11 +71,12 @@ IndexCheck::IndexCheck(Cuda device, const std::function<void(std::int64_t, std::
 
 IndexCheck::IndexCheck(Cuda device, const Fail& fail) {
   report_ = take(device, fail);
-  if (report_ == nullptr) {
+  if (report_ == nullptr && !capturing()) {
     synchronize(device);
     report_ = take(device, fail);
   }
-  check<Error>(report_ != nullptr, "cuda: more than ", kReports, " index checks wait for other streams");
+  check<Error>(report_ != nullptr, "cuda: more than ", kReports, " index checks ",
+               capturing() ? "in graphs" : "wait for other streams or belong to graphs");
 }
 
 void allocate_reports() {

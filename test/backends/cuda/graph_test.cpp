@@ -200,10 +200,18 @@ TEST_CASE("each replay reports to the index checks of its capture") {
   replay_with(11);
   graph.reset();  // a replay may still run then
   CHECK_THROWS_AS(synchronize(Cuda{}), IndexError);
-  for (int i = 0; i < 1500; ++i) {  // more than there are reports
-    const Graph one([&] { const IndexCheck check(Cuda{}, [](std::int64_t, std::int64_t) {}); });
+  const auto check_ids = [](int times) {
+    for (int i = 0; i < times; ++i)
+      const IndexCheck check(Cuda{}, [](std::int64_t, std::int64_t) {});
+  };
+  for (int i = 0; i < 3; ++i) {  // more than there are reports, in all
+    const Graph one([&] { check_ids(1500); });
     synchronize(Cuda{});
   }
+  CHECK_THROWS_WITH_AS(Graph([&] { check_ids(5000); }), doctest::Contains("more than 4096 index checks in graphs"),
+                       Error);
+  synchronize(Cuda{});
+  const Graph again([&] { check_ids(4096); });  // those of the refused one are free
 }
 
 TEST_CASE("each call of a capture that fails is named with its code, and nothing leaks") {
