@@ -64,10 +64,16 @@ Options take_options(int& argc, char** argv) {
   Options options;
   const auto take = [&](const std::string& word) {
     constexpr std::string_view kBatches = "--batches=";
-    options.products = options.products || word == "--products";
-    options.graph = options.graph && word != "--no-graph";
+    if (word == "--products") {
+      options.products = true;
+      return true;
+    }
+    if (word == "--no-graph") {
+      options.graph = false;
+      return true;
+    }
     if (!word.starts_with(kBatches))
-      return word == "--products" || word == "--no-graph";
+      return false;
     std::istringstream list(word.substr(kBatches.size()));
     for (std::string one; std::getline(list, one, ',');) {
       std::istringstream text(one);

@@ -13,9 +13,9 @@
 #   --collect-headers  copies doctest, Eigen, nlohmann_json, Google Benchmark and the commit's name to build-gpu, for a
 #                      GPU machine that lacks them: carry the tree there with that folder
 #
-# Needs g++, make, python3, nvcc (or $NVCC), cuBLAS, the headers of Eigen, doctest and nlohmann_json, a GPU with its driver;
-# for the benchmarks Google Benchmark. DIR gets environment.txt, build.txt, a text for each test and sanitizer, a JSON
-# file for each benchmark, comparison.txt, and summary.txt: a row for the table of docs/results/gpu.md.
+# Needs g++, make, python3, nvcc (or $NVCC), cuBLAS, the headers of Eigen, doctest and nlohmann_json, and a GPU with its
+# driver; for the benchmarks Google Benchmark. DIR gets environment.txt, build.txt, a text for each test and sanitizer, a
+# JSON file for each benchmark, comparison.txt, and summary.txt: a row for the table of docs/results/gpu.md.
 # Exit status: 0 all good, 1 a test, benchmark or sanitizer failed, 2 wrong usage, 3 something to build with is missing,
 # 77 there is no GPU or driver.
 set -uo pipefail

@@ -7,7 +7,7 @@
 
 #include "backends/cpu/amx_tile.hpp"
 #include "backends/cpu/gemm_engines.hpp"
-#include "backends/scratch.hpp"
+#include "backends/cpu/gemm_split.hpp"
 
 #ifdef OSTEON_HAS_AMX_INTRINSICS
 #include <cpuid.h>
@@ -28,6 +28,7 @@ std::atomic<bool> wanted = true;
 #ifdef OSTEON_HAS_AMX_INTRINSICS
 
 using namespace cpu::amx;
+using cpu::Range;
 
 // Fewer multiply-adds are done by the calling thread alone: waking the others takes about 5 us.
 constexpr Index kSerialWork = 1 << 21;
@@ -63,18 +64,7 @@ bool limited_by_environment() {
   return name != "ALL" && name != "DEFAULT" && name.find("AMX") == std::string_view::npos;
 }
 
-struct Range {
-  Index begin, end;
-  Index size() const { return end - begin; }
-};
-
 Index padded(Index count, Index grain) { return (count + grain - 1) / grain * grain; }
-
-/// Part `index` of `parts` of [0, count), cut at squares.
-Range part_of(Index count, Index index, Index parts) {
-  const Index squares = (count + kSquare - 1) / kSquare;
-  return {std::min(squares * index / parts * kSquare, count), std::min(squares * (index + 1) / parts * kSquare, count)};
-}
 
 /// left [m, k] times right [k, n]; the result is stored [n, m] if `turned`.
 struct Factors {
@@ -182,30 +172,6 @@ OSTEON_AMX void run_rectangle(const Factors& f, float alpha, bool add, R* c, Ind
       }
 }
 
-/// How many threads share the rows and how many the columns: the least work of the busiest one, in cycles a step.
-struct Grid {
-  Index rows = 1, cols = 1;
-
-  Grid(Index m, Index n, bool packs_left, Index threads) {
-    Index best = 0;
-    for (Index across = 1; across <= threads; ++across) {
-      if (threads % across != 0)
-        continue;
-      const Index down = threads / across;
-      const auto tiles = [](Index count, Index parts) {
-        return ((count + kSquare - 1) / kSquare + parts - 1) / parts * 2;
-      };
-      const Index tall = tiles(m, down), wide = tiles(n, across);
-      const Index work = 16 * tall * wide + kPackRight * wide + (packs_left ? kPackLeft : kLoad) * tall;
-      if (across == 1 || work < best) {
-        best = work;
-        rows = down;
-        cols = across;
-      }
-    }
-  }
-};
-
 template <class R>
 void run(const Product& p) {
   const Vectors a{static_cast<const bf16*>(p.a), p.m, p.transpose_a ? p.m : p.k, p.transpose_a};
@@ -213,27 +179,16 @@ void run(const Product& p) {
   // A product of two numbers is the same in either order, so it changes no bit which factor is packed.
   const bool turned = p.m <= kFewRows && p.m < p.n && p.transpose_b;
   const Factors f{turned ? b : a, turned ? a : b, p.k, turned};
-  const Index m = f.left.count, n = f.right.count;
   const bool serial = p.m * p.n * p.k < kSerialWork || omp_in_parallel() != 0;
-  const Grid grid(m, n, f.left.across, serial ? 1 : omp_get_max_threads());
-  const auto rows_at = [&](Index thread) { return part_of(m, thread / grid.cols, grid.rows); };
-  const auto cols_at = [&](Index thread) { return part_of(n, thread % grid.cols, grid.cols); };
-  const Index cells = grid.rows * grid.cols;
-  Index each = 0;  // what the largest rectangle needs
-  for (Index cell = 0; cell < cells; ++cell)
-    each = std::max(each, Workspace(rows_at(cell).size(), cols_at(cell).size(), p.k).size);
-  std::byte* const memory = scratch(cells * each, p.device);
-  if (p.device == Device::meta)
-    return;
-  const auto run_cell = [&](Index cell) {
-    run_rectangle(f, static_cast<float>(p.alpha), p.add, static_cast<R*>(p.c), p.n, rows_at(cell), cols_at(cell),
-                  memory + cell * each);
+  // In cycles a step of terms.
+  const auto work = [&](Index tall, Index wide) {
+    return 64 * tall * wide + 2 * kPackRight * wide + 2 * (f.left.across ? kPackLeft : kLoad) * tall;
   };
-  if (cells == 1)
-    return run_cell(0);
-#pragma omp parallel for schedule(static, 1)
-  for (Index cell = 0; cell < cells; ++cell)
-    run_cell(cell);
+  const cpu::Split split(f.left.count, f.right.count, {kSquare, kSquare}, serial ? 1 : omp_get_max_threads(), work);
+  const auto need = [&](Range m, Range n) { return Workspace(m.size(), n.size(), p.k).size; };
+  split.run(p.device, need, [&](Range m, Range n, std::byte* memory) {
+    run_rectangle(f, static_cast<float>(p.alpha), p.add, static_cast<R*>(p.c), p.n, m, n, memory);
+  });
 }
 
 #endif

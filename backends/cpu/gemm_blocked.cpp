@@ -4,7 +4,7 @@
 #include "backends/cpu/fma_tile.hpp"
 #include "backends/cpu/gemm_engines.hpp"
 #include "backends/cpu/gemm_pack.hpp"
-#include "backends/scratch.hpp"
+#include "backends/cpu/gemm_split.hpp"
 
 // Blocks for the caches: a panel of op(b), kDepth terms by a tile's columns, stays in the first level; the rows of
 // op(a) that meet it in the second. Both are packed in the order in which tiles read them, converted to the compute
@@ -18,6 +18,7 @@ using cpu::Factor;
 using cpu::kLanes;
 using cpu::kTileCols;
 using cpu::kTileRows;
+using cpu::Range;
 
 // Fewer multiply-adds are done by the calling thread alone: waking the others takes about 5 us.
 constexpr Index kSerialWork = 1 << 18;
@@ -45,17 +46,6 @@ Index depth_of(Index k) {
   constexpr Index kGrain = 16;
   const Index parts = (k + Block<C>::kDepth - 1) / Block<C>::kDepth;
   return std::min(k, ((k + parts - 1) / parts + kGrain - 1) / kGrain * kGrain);
-}
-
-struct Range {
-  Index begin, end;
-  Index size() const { return end - begin; }
-};
-
-/// Part `index` of `parts` of [0, count), cut at multiples of `grain`.
-Range part_of(Index count, Index grain, Index index, Index parts) {
-  const Index grains = (count + grain - 1) / grain;
-  return {std::min(grains * index / parts * grain, count), std::min(grains * (index + 1) / parts * grain, count)};
 }
 
 /// Rows of op(a) as tiles read them: term k of row i at data + i * row + k * step within a tile, whose first row r lies
@@ -185,31 +175,6 @@ void run_rectangle(const Factor<A>& a, const Factor<B>& b, Index depth, R* c, In
   }
 }
 
-/// How many threads share the rows and how many the columns: the least work of the busiest one, in cycles a term (a
-/// tile takes kTileRows, a packed element about one).
-struct Grid {
-  Index rows = 1, cols = 1;
-
-  Grid(Index m, Index n, Index tile_cols, Index threads) {
-    Index best = 0;
-    for (Index across = 1; across <= threads; ++across) {
-      if (threads % across != 0)
-        continue;
-      const Index down = threads / across;
-      const auto tiles = [](Index count, Index grain, Index parts) {
-        return ((count + grain - 1) / grain + parts - 1) / parts;
-      };
-      const Index tall = tiles(m, kTileRows, down), wide = tiles(n, tile_cols, across);
-      const Index work = kTileRows * tall * (wide + 1) + tile_cols * wide;
-      if (across == 1 || work < best) {
-        best = work;
-        rows = down;
-        cols = across;
-      }
-    }
-  }
-};
-
 template <class T, class R>
 void run(const Product& p, double alpha_of_a) {
   using C = compute_t<T>;
@@ -218,24 +183,16 @@ void run(const Product& p, double alpha_of_a) {
   const Factor<T> b{static_cast<const T*>(p.b), p.n, p.transpose_b ? p.k : 1, p.transpose_b ? 1 : p.n, of_b};
   R* const c = static_cast<R*>(p.c);
   const bool serial = p.m * p.n * p.k < kSerialWork || omp_in_parallel() != 0;
-  const Grid grid(p.m, p.n, kTileCols<C>, serial ? 1 : omp_get_max_threads());
-  const auto rows_at = [&](Index thread) { return part_of(p.m, kTileRows, thread / grid.cols, grid.rows); };
-  const auto cols_at = [&](Index thread) { return part_of(p.n, kTileCols<C>, thread % grid.cols, grid.cols); };
-  const Index cells = grid.rows * grid.cols;
-  Index each = 0;  // what the largest rectangle needs
-  for (Index cell = 0; cell < cells; ++cell)
-    each = std::max(each, Workspace<C>(rows_at(cell).size(), cols_at(cell).size(), p.k, !std::is_same_v<R, C>).size());
-  auto* const memory = reinterpret_cast<C*>(scratch(cells * each * Block<C>::kSize, p.device));
-  if (p.device == Device::meta)
-    return;
-  const auto run_cell = [&](Index cell) {
-    run_rectangle(a, b, p.k, c, p.n, p.add, rows_at(cell), cols_at(cell), memory + cell * each);
+  // In cycles a term: a tile takes kTileRows, a packed element about one.
+  constexpr Index kCols = kTileCols<C>;
+  const auto work = [](Index tall, Index wide) { return kTileRows * tall * (wide + 1) + kCols * wide; };
+  const cpu::Split split(p.m, p.n, {kTileRows, kCols}, serial ? 1 : omp_get_max_threads(), work);
+  const auto need = [&](Range m, Range n) {
+    return Workspace<C>(m.size(), n.size(), p.k, !std::is_same_v<R, C>).size() * Block<C>::kSize;
   };
-  if (cells == 1)
-    return run_cell(0);
-#pragma omp parallel for schedule(static, 1)
-  for (Index cell = 0; cell < cells; ++cell)
-    run_cell(cell);
+  split.run(p.device, need, [&](Range m, Range n, std::byte* memory) {
+    run_rectangle(a, b, p.k, c, p.n, p.add, m, n, reinterpret_cast<C*>(memory));
+  });
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "backends/cuda/attention_extents.hpp"
 #include "backends/cuda/attention_simt.hpp"
 #include "backends/cuda/attention_tensor_core.hpp"
+#include "backends/cuda/block_chain.hpp"
 #include "backends/gpu_workspace.hpp"
 #include "backends/kernels/attention.hpp"
 
@@ -39,20 +40,6 @@ struct Operands {
   Global<const std::int32_t> extents;
   C scale;
 };
-
-/// out (+)= the sums of all parts, one after the other.
-template <int kCount, class C, class T>
-__global__ void attention_parts_kernel(std::int64_t count, int parts, Global<const C> sums, Target<T> out) {
-  for_packs<kCount>(count, [&]<int kPack>(std::int64_t i) {
-    Pack<C, kPack> total = load_pack<kPack>(sums, i);
-    for (int part = 1; part < parts; ++part) {
-      const auto more = load_pack<kPack>(sums, part * count + i);
-      for (int k = 0; k < kPack; ++k)
-        total[k] += more[k];
-    }
-    out.store_pack(i, total);
-  });
-}
 
 /// Own = Rows: first = dq. Own = Keys: first = dk, second = dv.
 template <int kDim, class T, class Own, class R>
@@ -186,19 +173,6 @@ __global__ void attention_core_gradient_kernel(AttentionProblem p, Operands<bf16
 
 static_assert(AttentionWorkspace::kRowsOfExtent == kWarp);
 
-template <class C, class T>
-void add_parts(Cuda device, int parts, std::int64_t count, const Global<C>& sums, const Target<T>& out) {
-  if (!out.data)
-    return;
-  constexpr int kCount = kPackOf<T, C>;
-  const bool packs = count % kCount == 0 && holds_packs<kCount>(sums) && holds_packs<kCount>(out.data);
-  dispatch_pack<kCount>(packs, [&](auto pack) {
-    const Plane plane(1, (count + pack - 1) / pack);
-    launch("attention_parts", attention_parts_kernel<pack, C, T>, plane.grid, plane.block, 0, device, count, parts,
-           Global<const C>(sums), out);
-  });
-}
-
 }  // namespace
 
 std::int64_t attention_backward_workspace(Cuda, const Shape& q, const Shape& k, DType dtype) {
@@ -269,8 +243,13 @@ void attention_backward(Cuda device, ConstView dout, ConstView q, ConstView k, C
       };
       const Global<C> dk_sums = sums_of(dk, memory), dv_sums = sums_of(dv, memory + w.sums_bytes);
       run("attention_dk_dv", keys, p.keys, w.parts, Target<C>{dk_sums}, Target<C>{dv_sums});
-      add_parts<C>(device, w.parts, k.numel(), dk_sums, target<T>(dk));
-      add_parts<C>(device, w.parts, k.numel(), dv_sums, target<T>(dv));
+      const auto add_parts = [&](const Global<C>& sums, const Sink& out) {
+        if (out)
+          sum_blocks("attention_parts", device, 1, w.parts * k.numel(), k.numel(), Global<const C>(sums),
+                     target<T>(out));
+      };
+      add_parts(dk_sums, dk);
+      add_parts(dv_sums, dv);
     });
   });
 }

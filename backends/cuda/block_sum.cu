@@ -1,37 +1,10 @@
-#include "backends/cuda/simt.hpp"
+#include "backends/cuda/block_chain.hpp"
 #include "backends/kernels/block_sum.hpp"
 
 namespace osteon::kernels {
 namespace {
 
 using namespace cuda;
-
-// A thread has the same kCount lanes of every block of `rank` features: their sums are chains in order, as on the CPU.
-// Rows have few lanes, and so there are few threads: each has so many loads on their way.
-constexpr int kAhead = 8;
-
-template <int kCount, class T, class R>
-__global__ void block_sum_kernel(std::int64_t rows, std::int64_t features, std::int64_t rank, Global<const T> x,
-                                 Target<R> y) {
-  using C = compute_t<T>;
-  for (std::int64_t row = first_row(); row < rows; row += row_step())
-    for_packs<kCount>(rank, [&]<int kPack>(std::int64_t lane) {
-      Pack<C, kPack> sums{};
-      const auto add = [&](const auto& pack) {
-        for (int k = 0; k < kPack; ++k)
-          sums[k] += load(pack[k]);
-      };
-      std::int64_t i = lane;
-      for (; i + (kAhead - 1) * rank < features; i += kAhead * rank) {  // mutant: the rest, one by one
-        Pack<T, kPack> packs[kAhead];
-        unrolled<kAhead>([&](int n) { packs[n] = load_pack<kPack>(x, row * features + i + n * rank); });
-        unrolled<kAhead>([&](int n) { add(packs[n]); });
-      }
-      for (; i < features; i += rank)
-        add(load_pack<kPack>(x, row * features + i));
-      y.store_pack(row * rank + lane, sums);
-    });
-}
 
 template <int kCount, class T>
 __global__ void block_tile_kernel(std::int64_t rows, std::int64_t features, std::int64_t rank, Global<const T> x,
@@ -46,21 +19,6 @@ __global__ void block_tile_kernel(std::int64_t rows, std::int64_t features, std:
     });
 }
 
-template <class T, class R>
-void sum_rows(Cuda device, const ConstView& x, const Sink& y) {
-  constexpr int kCount = kPackOf<T, R>;
-  const std::int64_t rows = x.rows(), features = x.cols(), rank = y.view.cols();
-  const auto in = elements<T>(x);
-  const Target<R> out = target<R>(y);
-  const bool packs =
-      features % kCount == 0 && rank % kCount == 0 && holds_packs<kCount>(in) && holds_packs<kCount>(out.data);
-  dispatch_pack<kCount>(packs, [&](auto pack) {
-    const Plane plane(rows, rank / pack);
-    launch("block_sum", block_sum_kernel<pack, T, R>, plane.grid, plane.block, 0, device, rows, features, rank, in,
-           out);
-  });
-}
-
 }  // namespace
 
 void block_sum(Cuda device, ConstView x, Sink y) {
@@ -72,10 +30,13 @@ void block_sum(Cuda device, ConstView x, Sink y) {
       expect_dtype("block_sum", "y", y.view, x.dtype);
     if (x.rows() == 0)
       return;
+    const auto sum_to = [&](auto wanted) {
+      sum_blocks("block_sum", device, x.rows(), x.cols(), y.view.cols(), elements<T>(x), target<decltype(wanted)>(y));
+    };
     if (y.view.dtype == accumulator(x.dtype))
-      sum_rows<T, compute_t<T>>(device, x, y);
+      sum_to(compute_t<T>{});
     else
-      sum_rows<T, T>(device, x, y);
+      sum_to(T{});
   });
 }
 

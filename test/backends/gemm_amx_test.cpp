@@ -10,29 +10,18 @@
 #include "backends/memory.hpp"
 #include "backends/scratch.hpp"
 #include "test/backends/array.hpp"
+#include "test/backends/gemm_settings.hpp"
 
 using namespace osteon;
 using kernels::GemmOptions;
 using kernels::Product;
 using test::Array;
+using test::GemmSettings;
 
 namespace {
 
 struct Sizes {
   std::int64_t m, n, k;
-};
-
-/// Restores the number of threads and the switches.
-struct Settings {
-  int threads = omp_get_max_threads();
-  Settings() = default;
-  Settings(const Settings&) = delete;
-  Settings& operator=(const Settings&) = delete;
-  ~Settings() {
-    omp_set_num_threads(threads);
-    kernels::set_amx_gemm(true);
-    kernels::set_deterministic_gemm(true);
-  }
 };
 
 bool skipped() {
@@ -106,7 +95,7 @@ TEST_CASE("AMX sums in the promised order, for every layout, dtype of the result
 TEST_CASE("AMX is bit-equal for any number of threads and any split of the rows") {
   if (skipped())
     return;
-  const Settings restore;
+  const GemmSettings restore;
   for (const Sizes& s : {Sizes{37, 65, 300}, Sizes{1000, 40, 100}, Sizes{40, 1000, 100}, Sizes{300, 260, 130},
                          Sizes{290, 300, 2100}, Sizes{1100, 70, 2100}})
     for (const DType result : {DType::f32, DType::bf16})
@@ -184,7 +173,7 @@ TEST_CASE("AMX on meta asks for the working memory that a product takes") {
 TEST_CASE("AMX multiplies bf16 where the front lets it, and says so") {
   if (skipped())
     return;
-  const Settings restore;
+  const GemmSettings restore;
   const auto used = [] {
     const std::vector<std::string> names = kernels::gemm_implementations();
     return std::count(names.begin(), names.end(), "osteon:amx") == 1;

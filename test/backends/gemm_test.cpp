@@ -7,10 +7,12 @@
 #include "backends/cpu/gemm_engines.hpp"
 #include "backends/flops.hpp"
 #include "test/backends/array.hpp"
+#include "test/backends/gemm_settings.hpp"
 #include "test/reference/gemm.hpp"
 
 using namespace osteon;
 using test::Array;
+using test::GemmSettings;
 using test::kDevice;
 using test::kOnCpu;
 
@@ -38,19 +40,6 @@ double tolerance(Dtypes dtypes, std::int64_t k, double alpha) {
 Array random(DType dtype, std::int64_t rows, std::int64_t cols, bool transposed, std::uint64_t seed) {
   return Array::random(dtype, transposed ? Shape{cols, rows} : Shape{rows, cols}, seed);
 }
-
-/// Restores the number of threads and the deterministic switch, which is on at the start.
-struct Settings {
-  int threads = omp_get_max_threads();
-  Settings() = default;
-  Settings(const Settings&) = delete;
-  Settings& operator=(const Settings&) = delete;
-  ~Settings() {
-    omp_set_num_threads(threads);
-    kernels::set_deterministic_gemm(true);
-    kernels::set_amx_gemm(true);
-  }
-};
 
 /// What multiplies: the front's choice, its choice on a machine without AMX, or our tiles, which it may never choose on
 /// this machine: chains over the tokens, or blocks for the caches where there is enough to do.
@@ -107,7 +96,7 @@ void compare_with_reference(Route route, Sizes s, Dtypes dtypes, kernels::GemmOp
 }  // namespace
 
 TEST_CASE("gemm agrees with plain loops for every dtype, transpose, alpha and accumulation") {
-  const Settings restore;
+  const GemmSettings restore;
   const Sizes sizes[] = {{1, 1, 1},     {1, 7, 5},       {5, 1, 7},     {7, 5, 1},    {3, 17, 33},   {0, 4, 4},
                          {4, 0, 4},     {4, 4, 0},       {16, 16, 16},  {31, 63, 65}, {1, 130, 257}, {129, 4, 128},
                          {64, 128, 96}, {130, 257, 259}, {4, 128, 300}, {200, 1, 64}, {33, 300, 8},  {70, 150, 1000}};
@@ -145,7 +134,7 @@ TEST_CASE("gemm joins the leading extents of its operands") {
 }
 
 TEST_CASE("gemm is bit-equal for any number of threads, and a row does not depend on how many there are") {
-  const Settings restore;
+  const GemmSettings restore;
   const Sizes sizes[] = {{96, 128, 128},  {100, 4, 128},   {100, 128, 4}, {37, 65, 300},
                          {260, 257, 129}, {70, 150, 1000}, {24, 40, 4096}};
   for (const Route route : kRoutes) {
@@ -190,7 +179,7 @@ TEST_CASE("gemm is bit-equal for any number of threads, and a row does not depen
 }
 
 TEST_CASE("gemm of a transposed operand with many rows is bit-equal for any number of threads") {
-  const Settings restore;
+  const GemmSettings restore;
   for (const Dtypes& dtypes : kDtypes)
     for (const std::int64_t tokens : {2048, 4096}) {
       CAPTURE(dtypes.operands);
@@ -227,7 +216,7 @@ TEST_CASE("gemm refuses shapes and dtypes that do not fit") {
 }
 
 TEST_CASE("gemm agrees with plain loops where a kernel need not be bit-stable") {
-  const Settings restore;
+  const GemmSettings restore;
   kernels::set_deterministic_gemm(false);
   for (const Sizes& s : {Sizes{33, 65, 129}, Sizes{96, 128, 128}, Sizes{20, 30, 2048}})
     for (const Dtypes& dtypes : kDtypes)
@@ -251,7 +240,7 @@ TEST_CASE("products count their FLOPs on their own device") {
 }
 
 TEST_CASE("gemm_backend names what runs on the CPU") {
-  const Settings restore;
+  const GemmSettings restore;
   const std::string library = kernels::gemm_backend().library;
   CHECK((library.starts_with("oneDNN ") || library == "Osteon tiles"));
   CHECK(std::string(kernels::gemm_backend().instruction_set) != "");
@@ -279,7 +268,7 @@ constexpr Tokens kTokens[] = {{1, 1, 1, 1},     {3, 5, 7, 9},     {4, 32, 4, 128
 }  // namespace
 
 TEST_CASE("gemm_tokens agrees with plain loops") {
-  const Settings restore;
+  const GemmSettings restore;
   for (const Route route : kRoutes) {
     for (const Tokens& s : kTokens)
       for (const Dtypes& dtypes : kDtypes)
@@ -306,7 +295,7 @@ TEST_CASE("gemm_tokens agrees with plain loops") {
 }
 
 TEST_CASE("gemm_tokens is bit-equal for any number of threads and any split of a batch along sequences") {
-  const Settings restore;
+  const GemmSettings restore;
   for (const Route route : kRoutes) {
     for (const Tokens& s : kTokens)
       for (const Dtypes& dtypes : kDtypes) {

@@ -62,13 +62,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* instance, cudaGraph_t graph, u
     runtime.instances.insert(*instance = new CUgraphExec_st{graph->nodes});
   return code;
 }
-cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
-  const cudaError_t injected = begin_call();
-  const bool good = runtime.graphs.erase(graph) > 0;
-  if (good)
-    delete graph;
-  return outcome(injected, good);
-}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return destroy(runtime.graphs, graph, cudaErrorInvalidValue); }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t instance, cudaStream_t stream) {
   const cudaError_t code = outcome(begin_call(), runtime.instances.contains(instance) && runtime.known(stream));
   if (code != cudaSuccess)
@@ -80,11 +74,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t instance, cudaStream_t stream) {
   return cudaSuccess;
 }
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t instance) {
-  const cudaError_t injected = begin_call();
-  const bool good = runtime.instances.erase(instance) > 0;
-  if (good)
-    delete instance;
-  return outcome(injected, good);
+  return destroy(runtime.instances, instance, cudaErrorInvalidValue);
 }
 
 namespace osteon::cuda::emulation {

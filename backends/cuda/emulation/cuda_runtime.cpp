@@ -21,7 +21,13 @@ cudaError_t allocate_in(Space space, void** memory, std::size_t bytes) {
   return *memory == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
 }
 
-bool known(cudaStream_t stream) { return runtime.known(stream); }
+cudaError_t release_in(Space space, void* memory) {
+  const cudaError_t injected = begin_unsafe_call();
+  if (injected == cudaErrorStreamCaptureUnsupported)
+    return injected;
+  runtime.work();
+  return outcome(injected, memory == nullptr || release(memory, space));
+}
 
 }  // namespace
 
@@ -97,25 +103,14 @@ cudaError_t cudaMallocManaged(void** memory, std::size_t bytes, unsigned) {
 cudaError_t cudaHostAlloc(void** memory, std::size_t bytes, unsigned) {
   return allocate_in(Space::pinned, memory, bytes);
 }
-cudaError_t cudaFree(void* memory) {
-  const cudaError_t injected = begin_unsafe_call();
-  if (injected == cudaErrorStreamCaptureUnsupported)
-    return injected;
-  runtime.work();
-  return outcome(injected, memory == nullptr || release(memory, Space::device));
-}
-cudaError_t cudaFreeHost(void* memory) {
-  const cudaError_t injected = begin_unsafe_call();
-  if (injected == cudaErrorStreamCaptureUnsupported)
-    return injected;
-  runtime.work();
-  return outcome(injected, memory == nullptr || release(memory, Space::pinned));
-}
+cudaError_t cudaFree(void* memory) { return release_in(Space::device, memory); }
+cudaError_t cudaFreeHost(void* memory) { return release_in(Space::pinned, memory); }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
   if (const cudaError_t injected = begin_call())
     return injected;
   const auto size = static_cast<std::int64_t>(bytes);
-  if (!known(stream) || (!reachable(to, size) && !reachable(from, size)))  // host to host is not the GPU's business
+  if (!runtime.known(stream) ||
+      (!reachable(to, size) && !reachable(from, size)))  // host to host is not the GPU's business
     return cudaErrorInvalidValue;
   submit(stream, [=] {
     runtime.queue.push_back({to, from, bytes});
@@ -127,7 +122,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
 cudaError_t cudaMemsetAsync(void* to, int byte, std::size_t bytes, cudaStream_t stream) {
   if (const cudaError_t injected = begin_call())
     return injected;
-  if (!known(stream) || !reachable(to, static_cast<std::int64_t>(bytes)))
+  if (!runtime.known(stream) || !reachable(to, static_cast<std::int64_t>(bytes)))
     return cudaErrorInvalidValue;
   submit(stream, [=] {
     runtime.work();
@@ -143,19 +138,15 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   return cudaSuccess;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
-  const cudaError_t injected = begin_call();
-  const bool good = runtime.streams.erase(stream) > 0;
-  if (good)
-    delete stream;
-  return outcome(injected, good, cudaErrorInvalidResourceHandle);
+  return destroy(runtime.streams, stream, cudaErrorInvalidResourceHandle);
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   const cudaError_t injected = begin_unsafe_call();
   runtime.work();
-  return outcome(injected, known(stream), cudaErrorInvalidResourceHandle);
+  return outcome(injected, runtime.known(stream), cudaErrorInvalidResourceHandle);
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
-  return outcome(begin_call(), known(stream) && runtime.events.contains(event), cudaErrorInvalidResourceHandle);
+  return outcome(begin_call(), runtime.known(stream) && runtime.events.contains(event), cudaErrorInvalidResourceHandle);
 }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   if (const cudaError_t injected = begin_call())
@@ -164,16 +155,12 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   return cudaSuccess;
 }
 cudaError_t cudaEventDestroy(cudaEvent_t event) {
-  const cudaError_t injected = begin_call();
-  const bool good = runtime.events.erase(event) > 0;
-  if (good)
-    delete event;
-  return outcome(injected, good, cudaErrorInvalidResourceHandle);
+  return destroy(runtime.events, event, cudaErrorInvalidResourceHandle);
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   if (const cudaError_t injected = begin_call())
     return injected;
-  if (!known(stream) || !runtime.events.contains(event))
+  if (!runtime.known(stream) || !runtime.events.contains(event))
     return cudaErrorInvalidResourceHandle;
   event->after = runtime.copies();
   event->recorded = std::chrono::steady_clock::now();
@@ -218,7 +205,7 @@ bool begin_launch(const void* function, std::int64_t blocks, std::int64_t thread
   const std::int64_t most_shared = permit == runtime.shared_bytes.end() ? kSharedBytes : permit->second;
   const bool fits = blocks > 0 && threads > 0 && threads <= kMostThreads && shared_bytes <= most_shared;
   const cudaError_t code = outcome(begin_call(), fits, cudaErrorInvalidConfiguration);
-  if (code != cudaSuccess || !known(stream))
+  if (code != cudaSuccess || !runtime.known(stream))
     runtime.last = outcome(code, false, cudaErrorInvalidResourceHandle);
   return runtime.last == cudaSuccess;
 }

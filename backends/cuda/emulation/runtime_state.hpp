@@ -71,4 +71,14 @@ inline cudaError_t outcome(cudaError_t injected, bool good, cudaError_t code = c
   return injected != cudaSuccess ? injected : good ? cudaSuccess : code;
 }
 
+/// The call that ends a handle; `code` if it is none that the program has.
+template <class Handle>
+cudaError_t destroy(std::set<Handle>& handles, Handle handle, cudaError_t code) {
+  const cudaError_t injected = begin_call();
+  const bool good = handles.erase(handle) > 0;
+  if (good)
+    delete handle;
+  return outcome(injected, good, code);
+}
+
 }  // namespace osteon::cuda::emulation

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "backends/cuda/simt.hpp"
+#include "backends/memory.hpp"
 #include "test/backends/array.hpp"
 
 namespace osteon::test {
@@ -34,5 +35,45 @@ std::string kernel_error(const F& f) {
 }
 
 #define CHECK_SAYS(text, part) CHECK_MESSAGE((text).find(part) != std::string::npos, text)
+
+inline void clean_up() {
+  cuda::emulation::fail_no_call();
+  release_idle_memory(Device::cuda);
+  cuda::synchronize(Cuda{});
+}
+
+/// use() once as it is and once for each of the runtime's calls in it, more than `least`, failing that one: it must be
+/// named with its code, and nothing be left behind. then(message) looks at the rest. Returns the number of calls.
+template <class Use, class Then>
+std::int64_t check_each_failing_call(const Use& use, std::int64_t least, const Then& then) {
+  namespace emulation = cuda::emulation;
+  clean_up();
+  const emulation::Allocated before = emulation::allocated();
+  const std::int64_t live = memory_report(Device::cuda).live.total(), handles = emulation::live_handles();
+  const std::int64_t first = emulation::call_count();
+  use();
+  clean_up();
+  const std::int64_t calls = emulation::call_count() - first;
+  REQUIRE(calls > least);
+  for (std::int64_t n = 0; n < calls; ++n) {
+    CAPTURE(n);
+    emulation::fail_call(n, cudaErrorLaunchFailure);
+    std::string message;
+    try {
+      use();
+      release_idle_memory(Device::cuda);
+      cuda::synchronize(Cuda{});
+    } catch (const cuda::DeviceError& error) {
+      message = error.what();
+    }
+    CHECK_SAYS(message, "cudaErrorLaunchFailure (719)");
+    clean_up();
+    CHECK(emulation::allocated().blocks == before.blocks);
+    CHECK(emulation::live_handles() == handles);
+    CHECK(memory_report(Device::cuda).live.total() == live);
+    then(message);
+  }
+  return calls;
+}
 
 }  // namespace osteon::test

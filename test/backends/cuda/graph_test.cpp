@@ -24,12 +24,6 @@ void add(const DeviceArray<int>& x, int by) { launch("increment", increment, 1, 
 
 Storage block(std::int64_t bytes) { return {bytes, Device::cuda, Category::activation}; }
 
-void clean_up() {
-  emulation::fail_no_call();
-  release_idle_memory(Device::cuda);
-  synchronize(Cuda{});
-}
-
 /// What the capture of `work` throws; afterwards a launch must succeed and another capture too.
 std::string refusal_of(const std::function<void()>& work) {
   std::string text;
@@ -228,33 +222,11 @@ TEST_CASE("each call of a capture that fails is named with its code, and nothing
     synchronize(Cuda{});
     return x.elements[0];
   };
-  clean_up();
-  const emulation::Allocated before = emulation::allocated();
-  const std::int64_t live = memory_report(Device::cuda).live.total(), handles = emulation::live_handles();
-  const std::int64_t first = emulation::call_count();
   CHECK(use_graph() == 1);
-  clean_up();
-  const std::int64_t calls = emulation::call_count() - first;
-  REQUIRE(calls > 14);
-  for (std::int64_t n = 0; n < calls; ++n) {
-    CAPTURE(n);
-    emulation::fail_call(n, cudaErrorLaunchFailure);
-    std::string message;
-    try {
-      use_graph();
-      release_idle_memory(Device::cuda);
-      synchronize(Cuda{});
-    } catch (const DeviceError& error) {
-      message = error.what();
-    }
-    CHECK_SAYS(message, "cudaErrorLaunchFailure (719)");
-    clean_up();
-    CHECK(emulation::allocated().blocks == before.blocks);
-    CHECK(emulation::live_handles() == handles);
-    CHECK(memory_report(Device::cuda).live.total() == live);
+  check_each_failing_call(use_graph, 14, [&](const std::string&) {
     CHECK(use_graph() == 1);
     clean_up();
-  }
+  });
 }
 
 TEST_CASE("the runtime refuses captures as CUDA does") {

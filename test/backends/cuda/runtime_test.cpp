@@ -47,42 +47,13 @@ void use_everything() {
   synchronize(stream.device());
 }
 
-void clean_up() {
-  emulation::fail_no_call();
-  release_idle_memory(Device::cuda);
-  synchronize(Cuda{});
-}
-
 }  // namespace
 
 TEST_CASE("each call that fails is named with its code, and nothing leaks") {
-  clean_up();
-  const emulation::Allocated before = emulation::allocated();
-  const std::int64_t live = memory_report(Device::cuda).live.total(), handles = emulation::live_handles();
-  const std::int64_t first = emulation::call_count();
-  use_everything();
-  clean_up();
-  const std::int64_t calls = emulation::call_count() - first;
-  REQUIRE(calls > 25);
   std::int64_t named = 0;
-  for (std::int64_t n = 0; n < calls; ++n) {
-    CAPTURE(n);
-    emulation::fail_call(n, cudaErrorLaunchFailure);
-    std::string message;
-    try {
-      use_everything();
-      release_idle_memory(Device::cuda);
-      synchronize(Cuda{});
-    } catch (const DeviceError& error) {
-      message = error.what();
-    }
-    CHECK_SAYS(message, "cudaErrorLaunchFailure (719)");
+  const std::int64_t calls = check_each_failing_call(use_everything, 25, [&](const std::string& message) {
     named += message.starts_with("cuda") || message.starts_with("kernel 'increment': ") ? 1 : 0;
-    clean_up();
-    CHECK(emulation::allocated().blocks == before.blocks);
-    CHECK(emulation::live_handles() == handles);
-    CHECK(memory_report(Device::cuda).live.total() == live);
-  }
+  });
   CHECK(named == calls);
 }
 
