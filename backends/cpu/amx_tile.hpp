@@ -32,21 +32,16 @@ struct Vectors {
   bool across;
 };
 
-/// While one lives, this thread's tiles are 16 rows of 64 bytes.
-class Tiles {
- public:
-  OSTEON_AMX Tiles() {
-    alignas(64) static constexpr struct {
-      std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
-      std::uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-      std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-    } kConfig;
-    _tile_loadconfig(&kConfig);
-  }
-  OSTEON_AMX ~Tiles() { _tile_release(); }
-  Tiles(const Tiles&) = delete;
-  Tiles& operator=(const Tiles&) = delete;
-};
+/// From here on this thread's tiles are 16 rows of 64 bytes, until they are released.
+OSTEON_AMX inline void configure_tiles() {
+  alignas(64) static constexpr struct {
+    std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
+    std::uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+    std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+  } kConfig;
+  _tile_loadconfig(&kConfig);
+}
+OSTEON_AMX inline void release_tiles() { _tile_release(); }
 
 /// Row i of a square of 16 x 16 words becomes column i.
 OSTEON_AMX inline void transpose(__m512i (&x)[kSide]) {
@@ -110,23 +105,25 @@ OSTEON_AMX inline void pack(const Vectors& from, Index first, Index tiles, Index
       pack_tile<kRight>(from, first + tile * kSide, k, k_end, to);
 }
 
-/// Where tiles of the left factor lie: the first at data, its rows `row` bytes apart, the second `second` bytes after
-/// it, the next terms' `step` bytes after them.
+/// Where the tiles of one or two of a factor's vectors lie: the first at data, its rows `row` bytes apart, the second
+/// `second` bytes after it, the next terms' `step` bytes after them.
 struct Strip {
   const std::byte* data;
   Index row, second, step;
+
+  Strip after(Index steps) const { return {data + steps * step, row, second, step}; }
 };
 
-/// Adds the products of `steps` tiles of kDown tiles of rows by kAcross tiles of packed columns to tiles 0 to 3.
+/// Adds the products of `steps` tiles of kDown tiles of rows by kAcross tiles of columns to tiles 0 to 3.
 template <int kDown, int kAcross>
-OSTEON_AMX inline void add_steps(const Strip& left, const std::byte* right, Index steps) {
-  const std::byte* a = left.data;
-  for (Index step = 0; step < steps; ++step, a += left.step, right += kAcross * kTileBytes) {
-    _tile_loadd(6, right, 64);
+OSTEON_AMX inline void add_steps(const Strip& left, const Strip& right, Index steps) {
+  const std::byte *a = left.data, *b = right.data;
+  for (Index step = 0; step < steps; ++step, a += left.step, b += right.step) {
+    _tile_loadd(6, b, right.row);
     _tile_loadd(4, a, left.row);
     _tile_dpbf16ps(0, 4, 6);
     if constexpr (kAcross == 2) {
-      _tile_loadd(7, right + kTileBytes, 64);
+      _tile_loadd(7, b + right.second, right.row);
       _tile_dpbf16ps(1, 4, 7);
     }
     if constexpr (kDown == 2) {
@@ -138,18 +135,22 @@ OSTEON_AMX inline void add_steps(const Strip& left, const std::byte* right, Inde
   }
 }
 
-/// A square of sums: kSquare rows of kSquare f32. Begins with what is there if `add`, else with 0; `rest` holds the
-/// left factor's last terms where they do not fill a tile (steps 0 or 1).
+/// kDown by kAcross tiles of sums, rows `row` f32 apart. Begins with what is there if `add`, else with 0; `rest` holds
+/// the left factor's last terms where they do not fill a tile (steps 0 or 1).
 template <int kDown, int kAcross>
 OSTEON_AMX inline void sum_square(const Strip& left, Index steps, const Strip& rest, Index rest_steps,
-                                  const std::byte* right, bool add, float* sums) {
-  constexpr Index kRow = kSquare * 4, kBelow = kSide * kSquare;
+                                  const Strip& right, bool add, float* sums, Index row) {
+  const Index bytes = 4 * row, below = kSide * row;
   asm volatile("" ::: "memory");  // the intrinsics do not tell the compiler that they read memory
   if (add) {
-    _tile_loadd(0, sums, kRow);
-    _tile_loadd(1, sums + kSide, kRow);
-    _tile_loadd(2, sums + kBelow, kRow);
-    _tile_loadd(3, sums + kBelow + kSide, kRow);
+    _tile_loadd(0, sums, bytes);
+    if constexpr (kAcross == 2)
+      _tile_loadd(1, sums + kSide, bytes);
+    if constexpr (kDown == 2) {
+      _tile_loadd(2, sums + below, bytes);
+      if constexpr (kAcross == 2)
+        _tile_loadd(3, sums + below + kSide, bytes);
+    }
   } else {
     _tile_zero(0);
     _tile_zero(1);
@@ -157,15 +158,24 @@ OSTEON_AMX inline void sum_square(const Strip& left, Index steps, const Strip& r
     _tile_zero(3);
   }
   add_steps<kDown, kAcross>(left, right, steps);
-  add_steps<kDown, kAcross>(rest, right + steps * kAcross * kTileBytes, rest_steps);
-  _tile_stored(0, sums, kRow);
+  add_steps<kDown, kAcross>(rest, right.after(steps), rest_steps);
+  _tile_stored(0, sums, bytes);
   if constexpr (kAcross == 2)
-    _tile_stored(1, sums + kSide, kRow);
+    _tile_stored(1, sums + kSide, bytes);
   if constexpr (kDown == 2) {
-    _tile_stored(2, sums + kBelow, kRow);
+    _tile_stored(2, sums + below, bytes);
     if constexpr (kAcross == 2)
-      _tile_stored(3, sums + kBelow + kSide, kRow);
+      _tile_stored(3, sums + below + kSide, bytes);
   }
+}
+
+/// f.operator()<down, across>() for one or two tiles of rows and of columns.
+template <class F>
+OSTEON_AMX inline void with_tiles(Index down, Index across, const F& f) {
+  if (down == 2)
+    across == 2 ? f.template operator()<2, 2>() : f.template operator()<2, 1>();
+  else
+    across == 2 ? f.template operator()<1, 2>() : f.template operator()<1, 1>();
 }
 
 OSTEON_AMX inline __m512 load_result(const float* from, __mmask16 mask) { return _mm512_maskz_loadu_ps(mask, from); }

@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "backends/attention_checks.hpp"
+#include "backends/cpu/attention_pack.hpp"
 #include "backends/cpu/attention_tiles.hpp"
 #include "backends/cpu/parallel.hpp"
 
@@ -61,33 +62,40 @@ struct RowTile {
     }
   }
 
-  /// Turns scores [keys, kRows] into weights exp(scale score - scale top) and rescales what was summed under an older
-  /// top.
-  void update(C* scores, std::int64_t keys, std::int64_t head_dim, C scale) {
-    const V scales = broadcast<V>(scale);
+  /// Turns scores [keys, kRows] into weights exp(scale score - scale top), as elements in `weights` (which may be the
+  /// scores), and rescales what was summed under an older top.
+  void update(const C* scores, std::int64_t keys, std::int64_t head_dim, C scale, E* weights) {
+    const V scales = broadcast<V>(scale * static_cast<C>(kLog2e));
+    V base[N];
     for (int n = 0; n < N; ++n) {
-      V highest = top[n];
-      for (std::int64_t j = 0; j < keys; ++j) {
-        const V s = load_vector<V>(scores + j * kRows + n * kLanes<C>);
-        highest = s > highest ? s : highest;  // passes over NaN, whose exp is NaN
-      }
+      V highest[4] = {top[n], top[n], top[n], top[n]};
+      for (std::int64_t j = 0; j < keys; ++j)  // four chains; passes over NaN, whose exp is NaN
+        highest[j % 4] = larger(load_vector<V>(scores + j * kRows + n * kLanes<C>), highest[j % 4]);
+      const V now = larger(larger(highest[0], highest[1]), larger(highest[2], highest[3]));
       // A row that has seen nothing yet has the top -inf; 0 instead keeps inf - inf out.
-      const V base = highest == -std::numeric_limits<C>::infinity() ? V{} : highest * scales;
-      const V shrink = exp_lanes(fused(top[n], scales, -base));
-      top[n] = highest;
-      V sum = total[n] * shrink;
-      for (std::int64_t j = 0; j < keys; ++j) {
-        C* at = scores + j * kRows + n * kLanes<C>;
-        const V weight = exp_lanes(fused(load_vector<V>(at), scales, -base));
-        store_vector(at, weight);
-        sum += weight;
-      }
-      total[n] = sum;
+      base[n] = now == -std::numeric_limits<C>::infinity() ? V{} : now * scales;
+      const V shrink = exp2_lanes(now == top[n] ? V{} : (top[n] - now) * scales);
+      top[n] = now;
+      total[n] *= shrink;
       for (std::int64_t c = 0; c < head_dim; ++c) {
         C* at = sums + c * kRows + n * kLanes<C>;
         store_vector(at, load_vector<V>(at) * shrink);
       }
     }
+    for (std::int64_t j = 0; j < keys; j += kTerms<E>)
+      for (int n = 0; n < N; ++n) {
+        V weight[kTerms<E>];
+        for (std::int64_t term = 0; term < kTerms<E>; ++term) {
+          const V score = load_vector<V>(scores + (j + term) * kRows + n * kLanes<C>);
+          weight[term] = exp2_lanes(fused(score, scales, -base[n]));
+          total[n] += weight[term];
+        }
+        E* const at = weights + j / kTerms<E> * kRows + n * kLanes<C>;
+        if constexpr (std::is_same_v<E, C>)
+          store_vector(at, weight[0]);
+        else
+          store_vector(at, paired(weight[0], weight[1]));
+      }
   }
 
   template <class T>
@@ -123,44 +131,45 @@ void attend(const AttentionProblem& p, const Operands<T>& x, std::int64_t b, std
     begin = std::min(begin, tiles[i]->rows.begin);
     end = std::max(end, tiles[i]->rows.end);
   }
+  const TileProducts<E> product(d, kRows);
+  const AmxThread amx(product.on_amx());
   alignas(kVectorBytes) C scores[kTileKeys * kRows];
-  alignas(kVectorBytes) E pairs[std::is_same_v<E, C> ? 1 : kBlockKeys * kRows];
+  alignas(kVectorBytes) E weights[kBlockKeys * kRows];
   alignas(kVectorBytes) E key_copy[kTileKeys * elements_of<E>(kMaxHeadDim)], value_copy[kBlockKeys * kMaxHeadDim];
   for (std::int64_t start = begin / kTileKeys * kTileKeys; start < end; start += kTileKeys) {
-    const std::int64_t from = std::max(start, begin - begin % kTerms<E>), to = std::min(start + kTileKeys, end);
+    const std::int64_t from = std::max(start, begin - begin % product.grain());
+    const std::int64_t to = std::min(start + kTileKeys, product.whole(end)), there = std::min(to, end) - from;
     const T *const key_rows = x.k + p.key_index(b, from, kv), *const value_rows = x.v + p.key_index(b, from, kv);
+    // keys [keys, length], values by the feature: element (feature, key) at values + feature * feature_step + key *
+    // key_step.
     const E *keys = key_copy, *values = value_copy;
-    std::int64_t stride = length, value_stride = d;
-    bool in_place = false;
-    if constexpr (std::is_same_v<T, E>)
-      in_place = count == 1;  // a copy would cost as much as the products
-    if (in_place) {
+    std::int64_t stride = length, feature_step = 1, key_step = d;
+    if constexpr (!std::is_same_v<E, C>) {
+      feature_step = kBlockKeys;
+      key_step = 1;
+      pack_features([&](std::int64_t j) { return value_rows + j * p.key_stride(); }, there, d, (to - from) / kTerms<E>,
+                    feature_step, value_copy);
+    } else if (std::is_same_v<T, E> && count == 1) {  // a copy would cost as much as the products
       keys = reinterpret_cast<const E*>(key_rows);
       values = reinterpret_cast<const E*>(value_rows);
-      stride = value_stride = p.key_stride();
+      stride = key_step = p.key_stride();
     } else {
-      pack_along(key_rows, p.key_stride(), to - from, d, key_copy);
-      pack_across([&](std::int64_t j) { return value_rows + j * p.key_stride(); }, to - from, d, d, value_copy);
+      pack_across([&](std::int64_t j) { return value_rows + j * p.key_stride(); }, there, d, d, value_copy);
     }
+    if (keys == key_copy)
+      pack_along(key_rows, p.key_stride(), there, to - from, d, key_copy);
     for (std::int64_t i = 0; i < count; ++i) {
       RowTile<E, N>& tile = *tiles[i];
-      const auto [tile_from, tile_to] = tile.rows.keys_of(start, kTerms<E>);
+      const auto [tile_from, tile_to] = tile.rows.keys_of(start, product);
       const std::int64_t n_keys = tile_to - tile_from, skip = tile_from - from;
       if (n_keys == 0)
         continue;
-      tile_product(keys + skip * stride, stride, 1, tile.query, kRows, n_keys, length, kRows, scores, kRows, false);
+      product(keys + skip * stride, stride, 1, tile.query, kRows, n_keys, length, kRows, scores, kRows, false);
       if (!tile.rows.all_see(tile_from, tile_to))
         tile.rows.mask(scores, kRows, tile_from, n_keys, -std::numeric_limits<C>::infinity());
-      tile.update(scores, n_keys, d, x.scale);
-      const E* weights;
-      if constexpr (std::is_same_v<E, C>) {
-        weights = scores;
-      } else {
-        pair_across<N>(scores, kRows, n_keys, pairs);
-        weights = pairs;
-      }
-      tile_product(values + skip / kTerms<E> * value_stride, 1, value_stride, weights, kRows, d, elements_of<E>(n_keys),
-                   kRows, tile.sums, kRows, true);
+      tile.update(scores, n_keys, d, x.scale, weights);
+      product(values + skip / kTerms<E> * key_step, feature_step, key_step, weights, kRows, d, elements_of<E>(n_keys),
+              kRows, tile.sums, kRows, true);
     }
   }
   for (std::int64_t i = 0; i < count; ++i)

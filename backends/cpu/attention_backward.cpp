@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "backends/attention_checks.hpp"
+#include "backends/cpu/attention_pack.hpp"
 #include "backends/cpu/attention_tiles.hpp"
 #include "backends/cpu/parallel.hpp"
 #include "backends/gpu_workspace.hpp"
@@ -21,17 +22,25 @@ struct Workspace {
   static constexpr std::int64_t kRows = 2 * kLanes<C>, kBlockRows = kBlockTiles * kRows;
   C *dk, *dv;                 // [keys, width]: sums of one kv head
   E *keys, *values;           // [keys, elements of a row]
-  E* keys_across;             // [elements of a column, head_dim]; where elements are single terms, the same as keys
+  E* keys_across;             // of pairs: [head_dim, elements of a column]
   E *query, *dout;            // [kBlockTiles, elements of a row, kRows]: columns of a tile's rows
   C* dquery;                  // [kBlockTiles, head_dim, kRows]
   E *query_rows, *dout_rows;  // [elements of a column of kBlockRows, width]
   C *weights, *dscores;       // [kTileKeys, kBlockRows]
   E* pairs;                   // a copy of either as pairs
+  TileProducts<E> product;
+  std::int64_t key_count;  // in whole grains
 
+  /// keys_across has whole vectors of pairs.
+  static constexpr std::int64_t kVectorKeys = std::is_same_v<E, C> ? 1 : 2 * kLanes<C>;
   static std::int64_t width(std::int64_t head_dim) { return (head_dim + kLanes<C> - 1) / kLanes<C> * kLanes<C>; }
 
+  Workspace(std::int64_t keys_there, std::int64_t head_dim)
+      : product(head_dim, kRows),
+        key_count((product.whole(keys_there) + kVectorKeys - 1) / kVectorKeys * kVectorKeys) {}
+
   /// Bytes of one thread; gives out the parts if `base` is there.
-  std::int64_t lay_out(std::int64_t key_count, std::int64_t head_dim, std::byte* base) {
+  std::int64_t lay_out(std::int64_t head_dim, std::byte* base) {
     constexpr bool kPairs = !std::is_same_v<E, C>;
     const std::int64_t length = elements_of<E>(head_dim);
     std::int64_t used = 0;
@@ -52,8 +61,6 @@ struct Workspace {
     take(weights, kTileKeys * kBlockRows);
     take(dscores, kTileKeys * kBlockRows);
     take(pairs, kPairs ? kTileKeys * elements_of<E>(kBlockRows) : 0);
-    if constexpr (!kPairs)
-      keys_across = keys;
     return used;
   }
 };
@@ -127,14 +134,15 @@ struct RowTile {
   void score(const AttentionProblem& p, const Operands<T>& x, const Workspace<E>& w, std::int64_t from,
              std::int64_t to) {
     const std::int64_t n_keys = to - from, length = elements_of<E>(p.head_dim);
-    tile_product(w.keys + from * length, length, 1, query, kRows, n_keys, length, kRows, weights, kStride, false);
-    tile_product(w.values + from * length, length, 1, dout, kRows, n_keys, length, kRows, dscores, kStride, false);
-    const V scales = broadcast<V>(x.scale);
+    w.product(w.keys + from * length, length, 1, query, kRows, n_keys, length, kRows, weights, kStride, false);
+    w.product(w.values + from * length, length, 1, dout, kRows, n_keys, length, kRows, dscores, kStride, false);
+    const V scales = broadcast<V>(x.scale * static_cast<C>(kLog2e));
     for (int n = 0; n < N; ++n) {
-      const V log_sums = load_vector<V>(log_sum + n * kLanes<C>), deltas = load_vector<V>(delta + n * kLanes<C>);
+      const V log_sums = load_vector<V>(log_sum + n * kLanes<C>) * static_cast<C>(kLog2e),
+              deltas = load_vector<V>(delta + n * kLanes<C>);
       for (std::int64_t j = 0; j < n_keys; ++j) {
         C *weight = weights + j * kStride + n * kLanes<C>, *dscore = dscores + j * kStride + n * kLanes<C>;
-        const V probability = exp_lanes(fused(load_vector<V>(weight), scales, -log_sums));
+        const V probability = exp2_lanes(fused(load_vector<V>(weight), scales, -log_sums));
         store_vector(weight, probability);
         store_vector(dscore, probability * (load_vector<V>(dscore) - deltas));
       }
@@ -148,25 +156,15 @@ struct RowTile {
   /// dquery += keys^T dscores.
   void add_dquery(const AttentionProblem& p, const Workspace<E>& w, std::int64_t from, std::int64_t to) {
     const std::int64_t d = p.head_dim, depth = elements_of<E>(to - from);
-    const E* const keys = w.keys_across + from / kTerms<E> * d;
     if constexpr (std::is_same_v<E, C>) {
-      tile_product(keys, 1, d, dscores, kStride, d, depth, kRows, dquery, kRows, true);
+      w.product(w.keys + from * d, 1, d, dscores, kStride, d, depth, kRows, dquery, kRows, true);
     } else {
       pair_across<N>(dscores, kStride, to - from, w.pairs);
-      tile_product(keys, 1, d, w.pairs, kRows, d, depth, kRows, dquery, kRows, true);
+      w.product(w.keys_across + from / kTerms<E>, elements_of<E>(w.key_count), 1, w.pairs, kRows, d, depth, kRows,
+                dquery, kRows, true);
     }
   }
 };
-
-/// Numbers [keys, N vectors of rows] of a block as elements along the rows, rounded into pairs.
-template <class E>
-void pair_along(const sum_t<E>* numbers, std::int64_t keys, std::int64_t rows, E* to) {
-  constexpr std::int64_t kStride = Workspace<E>::kBlockRows;
-  for (std::int64_t j = 0; j < keys; ++j)
-    for (std::int64_t i = 0; i < rows; i += kLanes<float>)
-      store_vector(to + j * elements_of<E>(kStride) + i / 2,
-                   rounded_to_bf16(load_vector<Vector<float>>(numbers + j * kStride + i)));
-}
 
 /// sums [keys, width] += weights^T rows over `count` tiles of rows from tile `first` of a block on.
 template <class E>
@@ -177,11 +175,11 @@ void add_rows(const Workspace<E>& w, const sum_t<E>* weights, const E* rows, std
   if constexpr (std::is_same_v<E, sum_t<E>>) {
     along = weights + first * kRows;
   } else {
-    pair_along(weights + first * kRows, keys, count * kRows, w.pairs);
+    pair_along(weights + first * kRows, w.kBlockRows, keys, count * kRows, w.pairs);
     along = w.pairs;
   }
-  tile_product(along, kStride, 1, rows + first * elements_of<E>(kRows) * width, width, keys,
-               count * elements_of<E>(kRows), width, sums, width, true);
+  w.product(along, kStride, 1, rows + first * elements_of<E>(kRows) * width, width, keys, count * elements_of<E>(kRows),
+            width, sums, width, true);
 }
 
 /// A block of rows against all its keys: adds to the sums of dk and dv, writes dq.
@@ -203,7 +201,7 @@ void block_backward(const AttentionProblem& p, const Operands<T>& x, const Works
   for (std::int64_t start = begin / kTileKeys * kTileKeys; start < end; start += kTileKeys) {
     std::array<std::int64_t, 2> keys[kBlockTiles];
     for (std::int64_t i = 0; i < count; ++i) {
-      keys[i] = tiles[i]->rows.keys_of(start, kTerms<E>);
+      keys[i] = tiles[i]->rows.keys_of(start, w.product);
       if (keys[i][0] == keys[i][1])
         continue;
       tiles[i]->score(p, x, w, keys[i][0], keys[i][1]);
@@ -232,14 +230,17 @@ template <class T, class E>
 void head_backward(const AttentionProblem& p, const Operands<T>& x, const Workspace<E>& w, std::int64_t b,
                    std::int64_t kv) {
   using C = sum_t<E>;
-  const std::int64_t d = p.head_dim, sums = p.keys * w.width(d);
+  const std::int64_t d = p.head_dim, sums = w.key_count * w.width(d);
   const T *const keys = x.k + p.key_index(b, 0, kv), *const values = x.v + p.key_index(b, 0, kv);
   std::fill(w.dk, w.dk + sums, C(0));
   std::fill(w.dv, w.dv + sums, C(0));
-  pack_along(keys, p.key_stride(), p.keys, d, w.keys);
-  pack_along(values, p.key_stride(), p.keys, d, w.values);
-  if constexpr (!std::is_same_v<E, C>)
-    pack_across([&](std::int64_t j) { return keys + j * p.key_stride(); }, p.keys, d, d, w.keys_across);
+  pack_along(keys, p.key_stride(), p.keys, w.key_count, d, w.keys);
+  pack_along(values, p.key_stride(), p.keys, w.key_count, d, w.values);
+  if constexpr (!std::is_same_v<E, C>) {
+    const std::int64_t pairs = elements_of<E>(w.key_count);
+    pack_features([&](std::int64_t j) { return keys + j * p.key_stride(); }, p.keys, d, pairs, pairs, w.keys_across);
+  }
+  const AmxThread amx(w.product.on_amx());
   for (std::int64_t row = 0; row < p.rows(); row += w.kBlockRows)
     block_backward(p, x, w, b, kv, row);
   if (x.dk != nullptr)
@@ -253,8 +254,7 @@ void head_backward(const AttentionProblem& p, const Operands<T>& x, const Worksp
 std::int64_t attention_backward_workspace(Cpu, const Shape& q, const Shape& k, DType dtype) {
   std::int64_t bytes = 0;
   dispatch_elements(dtype, "attention_backward", [&]<class T, class E>(T, E) {
-    Workspace<E> one;
-    bytes = omp_get_max_threads() * one.lay_out(k[1], q[-1], nullptr);
+    bytes = omp_get_max_threads() * Workspace<E>(k[1], q[-1]).lay_out(q[-1], nullptr);
   });
   return bytes;
 }
@@ -294,9 +294,9 @@ void attention_backward(Cpu, ConstView dout, ConstView q, ConstView k, ConstView
     const std::int64_t items = p.batch * p.kv_heads;
 #pragma omp parallel for schedule(static) if (items > 1 && p.work() >= kSerialWork)
     for (std::int64_t item = 0; item < items; ++item) {
-      Workspace<E> w;
-      const std::int64_t each = w.lay_out(p.keys, p.head_dim, nullptr);
-      w.lay_out(p.keys, p.head_dim, base + omp_get_thread_num() * each);
+      Workspace<E> w(p.keys, p.head_dim);
+      const std::int64_t each = w.lay_out(p.head_dim, nullptr);
+      w.lay_out(p.head_dim, base + omp_get_thread_num() * each);
       head_backward(p, x, w, item / p.kv_heads, item % p.kv_heads);
     }
   });

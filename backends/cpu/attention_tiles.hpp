@@ -5,10 +5,13 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <optional>
 
 #include "backends/attention_checks.hpp"
+#include "backends/cpu/amx_product.hpp"
 #include "backends/cpu/bf16_pair.hpp"
 #include "backends/cpu/fma_tile.hpp"
+#include "backends/cpu/gemm_engines.hpp"
 #include "backends/cpu/gemm_pack.hpp"
 #include "backends/cpu/simd.hpp"
 #include "backends/device.hpp"
@@ -25,7 +28,7 @@ namespace osteon::cpu {
 // pairs of terms. Then weights and their gradients are rounded to bf16 for the products, sums stay in f32.
 
 constexpr std::int64_t kTileKeys = kTileRows == 6 ? 96 : 64;  // register tiles without a rest: 1.04 times as fast
-constexpr std::int64_t kBlockTiles = 4;
+constexpr std::int64_t kBlockTiles = 8;
 constexpr std::int64_t kSerialWork = 1 << 18;  // multiply-adds of a product below which waking threads does not pay
 
 struct AttentionProblem {
@@ -55,8 +58,38 @@ struct AttentionProblem {
   std::int64_t key_stride() const { return kv_heads * head_dim; }
 };
 
-/// Whether bf16 is multiplied in pairs; tests change it.
+/// Whether bf16 is multiplied in pairs, and whether on AMX rather than where it runs; tests change them.
 inline bool attention_in_pairs = kMultipliesPairs;
+inline std::optional<bool> attention_on_amx;
+
+/// Products of a tile's elements E: by vectors or, for pairs, on AMX.
+template <class E>
+class TileProducts {
+ public:
+  /// For rows of head_dim numbers, `tile_rows` of them in a tile.
+  TileProducts(std::int64_t head_dim, std::int64_t tile_rows) {
+    if constexpr (std::is_same_v<E, Bf16Pair>)
+      on_amx_ = head_dim % (2 * kAmxGrain) == 0 && tile_rows % (2 * kAmxGrain) == 0 &&  // both are summed over
+                attention_on_amx.value_or(kernels::amx_runs());
+  }
+  bool on_amx() const { return on_amx_; }
+  /// Keys of a tile begin and end at multiples of this, the last beyond what its rows see.
+  std::int64_t grain() const { return on_amx_ ? 2 * kAmxGrain : kTerms<E>; }
+  std::int64_t whole(std::int64_t keys) const { return (keys + grain() - 1) / grain() * grain(); }
+
+  /// tile_product(); for pairs a_step is 1.
+  void operator()(const E* a, std::int64_t a_row, std::int64_t a_step, const E* b, std::int64_t b_row,
+                  std::int64_t rows, std::int64_t depth, std::int64_t columns, sum_t<E>* c, std::int64_t c_row,
+                  bool add) const {
+    if constexpr (std::is_same_v<E, Bf16Pair>)
+      if (on_amx_)
+        return amx_product(a, a_row, b, b_row, rows, depth, columns, c, c_row, add);
+    tile_product(a, a_row, a_step, b, b_row, rows, depth, columns, c, c_row, add);
+  }
+
+ private:
+  bool on_amx_ = false;
+};
 
 /// f(T{}, E{}) with the stored type and the elements of products.
 template <class F>
@@ -118,10 +151,12 @@ struct TileRows {
   bool sees(std::int64_t row) const {
     return first[static_cast<std::size_t>(row)] < last[static_cast<std::size_t>(row)];
   }
-  /// Keys [from, to) of the tile of keys at `start` between which lie all that any row sees; from is a multiple of
-  /// `terms`, elements across keys begin there. Empty if there are none.
-  std::array<std::int64_t, 2> keys_of(std::int64_t start, std::int64_t terms) const {
-    const std::int64_t from = std::max(start, begin - begin % terms), to = std::min(start + kTileKeys, end);
+  /// Keys [from, to) of the tile of keys at `start` between which lie all that any row sees, both multiples of the
+  /// products' grain. Empty if there are none.
+  template <class E>
+  std::array<std::int64_t, 2> keys_of(std::int64_t start, const TileProducts<E>& product) const {
+    const std::int64_t from = std::max(start, begin - begin % product.grain());
+    const std::int64_t to = std::min(start + kTileKeys, product.whole(end));
     return {from, from < to && any_sees(from, to) ? to : from};
   }
   bool all_see(std::int64_t from, std::int64_t to) const { return all_begin <= from && to <= all_end; }
@@ -147,121 +182,39 @@ struct TileRows {
   }
 };
 
-/// exp of numbers that are not above 0, in the lanes of a vector: as exp() but for results that are not
-/// normal numbers, which are 0. Without a bound above and a second factor it takes two thirds of the instructions.
-inline Vector<float> exp_lanes(const Vector<float>& x) {
+constexpr double kLog2e = 1.4426950408889634;
+
+/// 2^x in the lanes of a vector, for x of at most 126, within 1e-7; below -126 it is 0. 1 for 0, exactly.
+inline Vector<float> exp2_lanes(const Vector<float>& x) {
   using V = Vector<float>;
   constexpr float kRound = 12582912.0F;  // 1.5 * 2^23: adding it leaves n in the lowest bits
-  const V shifted = fused(x, broadcast<V>(1.44269504088896341F), broadcast<V>(kRound)), n = shifted - kRound;
-  const V r = fused(n, broadcast<V>(-1.42860682030941723e-6F), fused(n, broadcast<V>(-0.693145751953125F), x));
-  V p = broadcast<V>(1.9841269841e-4F);
-  for (const float term : {1.3888888889e-3F, 8.3333333333e-3F, 4.1666666667e-2F, 1.6666666667e-1F, 0.5F})
+  const V shifted = x + kRound, n = shifted - kRound, r = x - n;
+  V p = broadcast<V>(1.53551547e-4F);  // 2^r = 1 + r q(r) on [-1/2, 1/2], the q of the least largest relative error
+  for (const float term : {1.33989356e-3F, 9.61842947e-3F, 5.55033237e-2F, 2.40226477e-1F, 6.93147182e-1F, 1.0F})
     p = fused(p, r, broadcast<V>(term));
-  p = fused(p, r * r, r) + 1.0F;
+#if defined(__AVX512F__)
+  const __mmask16 normal = _mm512_cmp_ps_mask((__m512)x, _mm512_set1_ps(-126), _CMP_NLT_UQ);
+  return (V)_mm512_maskz_scalef_ps(normal, (__m512)p, (__m512)n);
+#else
   const auto power = std::bit_cast<V>((std::bit_cast<IntVector<float>>(shifted) + 127) << 23);
-  return x < -87.3F ? V{} : p * power;
+  return x < -126.0F ? V{} : p * power;
+#endif
 }
-inline Vector<double> exp_lanes(const Vector<double>& x) {
+inline Vector<double> exp2_lanes(const Vector<double>& x) {
   Vector<double> y{};
   for (int lane = 0; lane < static_cast<int>(kLanes<double>); ++lane)
-    y[lane] = std::exp(x[lane]);
+    y[lane] = std::exp2(x[lane]);
   return y;
 }
 
-/// to [count, elements of a row] = rows `stride` apart, element by element along the row.
-template <class E, class T>
-void pack_along(const T* rows, std::int64_t stride, std::int64_t count, std::int64_t head_dim, E* to) {
-  if constexpr (std::is_same_v<E, Bf16Pair>) {
-    const std::int64_t length = elements_of<E>(head_dim);
-    for (std::int64_t i = 0; i < count; ++i) {
-      to[(i + 1) * length - 1] = {};
-      std::memcpy(to + i * length, rows + i * stride, static_cast<std::size_t>(head_dim) * sizeof(T));
-    }
-  } else {
-    convert_rows(Factor<T>{rows, count, stride, 1, E{1}}, 0, count, 0, head_dim, head_dim, to);
-  }
-}
-
-/// to [elements of a column, width] = rows, element by element across them: row(i) points at row i < count; rows and
-/// columns beyond are 0.
-template <class E, class Row>
-void pack_across(const Row& row, std::int64_t count, std::int64_t head_dim, std::int64_t width, E* to) {
-  for (std::int64_t i = 0; i < count; i += kTerms<E>, to += width) {
-    const auto* const first = row(i);
-    if constexpr (std::is_same_v<E, Bf16Pair>) {
-      const bool pair = i + 1 < count;
-      const auto* const second = pair ? row(i + 1) : first;
-      const std::uint32_t mask = pair ? 0xffffU : 0U;
-#pragma omp simd
-      for (std::int64_t c = 0; c < head_dim; ++c)
-        to[c].bits = first[c].bits | (second[c].bits & mask) << 16;
-    } else {
-#pragma omp simd
-      for (std::int64_t c = 0; c < head_dim; ++c)
-        to[c] = load(first[c]);
-    }
-    std::fill(to + head_dim, to + width, E{});
-  }
-}
-
-/// columns [elements of a row, kRows] = rows, transposed; row(i) points at row i, rows from `count` on are 0.
-template <class E, int N, class Row>
-void pack_columns(const Row& row, std::int64_t count, std::int64_t head_dim, E* columns) {
-  using C = sum_t<E>;
-  constexpr std::int64_t kWidth = kLanes<C>, kRows = N * kWidth;
-  const std::int64_t length = elements_of<E>(head_dim);
-  for (std::int64_t i0 = 0; i0 < kRows; i0 += kWidth)
-    for (std::int64_t c0 = 0; c0 < length; c0 += kWidth) {
-      Vector<C> square[kWidth];
-      for (std::int64_t i = 0; i < kWidth; ++i) {
-        const std::int64_t skip = c0 * kTerms<E>;
-        square[i] = i0 + i < count ? load_elements<E>(row(i0 + i) + skip, head_dim - skip) : Vector<C>{};
-      }
-      transpose_square<C>(square);
-      for (std::int64_t c = 0; c < std::min(kWidth, length - c0); ++c)
-        store_vector(columns + (c0 + c) * kRows + i0, square[c]);
-    }
-}
-
-/// Numbers [keys, N vectors], keys `stride` apart, rounded into pairs of neighbouring keys; an odd key pairs with 0.
-template <int N>
-void pair_across(const float* numbers, std::int64_t stride, std::int64_t keys, Bf16Pair* to) {
-  constexpr std::int64_t kRows = N * kLanes<float>;
-  for (std::int64_t j = 0; j < keys; j += 2)
-    for (std::int64_t i = 0; i < kRows; i += kLanes<float>) {
-      const float* const from = numbers + j * stride + i;
-      const auto second = j + 1 < keys ? load_vector<Vector<float>>(from + stride) : Vector<float>{};
-      store_vector(to + j / 2 * kRows + i, paired(load_vector<Vector<float>>(from), second));
-    }
-}
-
-/// The inverse of pack_columns: row(i)[c] (+)= columns[c, i] * factor[i] for i < count.
-template <class C, int N, class Row>
-void unpack_columns(const C* columns, const C* factor, std::int64_t count, std::int64_t head_dim, bool add,
-                    const Row& row) {
-  constexpr std::int64_t kWidth = kLanes<C>, kRows = N * kWidth;
-  for (std::int64_t i0 = 0; i0 < count; i0 += kWidth)
-    for (std::int64_t c0 = 0; c0 < head_dim; c0 += kWidth) {
-      const std::int64_t width = std::min(kWidth, head_dim - c0);
-      Vector<C> square[kWidth];
-      for (std::int64_t c = 0; c < kWidth; ++c)
-        square[c] = c < width ? load_vector<Vector<C>>(columns + (c0 + c) * kRows + i0) : Vector<C>{};
-      transpose_square<C>(square);
-      for (std::int64_t i = 0; i < kWidth && i0 + i < count; ++i) {
-        const Vector<C> part = square[i] * factor[i0 + i];
-        auto* to = row(i0 + i) + c0;
-        if (width == kWidth) {
-          dispatch_add(add, [&](auto adds) {
-#pragma omp simd
-            for (std::int64_t c = 0; c < kWidth; ++c)
-              store(to[c], part[c], adds);
-          });
-        } else {
-          for (std::int64_t c = 0; c < width; ++c)
-            store(to[c], part[c], add);
-        }
-      }
-    }
+/// The larger number of each lane; `b` where either is NaN.
+template <class V>
+inline V larger(const V& a, const V& b) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<V, Vector<float>>)
+    return (V)_mm512_maskz_max_ps(0xffff, (__m512)a, (__m512)b);  // of the other form GCC 12 warns (bug 105593)
+#endif
+  return a > b ? a : b;
 }
 
 }  // namespace osteon::cpu

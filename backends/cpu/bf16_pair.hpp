@@ -94,8 +94,15 @@ typedef std::uint16_t HalfVector __attribute__((vector_size(kVectorBytes / 2)));
 
 /// Two rows of numbers as pairs, the first one's in the lower halves.
 [[gnu::always_inline]] inline Vector<float> paired(const Vector<float>& first, const Vector<float>& second) {
+#if defined(__AVX512BF16__)
+  const auto halves = (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
+  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
+                                         5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  return (Vector<float>)_mm512_permutexvar_epi16(order, halves);
+#else
   const WordVector lower = __builtin_convertvector(rounded_to_bf16(first), WordVector);
   return std::bit_cast<Vector<float>>(lower | __builtin_convertvector(rounded_to_bf16(second), WordVector) << 16);
+#endif
 }
 
 /// A vector of elements E from `count` stored terms of a row, zero beyond them.

@@ -128,13 +128,10 @@ OSTEON_AMX Left left_at(const Vectors& from, Index row, Index tiles, Index k, In
 }
 
 OSTEON_AMX void sum_tiles(const Left& left, Index down, Index across, const std::byte* panel, bool add, float* sums) {
-  const auto run = [&]<int kDown, int kAcross>() OSTEON_AMX {
-    sum_square<kDown, kAcross>(left.whole, left.steps, left.rest, left.rest_steps, panel, add, sums);
-  };
-  if (down == 2)
-    across == 2 ? run.template operator()<2, 2>() : run.template operator()<2, 1>();
-  else
-    across == 2 ? run.template operator()<1, 2>() : run.template operator()<1, 1>();
+  const Strip right{panel, 64, kTileBytes, across * kTileBytes};
+  with_tiles(down, across, [&]<int kDown, int kAcross>() OSTEON_AMX {
+    sum_square<kDown, kAcross>(left.whole, left.steps, left.rest, left.rest_steps, right, add, sums, kSquare);
+  });
 }
 
 /// The rectangle m x n of left times right.
@@ -146,7 +143,7 @@ OSTEON_AMX void run_rectangle(const Factors& f, float alpha, bool add, R* c, Ind
   const Workspace sizes(m.size(), n.size(), f.k);
   std::byte *const strip = memory, *const panels = strip + sizes.strip;
   auto* const waiting = reinterpret_cast<float*>(panels + sizes.panels);
-  const Tiles configured;
+  configure_tiles();
   for (Index outer = m.begin; outer < m.end; outer += sizes.rows)
     for (Index col = n.begin; col < n.end; col += sizes.cols)
       for (Index k = 0; k < f.k; k += sizes.depth) {
@@ -170,6 +167,7 @@ OSTEON_AMX void run_rectangle(const Factors& f, float alpha, bool add, R* c, Ind
           }
         }
       }
+  release_tiles();
 }
 
 template <class R>

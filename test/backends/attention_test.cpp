@@ -1,5 +1,6 @@
 #include "backends/kernels/attention.hpp"
 
+#include <optional>
 #include <utility>
 
 #include "backends/cpu/attention_tiles.hpp"
@@ -11,23 +12,34 @@ using namespace osteon::test;
 
 namespace {
 
-/// A dtype and, for bf16, whether products take it in pairs, on whichever processor. A GPU does where it can.
+/// A dtype and, for bf16, how products take it, on whichever processor: what it lacks has a plain twin. A GPU does as
+/// it can.
 struct Variant {
   DType dtype;
-  bool in_pairs;
+  bool in_pairs = false, on_amx = false;
 
   /// Whether softmax weights are rounded to bf16.
   bool rounds(std::int64_t head_dim) const { return in_pairs && (kOnCpu || head_dim % 16 == 0); }
 };
-const std::vector<Variant> kVariants =
-    kOnCpu ? std::vector<Variant>{{DType::f32, false}, {DType::bf16, false}, {DType::bf16, true}, {DType::f64, false}}
-           : std::vector<Variant>{{DType::f32, false}, {DType::bf16, true}, {DType::f64, false}};
+const std::vector<Variant> kVariants = kOnCpu ? std::vector<Variant>{{DType::f32},
+                                                                     {DType::bf16},
+                                                                     {DType::bf16, true},
+                                                                     {DType::bf16, true, true},
+                                                                     {DType::f64}}
+                                              : std::vector<Variant>{{DType::f32}, {DType::bf16, true}, {DType::f64}};
 
 /// Attention computes by this variant while it lives.
 struct Using {
-  bool before = std::exchange(cpu::attention_in_pairs, false);
-  explicit Using(const Variant& variant) { cpu::attention_in_pairs = variant.in_pairs; }
-  ~Using() { cpu::attention_in_pairs = before; }
+  bool in_pairs = std::exchange(cpu::attention_in_pairs, false);
+  std::optional<bool> on_amx = std::exchange(cpu::attention_on_amx, {});
+  explicit Using(const Variant& variant) {
+    cpu::attention_in_pairs = variant.in_pairs;
+    cpu::attention_on_amx = variant.on_amx;
+  }
+  ~Using() {
+    cpu::attention_in_pairs = in_pairs;
+    cpu::attention_on_amx = on_amx;
+  }
   Using(const Using&) = delete;
   Using& operator=(const Using&) = delete;
 };
@@ -142,6 +154,9 @@ const Case kCases[] = {
     {1, 150, 150, 2, 2, 8, Ranges::packed},
     {3, 20, 20, 2, 1, 8, Ranges::padded},
     {2, 70, 70, 2, 1, 16, Ranges::with_blind},
+    {2, 75, 75, 2, 1, 32, Ranges::packed},
+    {1, 150, 150, 4, 2, 96, Ranges::with_blind},
+    {2, 1, 37, 4, 1, 64},
 };
 
 }  // namespace
@@ -152,6 +167,7 @@ TEST_CASE("attention and its gradient agree with written-out scores") {
       const DType dtype = variant.dtype;
       const Using used(variant);
       CAPTURE(variant.in_pairs);
+      CAPTURE(variant.on_amx);
       CAPTURE(c.q());
       CAPTURE(c.k());
       CAPTURE(dtype);
@@ -197,6 +213,7 @@ TEST_CASE("attention's bits depend neither on the number of threads nor on the o
       const DType dtype = variant.dtype;
       const Using used(variant);
       CAPTURE(variant.in_pairs);
+      CAPTURE(variant.on_amx);
       CAPTURE(c.q());
       CAPTURE(dtype);
       const Inputs in(c, dtype);
@@ -225,37 +242,38 @@ TEST_CASE("a query's output does not depend on how many queries are computed wit
 }
 
 TEST_CASE("attention lets NaN and infinity through to the queries that see them") {
-  const Case c{1, 80, 80, 2, 1, 16};
+  const Case c{1, 80, 80, 2, 1, 32};
   for (const Variant& variant : kVariants) {
     const DType dtype = variant.dtype;
     const Using used(variant);
     CAPTURE(variant.in_pairs);
     Inputs in(c, dtype);
-    in.k.set(70 * 16 + 3, std::nan(""));
+    in.k.set(70 * 32 + 3, std::nan(""));
     const Result r = run(c, in, 1);
-    CHECK(std::isfinite(r.o.at(69 * 32)));
-    CHECK(std::isnan(r.o.at(70 * 32)));
-    CHECK(std::isnan(r.o.at(79 * 32 + 31)));
+    CHECK(std::isfinite(r.o.at(69 * 64)));
+    CHECK(std::isnan(r.o.at(70 * 64)));
+    CHECK(std::isnan(r.o.at(79 * 64 + 63)));
     CHECK(std::isnan(r.lse.at(75 * 2)));
-    CHECK(std::isnan(r.dq.at(75 * 32)));
+    CHECK(std::isnan(r.dq.at(75 * 64)));
     Inputs value(c, dtype);
-    value.v.set(70 * 16 + 3, std::numeric_limits<double>::infinity());
+    value.v.set(70 * 32 + 3, std::numeric_limits<double>::infinity());
     const Result s = run(c, value, 1);
-    CHECK(std::isfinite(s.o.at(40 * 32 + 3)));
-    CHECK(!std::isfinite(s.o.at(70 * 32 + 3)));
-    CHECK(std::isfinite(s.o.at(70 * 32 + 4)));
+    CHECK(std::isfinite(s.o.at(40 * 64 + 3)));
+    CHECK(!std::isfinite(s.o.at(70 * 64 + 3)));
+    CHECK(std::isfinite(s.o.at(70 * 64 + 4)));
   }
 }
 
 TEST_CASE("attention never reads keys behind every query's range, as in a cache with room to grow") {
-  const Case c{1, 6, 100, 2, 1, 16}, few{1, 1, 100, 2, 1, 16};
+  const Case c{1, 6, 100, 2, 1, 32}, few{1, 1, 100, 2, 1, 32};
   for (const Case& each : {c, few})
     for (const Variant& variant : kVariants) {
       const DType dtype = variant.dtype;
       const Using used(variant);
       CAPTURE(variant.in_pairs);
+      CAPTURE(variant.on_amx);
       Inputs in(each, dtype);
-      for (std::int64_t i = 70 * 16; i < in.k.numel(); ++i) {
+      for (std::int64_t i = 70 * 32; i < in.k.numel(); ++i) {
         in.k.set(i, std::nan(""));
         in.v.set(i, std::nan(""));
       }
