@@ -198,14 +198,14 @@ void attend_row(const AttentionProblem& p, const Operands<T>& x, std::int64_t b,
       scores[j] = s;
       highest = s > highest ? s : highest;
     }
-    const C base = highest == kLowest ? C(0) : highest, shrink = cpu::exp(top - base);
+    const C base = highest == kLowest ? C(0) : highest, shrink = std::exp(top - base);
     top = highest;
     total *= shrink;
     for (std::int64_t c = 0; c < d; ++c)
       sums[c] *= shrink;
-#pragma omp simd
-    for (std::int64_t j = 0; j < count; ++j)
-      scores[j] = cpu::exp(scores[j] - base);
+    each_vector<C>(0, count, [&](std::int64_t j, std::int64_t lanes) {
+      store_lanes(scores + j, exp2_lanes((load_lanes<C>(scores + j, lanes) - base) * static_cast<C>(kLog2e)), lanes);
+    });
     const T* values = x.v + p.key_index(b, start, kv);
     for (std::int64_t j = 0; j < count; ++j) {
       total += scores[j];

@@ -13,6 +13,7 @@
 #include "backends/cpu/fma_tile.hpp"
 #include "backends/cpu/gemm_engines.hpp"
 #include "backends/cpu/gemm_pack.hpp"
+#include "backends/cpu/lane_math.hpp"
 #include "backends/cpu/simd.hpp"
 #include "backends/device.hpp"
 
@@ -181,40 +182,5 @@ struct TileRows {
     return any;
   }
 };
-
-constexpr double kLog2e = 1.4426950408889634;
-
-/// 2^x in the lanes of a vector, for x of at most 126, within 1e-7; below -126 it is 0. 1 for 0, exactly.
-inline Vector<float> exp2_lanes(const Vector<float>& x) {
-  using V = Vector<float>;
-  constexpr float kRound = 12582912.0F;  // 1.5 * 2^23: adding it leaves n in the lowest bits
-  const V shifted = x + kRound, n = shifted - kRound, r = x - n;
-  V p = broadcast<V>(1.53551547e-4F);  // 2^r = 1 + r q(r) on [-1/2, 1/2], the q of the least largest relative error
-  for (const float term : {1.33989356e-3F, 9.61842947e-3F, 5.55033237e-2F, 2.40226477e-1F, 6.93147182e-1F, 1.0F})
-    p = fused(p, r, broadcast<V>(term));
-#if defined(__AVX512F__)
-  const __mmask16 normal = _mm512_cmp_ps_mask((__m512)x, _mm512_set1_ps(-126), _CMP_NLT_UQ);
-  return (V)_mm512_maskz_scalef_ps(normal, (__m512)p, (__m512)n);
-#else
-  const auto power = std::bit_cast<V>((std::bit_cast<IntVector<float>>(shifted) + 127) << 23);
-  return x < -126.0F ? V{} : p * power;
-#endif
-}
-inline Vector<double> exp2_lanes(const Vector<double>& x) {
-  Vector<double> y{};
-  for (int lane = 0; lane < static_cast<int>(kLanes<double>); ++lane)
-    y[lane] = std::exp2(x[lane]);
-  return y;
-}
-
-/// The larger number of each lane; `b` where either is NaN.
-template <class V>
-inline V larger(const V& a, const V& b) {
-#if defined(__AVX512F__)
-  if constexpr (std::is_same_v<V, Vector<float>>)
-    return (V)_mm512_maskz_max_ps(0xffff, (__m512)a, (__m512)b);  // of the other form GCC 12 warns (bug 105593)
-#endif
-  return a > b ? a : b;
-}
 
 }  // namespace osteon::cpu

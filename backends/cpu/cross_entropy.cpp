@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "backends/check.hpp"
+#include "backends/cpu/lane_math.hpp"
 #include "backends/cpu/parallel.hpp"
 #include "backends/cpu/simd.hpp"
 
@@ -25,35 +26,33 @@ C maximum(const C* row, std::int64_t d) {
   return highest;
 }
 
-constexpr std::int64_t kBlock = 4096;  // an f32 sum of few terms a lane; the blocks are added in f64
-
-/// Sum of exp(row - highest); a NaN in the row is one in the sum.
+/// exp(row - highest), 0 in lanes beyond the row.
 template <class C>
-double sum_of_exp(const C* row, std::int64_t d, C highest) {
-  double total = 0;
-  for (std::int64_t begin = 0; begin < d; begin += kBlock) {
-    C part = 0;
-#pragma omp simd reduction(+ : part)
-    for (std::int64_t j = begin; j < std::min(begin + kBlock, d); ++j)
-      part += exp(row[j] - highest);
-    total += static_cast<double>(part);
-  }
-  return total;
+Vector<C> exp_below(const C* row, std::int64_t lanes, C highest) {
+  if (lanes >= kLanes<C>)
+    return exp2_lanes((load_vector<Vector<C>>(row) - highest) * static_cast<C>(kLog2e));
+  Vector<C> x{};
+  for (std::int64_t lane = 0; lane < kLanes<C>; ++lane)
+    x[lane] = lane < lanes ? row[lane] - highest : -std::numeric_limits<C>::infinity();
+  return exp2_lanes(x * static_cast<C>(kLog2e));
 }
 
-/// The same, and leaves the terms in `terms`, which may be the row.
+constexpr std::int64_t kBlock = 4096;  // an f32 sum of few terms a lane; the blocks are added in f64
+
+/// Sum of exp(row - highest); a NaN in the row is one in the sum. Leaves the terms in `terms`, which may be the row or
+/// null.
 template <class C>
 double sum_of_exp(const C* row, std::int64_t d, C highest, C* terms) {
   double total = 0;
   for (std::int64_t begin = 0; begin < d; begin += kBlock) {
-    C part = 0;
-#pragma omp simd reduction(+ : part)
-    for (std::int64_t j = begin; j < std::min(begin + kBlock, d); ++j) {
-      const C term = exp(row[j] - highest);
-      terms[j] = term;
+    Vector<C> part{};
+    each_vector<C>(begin, std::min(begin + kBlock, d), [&](std::int64_t j, std::int64_t lanes) {
+      const Vector<C> term = exp_below(row + j, lanes, highest);
+      if (terms != nullptr)
+        store_lanes(terms + j, term, lanes);
       part += term;
-    }
-    total += static_cast<double>(part);
+    });
+    total += static_cast<double>(vector_sum<C>(reinterpret_cast<const C*>(&part), kLanes<C>));
   }
   return total;
 }
@@ -61,16 +60,16 @@ double sum_of_exp(const C* row, std::int64_t d, C highest, C* terms) {
 /// out = terms * factor, where out may be the memory of terms, in a dtype that is not wider.
 template <class C, class T>
 void scale_terms(const C* terms, std::int64_t d, C factor, T* out) {
-#pragma omp simd
-  for (std::int64_t j = 0; j < d; ++j)
-    store(out[j], factor * terms[j]);
+  each_vector<C>(0, d, [&](std::int64_t j, std::int64_t lanes) {
+    store_lanes(out + j, load_lanes<C>(terms + j, lanes) * factor, lanes);
+  });
 }
 
 template <class C, class T>
 void scale_exp(const C* row, std::int64_t d, C highest, C factor, T* out) {
-#pragma omp simd
-  for (std::int64_t j = 0; j < d; ++j)
-    store(out[j], factor * exp(row[j] - highest));
+  each_vector<C>(0, d, [&](std::int64_t j, std::int64_t lanes) {
+    store_lanes(out + j, exp_below(row + j, lanes, highest) * factor, lanes);
+  });
 }
 
 /// Loss of one row and, if `out` is given, its gradient. `terms` is memory of d elements to leave exp in, the row
@@ -79,7 +78,7 @@ template <class C, class T>
 double row_loss(const C* row, std::int64_t d, std::int32_t target, double factor, C* terms, T* out) {
   const C highest = maximum(row, d);
   const double at_target = static_cast<double>(row[target]) - static_cast<double>(highest);
-  const double total = terms != nullptr ? sum_of_exp(row, d, highest, terms) : sum_of_exp(row, d, highest);
+  const double total = sum_of_exp(row, d, highest, terms);
   if (out != nullptr) {
     const C each = static_cast<C>(factor / total);
     if (terms != nullptr)

@@ -43,34 +43,6 @@ void dispatch_add(bool add, const F& f) {
     f(std::false_type{});
 }
 
-/// exp for loops under `omp simd`: no branches, no calls. About 1 ulp; subnormal results, infinities and NaN as
-/// std::exp. exp(x) = 2^n exp(r) with n = round(x / ln 2); |r| <= ln(2)/2, where a Taylor polynomial of degree 7 has an
-/// error of 6e-9.
-[[gnu::always_inline]] inline float exp(float x) {
-  // Beyond these bounds the result is infinite or 0; a NaN fails both comparisons and stays.
-  x = x > 89.0F ? 89.0F : x;
-  x = x < -104.0F ? -104.0F : x;
-  constexpr float kRound = 12582912.0F;  // 1.5 * 2^23: adding it leaves no fraction bits
-  const float n = (x * 1.44269504088896341F + kRound) - kRound;
-  const float r = (x - n * 0.693145751953125F) - n * 1.42860682030941723e-6F;  // ln 2 in two parts
-  float p = r * 1.9841269841e-4F + 1.3888888889e-3F;
-  p = p * r + 8.3333333333e-3F;
-  p = p * r + 4.1666666667e-2F;
-  p = p * r + 1.6666666667e-1F;
-  p = p * r + 0.5F;
-  p = p * r * r + r + 1.0F;
-  // 2^n in two factors, so that subnormal results and results next to the largest f32 come out right.
-  const auto exponent = static_cast<std::int32_t>(n);  // NaN: any value, p is NaN
-  const std::int32_t half = exponent >> 1, rest = exponent - half;
-  return p * std::bit_cast<float>((half + 127) << 23) * std::bit_cast<float>((rest + 127) << 23);
-}
-[[gnu::always_inline]] inline double exp(double x) { return std::exp(x); }
-
-template <class C>
-[[gnu::always_inline]] inline C sigmoid(C x) {
-  return C(1) / (C(1) + exp(-x));
-}
-
 // Sums in lanes, so one order for a length. Functions rather than loops in lambdas: GCC gathers from a pointer that a
 // lambda captured, element by element.
 

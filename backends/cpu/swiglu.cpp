@@ -1,21 +1,23 @@
 #include "backends/kernels/swiglu.hpp"
 
 #include "backends/check.hpp"
+#include "backends/cpu/lane_math.hpp"
 #include "backends/cpu/parallel.hpp"
-#include "backends/cpu/simd.hpp"
 
 namespace osteon::kernels {
 namespace {
 
 using namespace cpu;
 
-template <class C>
-[[gnu::always_inline]] inline C gate_gradient(C dy, C gate, C up, C sg) {
-  return dy * up * sg * (C(1) + gate * (C(1) - sg));
+/// f(i, lanes) for vectors of [0, count), by all threads.
+template <class C, class F>
+void parallel_vectors(std::int64_t count, const F& f) {
+  parallel_ranges(count, 1, 64, [&](std::int64_t begin, std::int64_t end) { each_vector<C>(begin, end, f); });
 }
-template <class C>
-[[gnu::always_inline]] inline C up_gradient(C dy, C gate, C sg) {
-  return dy * gate * sg;
+
+template <class T, class V>
+void store_sum(T* to, const V& value, std::int64_t lanes, bool add) {
+  store_lanes(to, add ? load_lanes<compute_t<T>>(to, lanes) + value : value, lanes);
 }
 
 }  // namespace
@@ -27,8 +29,11 @@ void swiglu(Cpu, ConstView gate, ConstView up, View y) {
     using T = decltype(element);
     const T *z = gate.as<T>(), *u = up.as<T>();
     T* out = y.as<T>();
-    parallel_elements(gate.numel(),
-                      [=](std::int64_t i) { store(out[i], load(z[i]) * sigmoid(load(z[i])) * load(u[i])); });
+    using C = compute_t<T>;
+    parallel_vectors<C>(gate.numel(), [=](std::int64_t i, std::int64_t lanes) {
+      const Vector<C> x = load_lanes<C>(z + i, lanes);
+      store_lanes(out + i, x * sigmoid_lanes(x) * load_lanes<C>(u + i, lanes), lanes);
+    });
   });
 }
 
@@ -45,27 +50,13 @@ void swiglu_backward(Cpu, ConstView dy, ConstView gate, ConstView up, Sink dgate
     const T *g = dy.as<T>(), *z = gate.as<T>(), *u = up.as<T>();
     T* dz = dgate ? dgate.view.as<T>() : nullptr;
     T* du = dup ? dup.view.as<T>() : nullptr;
-    dispatch_add(dgate.add, [&](auto add_gate) {
-      dispatch_add(dup.add, [&](auto add_up) {
-        // A loop for each set of sinks, so that no element tests which are wanted.
-        if (dz != nullptr && du != nullptr)
-          parallel_elements(gate.numel(), [=](std::int64_t i) {
-            const C gi = load(g[i]), zi = load(z[i]), ui = load(u[i]), sg = sigmoid(zi);
-            const C a = gate_gradient(gi, zi, ui, sg), b = up_gradient(gi, zi, sg);  // a sink may be dy, gate or up
-            store(dz[i], a, add_gate);
-            store(du[i], b, add_up);
-          });
-        else if (dz != nullptr)
-          parallel_elements(gate.numel(), [=](std::int64_t i) {
-            const C zi = load(z[i]);
-            store(dz[i], gate_gradient(load(g[i]), zi, load(u[i]), sigmoid(zi)), add_gate);
-          });
-        else if (du != nullptr)
-          parallel_elements(gate.numel(), [=](std::int64_t i) {
-            const C zi = load(z[i]);
-            store(du[i], up_gradient(load(g[i]), zi, sigmoid(zi)), add_up);
-          });
-      });
+    parallel_vectors<C>(gate.numel(), [=, add_gate = dgate.add, add_up = dup.add](std::int64_t i, std::int64_t lanes) {
+      const Vector<C> dout = load_lanes<C>(g + i, lanes), x = load_lanes<C>(z + i, lanes), sg = sigmoid_lanes(x);
+      const Vector<C> at_up = load_lanes<C>(u + i, lanes);  // a sink may be dy, gate or up: all are read before
+      if (dz != nullptr)
+        store_sum(dz + i, dout * at_up * sg * (x * (C(1) - sg) + C(1)), lanes, add_gate);
+      if (du != nullptr)
+        store_sum(du + i, dout * x * sg, lanes, add_up);
     });
   });
 }

@@ -5,8 +5,8 @@
 #include <limits>
 #include <vector>
 
-#include "backends/cpu/attention_tiles.hpp"
 #include "backends/cpu/bf16_pair.hpp"
+#include "backends/cpu/lane_math.hpp"
 
 using namespace osteon;
 
@@ -22,56 +22,70 @@ std::vector<float> lanes(const cpu::Vector<float>& x) {
   return out;
 }
 
+cpu::Vector<float> all(float x) { return cpu::broadcast<cpu::Vector<float>>(x); }
+
+/// Units in the last place of the f32 next to `want` between it and `got`.
+double ulps(float got, double want) {
+  const auto nearest = static_cast<float>(want);
+  const double ulp = static_cast<double>(std::nextafter(nearest, INFINITY)) - static_cast<double>(nearest);
+  return std::abs(static_cast<double>(got) - want) / ulp;
+}
+
 }  // namespace
 
-TEST_CASE("the vectorised exp is within 1.5 ulp of std::exp over the whole range") {
+TEST_CASE("2^x in lanes is within 1.5 ulp, exact at 0, 0 where it would not be normal, and keeps NaN") {
+  const auto exp2 = [](float x) { return lanes(cpu::exp2_lanes(all(x)))[0]; };
   double worst = 0;
-  float at = 0;
-  for (float x = -87.3F; x < 88.7F; x += 1.0F / 4096) {
-    const double want = std::exp(static_cast<double>(x));
-    const auto nearest = static_cast<float>(want);
-    const double ulp = static_cast<double>(std::nextafter(nearest, INFINITY)) - static_cast<double>(nearest);
-    const double error = std::abs(static_cast<double>(cpu::exp(x)) - want) / ulp;
-    if (error > worst) {
-      worst = error;
-      at = x;
-    }
-  }
-  CAPTURE(at);
-  CHECK(worst <= 1.5);
-}
-
-TEST_CASE("the vectorised exp keeps exact values, subnormal results, infinities and NaN") {
-  constexpr float kInfinity = std::numeric_limits<float>::infinity();
-  CHECK(cpu::exp(0.0F) == 1.0F);
-  CHECK(cpu::exp(-0.0F) == 1.0F);
-  CHECK(cpu::exp(kInfinity) == kInfinity);
-  CHECK(cpu::exp(-kInfinity) == 0.0F);
-  CHECK(cpu::exp(88.73F) == kInfinity);
-  CHECK(std::isfinite(cpu::exp(88.72F)));
-  CHECK(cpu::exp(-104.5F) == 0.0F);
-  CHECK(cpu::exp(-95.0F) == doctest::Approx(std::exp(-95.0)).epsilon(1e-3));  // subnormal
-  CHECK(std::isnan(cpu::exp(std::numeric_limits<float>::quiet_NaN())));
-  CHECK(std::isnan(cpu::sigmoid(std::numeric_limits<float>::quiet_NaN())));
-  CHECK(cpu::sigmoid(-200.0F) == 0.0F);
-  CHECK(cpu::sigmoid(200.0F) == 1.0F);
-}
-
-TEST_CASE("attention's 2^x is within 1.5 ulp") {
-  const auto exp2 = [](float x) { return cpu::exp2_lanes(cpu::broadcast<cpu::Vector<float>>(x))[0]; };
-  double worst = 0;
-  for (float x = -126; x <= 8; x += 1.0F / 4096) {
-    const double want = std::exp2(static_cast<double>(x));
-    const auto nearest = static_cast<float>(want);
-    const double ulp = static_cast<double>(std::nextafter(nearest, INFINITY)) - static_cast<double>(nearest);
-    worst = std::max(worst, std::abs(static_cast<double>(exp2(x)) - want) / ulp);
-  }
+  for (float x = -126; x <= 126; x += 1.0F / 4096)
+    worst = std::max(worst, ulps(exp2(x), std::exp2(static_cast<double>(x))));
   CHECK(worst <= 1.5);
   CHECK(exp2(0.0F) == 1.0F);
   CHECK(exp2(-126.0F) == 0x1p-126F);
   for (const float x : {-126.5F, -1e30F, -std::numeric_limits<float>::infinity()})
     CHECK(exp2(x) == 0.0F);
   CHECK(std::isnan(exp2(kNaN)));
+}
+
+TEST_CASE("the sigmoid in lanes is within 5 ulp near 0 and 1e-5 of its value, 0 and 1 far out, and keeps NaN") {
+  const auto sigmoid = [](float x) { return lanes(cpu::sigmoid_lanes(all(x)))[0]; };
+  double worst = 0, worst_share = 0;
+  for (float x = -86; x <= 126; x += 1.0F / 4096) {
+    const double want = 1 / (1 + std::exp(-static_cast<double>(x)));
+    worst_share = std::max(worst_share, std::abs(static_cast<double>(sigmoid(x)) / want - 1));
+    if (x > -4)
+      worst = std::max(worst, ulps(sigmoid(x), want));
+  }
+  CHECK(worst <= 5);
+  CHECK(worst_share <= 1e-5);  // the rounding of x log2(e)
+  CHECK(sigmoid(0.0F) == 0.5F);
+  for (const float x : {-200.0F, -1e30F, -std::numeric_limits<float>::infinity()})
+    CHECK(sigmoid(x) == 0.0F);
+  for (const float x : {200.0F, 1e30F, std::numeric_limits<float>::infinity()})
+    CHECK(sigmoid(x) == 1.0F);
+  CHECK(std::isnan(sigmoid(kNaN)));
+}
+
+TEST_CASE("a reciprocal in lanes is within 1.5 ulp") {
+  double worst = 0;
+  for (float x = 1; x < 1e30F; x *= 1.0001F)
+    worst = std::max(worst, ulps(lanes(cpu::reciprocal(all(x)))[0], 1 / static_cast<double>(x)));
+  CHECK(worst <= 1.5);
+}
+
+TEST_CASE("lanes are stored rounded, all or the first of them") {
+  std::vector<float> numbers(kWidth);
+  for (std::size_t i = 0; i < kWidth; ++i)
+    numbers[i] = 1.0F + 0.01F * static_cast<float>(i);
+  for (std::size_t count = 0; count <= kWidth; ++count) {
+    std::vector<bf16> rounded(kWidth, bf16(-7.0F));
+    std::vector<double> wide(kWidth, -7.0);
+    cpu::store_lanes(rounded.data(), vector(numbers), static_cast<std::int64_t>(count));
+    cpu::store_lanes(wide.data(), vector(numbers), static_cast<std::int64_t>(count));
+    for (std::size_t i = 0; i < kWidth; ++i) {
+      CHECK(rounded[i].bits == (i < count ? bf16(numbers[i]) : bf16(-7.0F)).bits);
+      CHECK(wide[i] == (i < count ? static_cast<double>(numbers[i]) : -7.0));
+    }
+  }
 }
 
 TEST_CASE("vectors round to bf16 as single numbers do, alone and in pairs") {
