@@ -98,6 +98,7 @@ struct RunConfig {
   std::int64_t eval_every = 0;
   std::int64_t save_every = 0;
   std::int64_t early_stop = 0;
+  bool tensorboard = false;
 
   bool operator==(const RunConfig&) const = default;
 };

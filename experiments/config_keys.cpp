@@ -138,6 +138,7 @@ std::vector<Key> make_keys() {
        "stop after so many evaluations without a better loss (0 = never)",
        {},
        at_least(0)},
+      {run, "tensorboard", &C::tensorboard, "write the metrics for TensorBoard too, in the run folder's tensorboard/"},
   };
 }
 

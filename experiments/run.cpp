@@ -244,6 +244,7 @@ RunConfig result_keys(const RunConfig& config) {
   same.cuda_graph = "auto";
   same.log_every = 1;
   same.save_every = 0;
+  same.tensorboard = false;
   return same;
 }
 

@@ -9,6 +9,7 @@
 #include "autograd/watchdog.hpp"
 #include "backends/scratch.hpp"
 #include "experiments/evaluation.hpp"
+#include "experiments/event_file.hpp"
 #include "experiments/metrics.hpp"
 #include "experiments/progress.hpp"
 #include "nn/optim/schedule.hpp"
@@ -163,6 +164,15 @@ TrainingResult Trainer::run(std::span<const EvaluationData> evaluation) {
   } else if (writes) {
     metrics.emplace(options_.folder / "metrics.jsonl");
   }
+  std::optional<EventFile> events;
+  if (writes && config_.tensorboard)
+    events.emplace(options_.folder / "tensorboard", read_metrics(options_.folder / "metrics.jsonl"));
+  const auto log = [&](const auto& line) {
+    if (metrics)
+      metrics->write(line);
+    if (events)
+      events->write(line);
+  };
 
   TrainingResult result;
   Progress progress(options_.title, total_steps_, options_.quiet);
@@ -198,16 +208,15 @@ TrainingResult Trainer::run(std::span<const EvaluationData> evaluation) {
     result.step_seconds.push_back(seconds);
     if (trace)
       options_.on_trace(state_.step, trace->events());
-    if (metrics && (state_.step % config_.log_every == 0 || state_.step == total_steps_))
-      metrics->write(StepMetrics{state_.step, done.loss, lr, done.norm, done.tokens, seconds});
+    if (state_.step % config_.log_every == 0 || state_.step == total_steps_)
+      log(StepMetrics{state_.step, done.loss, lr, done.norm, done.tokens, seconds});
     progress.show(state_.step, status_text(done.loss, static_cast<double>(done.tokens) / seconds, memory.report()));
 
     if (config_.eval_every > 0 && !evaluation.empty() && state_.step % config_.eval_every == 0) {
       memory.pause();
       window_.reset();
       const EvaluationResult scores = evaluate(*loaded_.model, evaluation);
-      if (metrics)
-        metrics->write(EvaluationMetrics{state_.step, scores.scores.loss, scores.scores.accuracy});
+      log(EvaluationMetrics{state_.step, scores.scores.loss, scores.scores.accuracy});
       if (improved(scores.scores.loss.value_or(0)) && writes && options_.save)
         options_.save(options_.folder / "best");
       memory.resume();

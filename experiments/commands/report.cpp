@@ -25,6 +25,7 @@ int run_report(const ReportArguments& arguments, bool json) {
   if (json)
     std::cout << nlohmann::ordered_json{{"html", written.html.string()},
                                         {"markdown", written.markdown.string()},
+                                        {"latex", written.latex.string()},
                                         {"csv", written.csv.string()},
                                         {"headline", written.headline}}
                      .dump()

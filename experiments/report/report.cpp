@@ -22,6 +22,7 @@ WrittenReport write_report(const std::vector<fs::path>& runs, const fs::path& ou
 
   WrittenReport written{.html = out / "report.html",
                         .markdown = out / "report.md",
+                        .latex = out / "report.tex",
                         .csv = out / "report.csv",
                         .tests_csv = out / "tests.csv",
                         .figures = out / "figures",
@@ -36,6 +37,7 @@ WrittenReport write_report(const std::vector<fs::path>& runs, const fs::path& ou
   io::write_file_atomically(written.csv, results_csv(comparison));
   io::write_file_atomically(written.tests_csv, tests_csv(comparison));
   io::write_file_atomically(written.markdown, markdown(comparison, findings, title, options.question, options.command));
+  io::write_file_atomically(written.latex, latex(comparison, findings));
   io::write_file_atomically(written.html,
                             page(comparison, findings, figures, title, options.question, options.command));
   return written;

@@ -23,7 +23,7 @@ struct ReportOptions {
 };
 
 struct WrittenReport {
-  std::filesystem::path html, markdown, csv, tests_csv, figures;
+  std::filesystem::path html, markdown, latex, csv, tests_csv, figures;
   std::string terminal;  ///< the tables and findings for a terminal, see terminal_table()
   std::string headline;
   std::string missing_figures;  ///< why there are no figures, or not all; empty when all is well
@@ -31,7 +31,7 @@ struct WrittenReport {
 
 /// Collects the runs at or below `runs` (runs.hpp) and writes into the folder `out`, which is made if needed:
 ///   report.html   one file without any address in it: style, script and figures are inside
-///   report.md     the same tables as Markdown
+///   report.md, report.tex   the same tables as Markdown, and as LaTeX for a paper
 ///   report.csv    every number, a line a task and contestant;  tests.csv: a line a pair
 ///   figures/      each figure's data (.csv), gnuplot script (.gp) and picture (.svg, with a key, on white)
 /// Files are replaced atomically. Without gnuplot the report is written with a note in the place of figures. Failed

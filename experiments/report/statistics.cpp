@@ -4,6 +4,7 @@
 #include <boost/math/distributions/binomial.hpp>
 #include <boost/math/distributions/chi_squared.hpp>
 #include <boost/math/distributions/fisher_f.hpp>
+#include <boost/math/distributions/non_central_t.hpp>
 #include <boost/math/distributions/students_t.hpp>
 #include <cmath>
 #include <cstdlib>
@@ -105,6 +106,28 @@ std::optional<TTest> paired_t_test(std::span<const double> a, std::span<const do
     return std::nullopt;
   const auto count = static_cast<double>(a.size());
   return t_test(mean(differences), *sd / std::sqrt(count), count - 1);
+}
+
+double paired_t_power(double difference, double sd, std::int64_t pairs, double level) {
+  check(pairs >= 2 && sd > 0, "paired_t_power: expected at least two pairs and a spread above 0, got ", pairs, " and ",
+        sd);
+  const double degrees = static_cast<double>(pairs - 1), critical = t_quantile(1 - level, degrees);
+  const double shift = std::abs(difference) / sd * std::sqrt(static_cast<double>(pairs));
+  if (shift > critical + 40)
+    return 1;  // Boost's series do not reach as far
+  const distributions::non_central_t shifted(degrees, shift);
+  return cdf(complement(shifted, critical)) + cdf(shifted, -critical);
+}
+
+std::optional<std::int64_t> pairs_needed(double difference, double sd, double power, double level) {
+  constexpr std::int64_t kMost = 1'000'000;
+  const auto reaches = [&](std::int64_t pairs) { return paired_t_power(difference, sd, pairs, level) >= power; };
+  if (difference == 0 || negligible(sd, difference) || !reaches(kMost))
+    return std::nullopt;
+  std::int64_t below = 1, enough = kMost;
+  for (std::int64_t guess = 2; enough - below > 1; guess = enough == kMost ? below * 2 : (below + enough) / 2)
+    (reaches(guess) ? enough : below) = guess;
+  return enough;
 }
 
 std::optional<TTest> BlockDesign::test(double difference, std::int64_t common) const {

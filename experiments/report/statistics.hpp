@@ -64,6 +64,12 @@ std::optional<double> bartlett(const std::vector<std::vector<double>>& groups, d
 /// Differences in units of the pooled standard deviation: (mean a - mean b) / sqrt((sd_a^2 + sd_b^2) / 2).
 std::optional<double> cohen_d(std::span<const double> a, std::span<const double> b);
 
+/// Power of a two-sided paired t-test over `pairs` pairs whose differences have this mean and standard deviation
+/// (non-central t distribution). Expects at least two pairs and sd > 0.
+double paired_t_power(double difference, double sd, std::int64_t pairs, double level = 0.05);
+/// The fewest pairs that reach `power`. Empty where a million do not, or there is no difference or no spread.
+std::optional<std::int64_t> pairs_needed(double difference, double sd, double power = 0.8, double level = 0.05);
+
 /// McNemar's exact test: of the items that exactly one of the two answered, is either's share beyond chance?
 struct McNemar {
   std::int64_t only_a = 0, only_b = 0;

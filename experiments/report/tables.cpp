@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <string_view>
+#include <utility>
 
 #include "backends/error.hpp"
 #include "experiments/report/format.hpp"
@@ -9,24 +11,6 @@
 namespace osteon::report {
 
 namespace {
-
-std::string csv_text(const std::string& text) {
-  if (text.find_first_of(",\"\n\r") == std::string::npos)
-    return text;
-  std::string quoted = "\"";
-  for (const char letter : text)
-    quoted += letter == '"' ? std::string("\"\"") : std::string(1, letter);
-  return quoted + "\"";
-}
-
-std::string full(const std::optional<double>& value) { return value ? shortest(*value) : ""; }
-std::string full(const std::optional<std::int64_t>& value) { return value ? std::to_string(*value) : ""; }
-std::string full(const std::optional<Interval>& interval) {
-  return interval ? shortest(interval->low) + "," + shortest(interval->high) : ",";
-}
-std::string full(const std::optional<Sample>& sample) {
-  return sample ? shortest(sample->mean) + "," + full(sample->sd) + "," + full(sample->interval) : ",,,";
-}
 
 /// One row of the table of a task, as texts; shared by Markdown and terminal.
 std::vector<std::string> row_texts(const Comparison& comparison, const Task& task, const Entry& entry) {
@@ -93,6 +77,33 @@ std::string markdown_text(const std::string& text) {
   return out;
 }
 
+std::string latex_text(const std::string& text) {
+  const std::pair<const char*, const char*> signs[] = {{"\u2212", "$-$"},    {"\u202f", "\\,"},
+                                                       {"\u2019", "'"},      {"\u00b1", "$\\pm$"},
+                                                       {"\u2264", "$\\le$"}, {"\u2265", "$\\ge$"}};
+  std::string out;
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    const auto* const sign = std::find_if(std::begin(signs), std::end(signs), [&](const auto& each) {
+      return text.compare(at, std::string_view(each.first).size(), each.first) == 0;
+    });
+    if (sign != std::end(signs)) {
+      out += sign->second;
+      at += std::string_view(sign->first).size() - 1;
+    } else if (const char letter = text[at]; letter == '\\') {
+      out += "\\textbackslash{}";
+    } else if (letter == '~' || letter == '^') {
+      out += std::string("\\") + letter + "{}";
+    } else if (letter == '<' || letter == '>') {
+      out += std::string("$") + letter + "$";
+    } else if (static_cast<unsigned char>(letter) < 0x20) {
+      out += ' ';
+    } else {
+      out += (std::string("&%$#_{}").find(letter) != std::string::npos ? "\\" : "") + std::string(1, letter);
+    }
+  }
+  return out;
+}
+
 std::string wrapped(const std::string& text, std::size_t width, const std::string& indent) {
   std::string out, line = indent;
   for (std::size_t at = 0; at < text.size();) {
@@ -108,58 +119,6 @@ std::string wrapped(const std::string& text, std::size_t width, const std::strin
 }
 
 }  // namespace
-
-std::string results_csv(const Comparison& comparison) {
-  std::string csv =
-      "task,contestant,method,rank,alpha,lr,seeds,trainable_parameters,total_parameters,measure,"
-      "score_mean,score_sd,score_low,score_high,items_low,items_high,"
-      "accuracy_mean,accuracy_sd,accuracy_low,accuracy_high,loss_mean,loss_sd,loss_low,loss_high,"
-      "keep_mean,keep_sd,keep_low,keep_high,step_seconds,step_seconds_p10,step_seconds_p90,tokens_per_second,"
-      "peak_bytes,weights_bytes,adapter_bytes,gradient_bytes,optimizer_bytes,activation_bytes,workspace_bytes,"
-      "front_memory,front_time\n";
-  for (const Task& task : comparison.tasks)
-    for (const Entry& entry : task.entries) {
-      const experiments::RunSummary& s = entry.runs.front()->summary;
-      csv += fmt::format("{},{},{},{},{},{},{},{},{},{},", csv_text(task.name),
-                         csv_text(comparison.contestants[entry.contestant].label), csv_text(s.method), full(s.rank),
-                         full(s.alpha), full(s.lr), entry.runs.size(), s.trainable_parameters, s.total_parameters,
-                         task.by_accuracy ? "accuracy" : "loss");
-      csv += full(std::optional(entry.score)) + "," + full(entry.item_interval) + "," + full(entry.accuracy) + "," +
-             full(entry.loss) + "," + full(entry.keep) + ",";
-      csv += full(entry.step_seconds) + "," + full(entry.step_seconds_p10) + "," + full(entry.step_seconds_p90) + "," +
-             full(entry.tokens_per_second) + ",";
-      if (const auto& b = entry.peak_bytes)
-        csv += fmt::format("{},{},{},{},{},{},{},", b->total, b->weights, b->adapter, b->gradient, b->optimizer,
-                           b->activation, b->workspace);
-      else
-        csv += ",,,,,,,";
-      csv += fmt::format("{},{}\n", entry.front_memory ? 1 : 0, entry.front_time ? 1 : 0);
-    }
-  return csv;
-}
-
-std::string tests_csv(const Comparison& comparison) {
-  std::string csv =
-      "task,a,b,difference,seeds_p,seeds_p_holm,paired_t,paired_t_degrees,paired_t_p,items_p,items_p_holm,"
-      "mcnemar_only_a,mcnemar_only_b,mcnemar_p,cohen_d,told_apart\n";
-  for (const Task& task : comparison.tasks)
-    for (const Pair& pair : task.pairs) {
-      const auto label = [&](std::size_t i) {
-        return csv_text(comparison.contestants[task.entries[i].contestant].label);
-      };
-      csv += fmt::format("{},{},{},{},{},{},", csv_text(task.name), label(pair.a), label(pair.b),
-                         shortest(pair.difference), full(pair.seeds_p), full(pair.seeds_holm));
-      csv += pair.plain ? shortest(pair.plain->statistic) + "," + shortest(pair.plain->degrees) + "," +
-                              shortest(pair.plain->p_value) + ","
-                        : ",,,";
-      csv += full(pair.items_p) + "," + full(pair.items_holm) + ",";
-      csv += pair.mcnemar
-                 ? fmt::format("{},{},{},", pair.mcnemar->only_a, pair.mcnemar->only_b, shortest(pair.mcnemar->p_value))
-                 : ",,,";
-      csv += full(pair.effect) + (pair.told_apart ? ",1\n" : ",0\n");
-    }
-  return csv;
-}
 
 std::string markdown(const Comparison& comparison, const Findings& findings, const std::string& title,
                      const std::string& question, const std::string& command) {
@@ -183,13 +142,16 @@ std::string markdown(const Comparison& comparison, const Findings& findings, con
         text += c == 0 ? "|---" : "|--:";
       text += r == 0 ? "|\n" : "";
     }
-    text += "\n| pair | difference | p over seeds (Holm) | p over items (Holm) | |\n|---|--:|--:|--:|---|\n";
+    text +=
+        "\n| pair | difference | p over seeds (Holm) | p over items (Holm) | seeds needed | "
+        "|\n|---|--:|--:|--:|--:|---|\n";
     for (const Pair& pair : task.pairs)
-      text += fmt::format("| {} \u2212 {} | {} | {} | {} | {} |\n",
+      text += fmt::format("| {} \u2212 {} | {} | {} | {} | {} | {} |\n",
                           markdown_text(comparison.contestants[task.entries[pair.a].contestant].label),
                           markdown_text(comparison.contestants[task.entries[pair.b].contestant].label),
                           difference_text(task, pair.difference), pair.seeds_holm ? p_value(*pair.seeds_holm) : "-",
                           pair.items_holm ? p_value(*pair.items_holm) : "-",
+                          pair.seeds_needed ? std::to_string(*pair.seeds_needed) : "-",
                           pair.told_apart ? "told apart" : "not told apart");
   }
   if (!comparison.absent.empty()) {
@@ -199,6 +161,25 @@ std::string markdown(const Comparison& comparison, const Findings& findings, con
   }
   if (!command.empty())
     text += "\n## Again\n\n```\n" + command + "\n```\n";
+  return text;
+}
+
+std::string latex(const Comparison& comparison, const Findings& findings) {
+  std::string text = "% needs \\usepackage{booktabs}\n";
+  for (std::size_t t = 0; t < comparison.tasks.size(); ++t) {
+    const Task& task = comparison.tasks[t];
+    const auto rows = table_of(comparison, task, "\u00b1");
+    text += "\n\\begin{table}\n  \\centering\n  \\caption{" + latex_text(task.name) + ": " +
+            latex_text(findings.tasks[t].text) + "}\n  \\begin{tabular}{l" + std::string(rows[0].size() - 1, 'r') +
+            "}\n    \\toprule\n";
+    for (std::size_t r = 0; r < rows.size(); ++r) {
+      text += "    ";
+      for (std::size_t c = 0; c < rows[r].size(); ++c)
+        text += (c == 0 ? "" : " & ") + latex_text(rows[r][c]);
+      text += r == 0 ? " \\\\\n    \\midrule\n" : " \\\\\n";
+    }
+    text += "    \\bottomrule\n  \\end{tabular}\n\\end{table}\n";
+  }
   return text;
 }
 

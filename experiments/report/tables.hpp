@@ -17,6 +17,9 @@ std::string tests_csv(const Comparison& comparison);
 std::string markdown(const Comparison& comparison, const Findings& findings, const std::string& title,
                      const std::string& question, const std::string& command);
 
+/// A table a task for a paper: booktabs rules, the pairs that were told apart named in the caption. To be \input.
+std::string latex(const Comparison& comparison, const Findings& findings);
+
 /// Plain ASCII but for names, about 110 columns: a table a task, then the findings.
 std::string terminal_table(const Comparison& comparison);
 

@@ -1,6 +1,7 @@
 #include "experiments/report/task_tests.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 #include <set>
 
@@ -109,6 +110,13 @@ void pool_residuals(Task& task, std::vector<std::string>& cautions) {
     task.threshold = task.blocks->least_significant_difference(kSignificance);
 }
 
+std::optional<double> spread_of_differences(std::span<const double> a, std::span<const double> b) {
+  std::vector<double> differences(a.begin(), a.end());
+  for (std::size_t i = 0; i < b.size(); ++i)
+    differences[i] -= b[i];
+  return standard_deviation(differences);
+}
+
 void test_pair(const Task& task, Pair& pair) {
   const Entry &a = task.entries[pair.a], &b = task.entries[pair.b];
   const std::vector<std::int64_t> seeds = common_seeds(a, b);
@@ -130,6 +138,9 @@ void test_pair(const Task& task, Pair& pair) {
   const bool pooled = task.blocks && !task.plain_t;
   if (const auto test = pooled ? task.blocks->test(pair.difference, std::ssize(seeds)) : pair.plain)
     pair.seeds_p = test->p_value;
+  if (const auto sd =
+          pooled ? std::optional(task.blocks->residual_sd * std::sqrt(2)) : spread_of_differences(scores_a, scores_b))
+    pair.seeds_needed = pairs_needed(pair.difference, *sd);
   if (!items)
     return;
   std::vector<std::int64_t> differences(task.items, 0);

@@ -241,6 +241,35 @@ TEST_CASE("a query's output does not depend on how many queries are computed wit
   }
 }
 
+TEST_CASE("a query's bits do not depend on the keys that queries beside it see") {
+  constexpr std::int64_t kKeys = 300, kSeen = 64, d = 32;
+  const Case c{1, kOnCpu ? 40 : 8, kKeys, 1, 1, d};
+  const double scale = 0.3;  // no power of two: its product with the largest score is rounded
+  for (const Variant& variant : kVariants) {
+    const Using used(variant);
+    CAPTURE(variant.dtype);
+    CAPTURE(variant.in_pairs);
+    CAPTURE(variant.on_amx);
+    const Inputs in(c, variant.dtype);
+    const auto seen_by_odd = [&](std::int64_t keys) {
+      std::vector<std::int64_t> ranges;
+      for (std::int64_t t = 0; t < c.queries; ++t)
+        ranges.insert(ranges.end(), {0, t % 2 == 0 ? kSeen : keys});
+      Array o(variant.dtype, c.q()), lse(accumulator(variant.dtype), {1, c.queries, 1});
+      kernels::attention(kDevice, in.q.view(), in.k.view(), in.v.view(), integers({1, c.queries, 2}, ranges).view(),
+                         scale, o.view(), lse.view());
+      std::vector<double> even;
+      for (std::int64_t t = 0; t < c.queries; t += 2) {
+        even.push_back(lse.at(t));
+        for (std::int64_t i = 0; i < d; ++i)
+          even.push_back(o.at(t * d + i));
+      }
+      return even;
+    };
+    CHECK(seen_by_odd(kSeen) == seen_by_odd(kKeys));
+  }
+}
+
 TEST_CASE("attention lets NaN and infinity through to the queries that see them") {
   const Case c{1, 80, 80, 2, 1, 32};
   for (const Variant& variant : kVariants) {

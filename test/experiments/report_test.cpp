@@ -56,6 +56,15 @@ TEST_CASE("a report: one offline page, tables as files, figures with data and sc
   CHECK(contains(text, "| Full | 623744 | - | 0.003 | 88.8 | 2.9 |"));
   CHECK(contains(text, "osteon ablate --seeds 3"));
 
+  const std::string paper = io::read_file(written.latex);
+  CHECK(contains(paper, "    Full & 623744 & - & 0.003 & 88.8 & 2.9 &"));
+  CHECK(contains(paper, "method & trainable & rank & lr & accuracy \\% & $\\pm$ 95\\%"));
+  CHECK(count_of(paper, "\\toprule") == 3);
+  CHECK(count_of(paper, "{") == count_of(paper, "}"));
+  CHECK(count_of(paper, " \\\\\n") == 18);  // a heading and five methods a task
+  CHECK(contains(tests.substr(0, tests.find('\n')), "cohen_d,seeds_needed,told_apart"));
+  CHECK(contains(html, "Seeds needed"));
+
   const bool drawn = written.missing_figures.empty();
   if (!drawn)
     MESSAGE("gnuplot is not installed: the figures themselves are not tested");
@@ -115,7 +124,8 @@ TEST_CASE("every text of a run is escaped") {
     CHECK_MESSAGE(contains(html, part), part);
   CHECK_FALSE(contains(written.terminal, "\nsystem"));
   CHECK(count_of(io::read_file(written.markdown), "<script>") == 1);  // in the code block of the command
-  CHECK_FALSE(fs::exists(written.figures / "x"));                     // gnuplot ran no command
+  CHECK(contains(io::read_file(written.latex), "m\"$<$b$>$\\&'`system(\"touch x\")` "));
+  CHECK_FALSE(fs::exists(written.figures / "x"));  // gnuplot ran no command
   CHECK(escaped("a<b>&\"'\x01") == "a&lt;b&gt;&amp;&quot;&#39; ");
   CHECK(gnuplot_quoted("it's `x`\n") == "'it''s `x` '");
 }

@@ -180,3 +180,21 @@ TEST_CASE("on samples without a difference, the tests reject about as often as t
   CHECK(rejected / double{kTrials} == Approx(0.05).epsilon(0.3));
   CHECK(covered / double{kTrials} == Approx(0.95).epsilon(0.015));
 }
+
+TEST_CASE("the power of a paired t-test, and the pairs that reach one, as SciPy has them") {
+  for (const auto& each : golden()["power"]) {
+    CAPTURE(each.dump());
+    CHECK(paired_t_power(each["difference"], each["sd"], each["pairs"]) ==
+          Approx(each["power"].get<double>()).epsilon(1e-9));
+  }
+  for (const auto& each : golden()["pairs_needed"]) {
+    CAPTURE(each.dump());
+    CHECK(pairs_needed(each["difference"], each["sd"], each["power"]) == each["pairs"].get<std::int64_t>());
+  }
+  CHECK_FALSE(pairs_needed(0, 1).has_value());
+  CHECK_FALSE(pairs_needed(1, 0).has_value());
+  CHECK_FALSE(pairs_needed(1e-6, 1).has_value());
+  CHECK(paired_t_power(1e6, 1, 3) == 1);
+  CHECK_THROWS_AS(paired_t_power(1, 1, 1), ShapeError);
+  CHECK_THROWS_AS(paired_t_power(1, 0, 5), ShapeError);
+}

@@ -15,6 +15,7 @@ from scipy import stats
 from statsmodels.stats.anova import AnovaRM
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
 import pandas
 
 TASKS = {
@@ -64,6 +65,19 @@ def permutation(differences):
     return stats.permutation_test((d,), np.sum, permutation_type="samples", n_resamples=np.inf).pvalue
 
 
+def power(difference, sd, n, level=0.05):
+    shift, critical = abs(difference) / sd * np.sqrt(n), stats.t.ppf(1 - level / 2, n - 1)
+    return stats.nct.sf(critical, n - 1, shift) + stats.nct.cdf(-critical, n - 1, shift)
+
+
+def needed(difference, sd, least):
+    n = 2
+    while power(difference, sd, n) < least:
+        n += 1
+    return {"difference": difference, "sd": sd, "power": least, "pairs": n, "statsmodels": TTestPower().solve_power(
+        effect_size=difference / sd, alpha=0.05, power=least)}
+
+
 def main():
     rng = np.random.default_rng(4)
     a, b = rng.integers(0, 2, 60), (rng.random(60) < 0.7).astype(int)
@@ -77,6 +91,9 @@ def main():
         "tasks": {name: task(rows) for name, rows in TASKS.items()},
         "mcnemar": {"a": a, "b": b, "only_a": table[1][0], "only_b": table[0][1],
                     "p": mcnemar(table, exact=True).pvalue},
+        "power": [{"difference": d, "sd": sd, "pairs": n, "power": power(d, sd, n)}
+                  for d, sd, n in [(1, 1, 2), (1, 2, 3), (0.5, 1, 30), (-2, 3, 10), (0.1, 1, 500), (3, 1, 5)]],
+        "pairs_needed": [needed(*each) for each in [(1, 1, 0.8), (0.2, 1, 0.8), (2.5, 1, 0.9), (0.05, 1, 0.8), (10, 1, 0.8)]],
         "permutation": [{"differences": d, "p": permutation(d)} for d in signs],
         "bootstrap": {"values": sample, "low": bootstrap.confidence_interval.low,
                       "high": bootstrap.confidence_interval.high},
