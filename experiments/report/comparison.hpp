@@ -40,7 +40,8 @@ struct Entry {
   std::optional<double> step_seconds_p10, step_seconds_p90;  ///< medians of the runs' percentiles
   std::optional<double> tokens_per_second;                   ///< median over runs
   std::optional<experiments::PeakBytes> peak_bytes;          ///< of the run with the highest total
-  bool front_memory = false, front_time = false;  ///< on the Pareto front of score against peak bytes, step time
+  /// On the Pareto front of score against peak bytes, step time, trainable parameters.
+  bool front_memory = false, front_time = false, front_parameters = false;
 };
 
 /// Two entries of a task against each other; indices into Task::entries.

@@ -11,7 +11,7 @@ namespace osteon::report {
 
 /// The figures of a comparison, a row of panels a kind, a panel a task.
 struct Figures {
-  std::vector<Figure> loss, memory_tradeoff, time_tradeoff, sweep, memory;
+  std::vector<Figure> loss, memory_tradeoff, time_tradeoff, parameters_tradeoff, sweep, ranks, memory;
   std::string missing;  ///< why there are no figures, or not all
 };
 

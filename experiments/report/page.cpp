@@ -9,6 +9,7 @@
 #include "experiments/report/html.hpp"
 #include "experiments/report/page_assets.hpp"
 #include "experiments/report/page_audit.hpp"
+#include "experiments/report/page_figures.hpp"
 #include "experiments/report/page_tables.hpp"
 #include "experiments/report/palette.hpp"
 
@@ -42,10 +43,8 @@ class Page {
     std::string sections;  // one by one: each adds its link, and operands of + have no order
     sections += results();
     sections += tests();
-    sections += curves();
-    sections += tradeoffs();
-    sections += rates();
-    sections += memory();
+    for (const FigureSection& each : figure_sections(comparison_, figures_))
+      sections += section(each.id, each.heading, each.html);
     sections += audit();
     sections += environment();
     sections += repeat(command);
@@ -151,92 +150,6 @@ class Page {
         "all pairs of the task (Holm).</p>" +
             std::string(most > 6 ? "<div>" : "<div class=\"grid3\">") + matrices +
             "</div><details><summary>Every test of every pair</summary>" + details + "</details>");
-  }
-
-  std::string key(const std::vector<Figure>& row) const {
-    std::string html = "<ul class=\"key\">";
-    std::set<std::size_t> shown;
-    for (const Task& task : comparison_.tasks)
-      if (std::any_of(row.begin(), row.end(), [&](const Figure& f) { return f.task == task.name; }))
-        for (const Entry& entry : task.entries)
-          shown.insert(entry.contestant);
-    for (const std::size_t who : shown)
-      html += "<li>" + contestant_html(comparison_.contestants[who]) + "</li>";
-    return html + "</ul>";
-  }
-
-  std::string panels(const std::vector<Figure>& row) const {
-    if (std::all_of(row.begin(), row.end(), [](const Figure& figure) { return figure.svg.empty(); }))
-      return "<p class=\"note\">No figure here: " + escaped(figures_.missing) +
-             ". Data and scripts are in the folder figures beside this page; install gnuplot and run the report again, "
-             "or draw them by hand.</p>";
-    std::string html = "<div class=\"panels\">";
-    for (const Figure& figure : row)
-      html += "<figure role=\"img\" aria-label=\"" + escaped(figure.description) + "\"><figcaption>" +
-              escaped(figure.task) + "</figcaption>" +
-              (figure.svg.empty() ? "<p class=\"note\">not drawn: " + escaped(figures_.missing) + "</p>" : figure.svg) +
-              "</figure>";
-    return html + "</div>";
-  }
-
-  std::string curves() {
-    if (figures_.loss.empty())
-      return "";
-    return section("curves", "Loss curves",
-                   "<p>Training loss, a running mean over a sixtieth of the run to each side; the line is the mean "
-                   "over seeds, the "
-                   "band reaches from the lowest seed to the highest.</p>" +
-                       key(figures_.loss) + panels(figures_.loss));
-  }
-
-  std::string tradeoffs() {
-    if (figures_.memory_tradeoff.empty() && figures_.time_tradeoff.empty())
-      return "";
-    std::string html =
-        "<p>Filled markers and the dashed line are the Pareto front: no other method is at least as good for at most "
-        "the cost. Whiskers are 95% intervals over seeds (over items where there is one seed), so a place on the "
-        "front is only as firm as they are short. Points of equal cost are set side by side.</p>";
-    const std::pair<const char*, const std::vector<Figure>*> rows[] = {{"peak memory", &figures_.memory_tradeoff},
-                                                                       {"step time", &figures_.time_tradeoff}};
-    if (comparison_.tasks.size() == 1) {  // both side by side
-      std::vector<Figure> both;
-      for (const auto& [cost, row] : rows)
-        for (Figure figure : *row) {
-          figure.task = std::string("Against ") + cost;
-          both.push_back(std::move(figure));
-        }
-      html += key(rows[0].second->empty() ? *rows[1].second : *rows[0].second) + panels(both);
-    } else {
-      for (const auto& [cost, row] : rows)
-        if (!row->empty())
-          html += std::string("<h3>Against ") + cost + "</h3>" + key(*row) + panels(*row);
-    }
-    return section("tradeoffs", "Score against cost", html);
-  }
-
-  std::string rates() {
-    if (figures_.sweep.empty())
-      return "";
-    return section(
-        "rates", "Learning rate",
-        "<p>Every method was given the same learning rates on validation data, apart from the test data of the tables. "
-        "The rings mark the rate of the final runs. A comparison at one shared rate could rank the methods "
-        "differently.</p>" +
-            key(figures_.sweep) + panels(figures_.sweep) + grid_edges(comparison_));
-  }
-
-  std::string memory() {
-    if (figures_.memory.empty())
-      return "";
-    std::string categories = "<ul class=\"key\">";
-    for (const Category& category : kCategories)
-      categories += fmt::format("<li><span class=\"dot square\" style=\"background:var(--k-{0})\"></span>{0}</li>",
-                                category.name);
-    return section("memory", "Memory by category",
-                   "<p>Bytes of live tensors at the moment of the highest total, counted by the allocator. What its "
-                   "pool holds idle "
-                   "is not part of it.</p>" +
-                       categories + "</ul>" + panels(figures_.memory));
   }
 
   std::string audit() {

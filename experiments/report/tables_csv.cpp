@@ -34,7 +34,7 @@ std::string results_csv(const Comparison& comparison) {
       "accuracy_mean,accuracy_sd,accuracy_low,accuracy_high,loss_mean,loss_sd,loss_low,loss_high,"
       "keep_mean,keep_sd,keep_low,keep_high,step_seconds,step_seconds_p10,step_seconds_p90,tokens_per_second,"
       "peak_bytes,weights_bytes,adapter_bytes,gradient_bytes,optimizer_bytes,activation_bytes,workspace_bytes,"
-      "front_memory,front_time\n";
+      "front_memory,front_time,front_parameters\n";
   for (const Task& task : comparison.tasks)
     for (const Entry& entry : task.entries) {
       const experiments::RunSummary& s = entry.runs.front()->summary;
@@ -51,7 +51,8 @@ std::string results_csv(const Comparison& comparison) {
                            b->activation, b->workspace);
       else
         csv += ",,,,,,,";
-      csv += fmt::format("{},{}\n", entry.front_memory ? 1 : 0, entry.front_time ? 1 : 0);
+      csv += fmt::format("{},{},{}\n", entry.front_memory ? 1 : 0, entry.front_time ? 1 : 0,
+                         entry.front_parameters ? 1 : 0);
     }
   return csv;
 }

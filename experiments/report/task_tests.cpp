@@ -254,13 +254,15 @@ void test_task(Task& task, std::vector<std::string>& cautions) {
     pair.told_apart = pair.decisive_p() && passes(pair.seeds_holm) && passes(pair.items_holm);
   }
 
-  std::vector<std::optional<double>> bytes, seconds;
+  std::vector<std::optional<double>> bytes, seconds, parameters;
   for (const Entry& entry : task.entries) {
     bytes.push_back(entry.peak_bytes ? std::optional(static_cast<double>(entry.peak_bytes->total)) : std::nullopt);
     seconds.push_back(entry.step_seconds);
+    parameters.emplace_back(static_cast<double>(entry.runs.front()->summary.trainable_parameters));
   }
   mark_front(task, &Entry::front_memory, bytes);
   mark_front(task, &Entry::front_time, seconds);
+  mark_front(task, &Entry::front_parameters, parameters);
 }
 
 }  // namespace osteon::report

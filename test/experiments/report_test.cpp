@@ -68,11 +68,12 @@ TEST_CASE("a report: one offline page, tables as files, figures with data and sc
   const bool drawn = written.missing_figures.empty();
   if (!drawn)
     MESSAGE("gnuplot is not installed: the figures themselves are not tested");
-  CHECK(count_of(html, "<figure") == (drawn ? 15 : 0));
+  CHECK(count_of(html, "<figure") == (drawn ? 18 : 0));
   std::set<std::string> ids;
   for (std::size_t at = 0; (at = html.find(" id=", at)) != std::string::npos; ++at)
     CHECK_MESSAGE(ids.insert(html.substr(at, html.find_first_of(" >", at + 1) - at)).second, html.substr(at, 40));
-  for (const char* name : {"1-down-loss", "1-down-memory", "2-op-time", "2-op-rate", "3-story2-bytes"}) {
+  for (const char* name :
+       {"1-down-loss", "1-down-memory", "2-op-time", "2-op-parameters", "2-op-rate", "3-story2-bytes"}) {
     CHECK(fs::exists(written.figures / (std::string(name) + ".csv")));
     CHECK(fs::exists(written.figures / (std::string(name) + ".gp")));
     CHECK(fs::exists(written.figures / (std::string(name) + ".svg")) == drawn);
@@ -80,6 +81,29 @@ TEST_CASE("a report: one offline page, tables as files, figures with data and sc
   CHECK(contains(io::read_file(written.figures / "2-op-rate.csv"), "0.01,68.5,67.5,87.5,77,79"));
   for (const auto& file : fs::directory_iterator(written.figures))
     CHECK_FALSE(contains(file.path().string(), ".page.svg"));
+}
+
+TEST_CASE("methods at several ranks have a figure of their scores, with the ranks that each has") {
+  const TemporaryFolder folder;
+  const SyntheticTask task = small_task({{80, 82}, {70, 71}});
+  std::int64_t count = 0;
+  for (const auto& [method, ranks] : {std::pair<std::size_t, std::vector<std::int64_t>>{0, {2, 4, 8}}, {1, {4}}})
+    for (const std::int64_t rank : ranks)
+      for (std::size_t seed = 0; seed < 2; ++seed) {
+        experiments::RunSummary run = test::synthetic_summary(task, method, seed);
+        run.method = method == 0 ? "lora" : "pissa";
+        run.rank = rank;
+        run.evaluation.after->accuracy = 0.1 * static_cast<double>(rank) + 0.02 * static_cast<double>(seed);
+        test::write_synthetic_run(folder / "runs" / std::to_string(count++), run);
+      }
+  const WrittenReport written = write_report({folder / "runs"}, folder / "out");
+  const std::string csv = io::read_file(written.figures / ("1-" + task.name + "-rank.csv"));
+  CHECK(contains(csv, "rank,\"LoRA mean\",\"LoRA low\",\"LoRA high\"\n"));  // one rank of PiSSA is no curve
+  CHECK(contains(csv, "\n2,21,"));
+  CHECK(contains(csv, "\n8,81,"));
+  CHECK(count_of(csv, "\n") == 4);
+  if (written.missing_figures.empty())
+    CHECK(contains(io::read_file(written.html), "<section id=\"ranks\">"));
 }
 
 TEST_CASE("the terminal table is plain ASCII with aligned columns") {

@@ -1,0 +1,120 @@
+#include "experiments/report/page_figures.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <set>
+#include <utility>
+
+#include "experiments/report/html.hpp"
+#include "experiments/report/page_tables.hpp"
+#include "experiments/report/palette.hpp"
+
+namespace osteon::report {
+
+namespace {
+
+std::string key(const Comparison& comparison, const std::vector<Figure>& row) {
+  std::string html = "<ul class=\"key\">";
+  std::set<std::size_t> shown;
+  for (const Task& task : comparison.tasks)
+    if (std::any_of(row.begin(), row.end(), [&](const Figure& f) { return f.task == task.name; }))
+      for (const Entry& entry : task.entries)
+        shown.insert(entry.contestant);
+  for (const std::size_t who : shown)
+    html += "<li>" + contestant_html(comparison.contestants[who]) + "</li>";
+  return html + "</ul>";
+}
+
+std::string panels(const Figures& figures, const std::vector<Figure>& row) {
+  if (std::all_of(row.begin(), row.end(), [](const Figure& figure) { return figure.svg.empty(); }))
+    return "<p class=\"note\">No figure here: " + escaped(figures.missing) +
+           ". Data and scripts are in the folder figures beside this page; install gnuplot and run the report again, "
+           "or draw them by hand.</p>";
+  std::string html = "<div class=\"panels\">";
+  for (const Figure& figure : row)
+    html += "<figure role=\"img\" aria-label=\"" + escaped(figure.description) + "\"><figcaption>" +
+            escaped(figure.task) + "</figcaption>" +
+            (figure.svg.empty() ? "<p class=\"note\">not drawn: " + escaped(figures.missing) + "</p>" : figure.svg) +
+            "</figure>";
+  return html + "</div>";
+}
+
+std::string curves(const Comparison& comparison, const Figures& figures) {
+  if (figures.loss.empty())
+    return "";
+  return "<p>Training loss, a running mean over a sixtieth of the run to each side; the line is the mean "
+         "over seeds, the band "
+         "reaches from the lowest seed to the highest.</p>" +
+         key(comparison, figures.loss) + panels(figures, figures.loss);
+}
+
+std::string tradeoffs(const Comparison& comparison, const Figures& figures) {
+  if (figures.parameters_tradeoff.empty())
+    return "";
+  std::string html =
+      "<p>Filled markers and the dashed line are the Pareto front: no other method is at least as good for at most "
+      "the cost. Whiskers are 95% intervals over seeds (over items where there is one seed), so a place on the "
+      "front is only as firm as they are short. Points of equal cost are set side by side.</p>";
+  const std::pair<const char*, const std::vector<Figure>*> rows[] = {
+      {"peak memory", &figures.memory_tradeoff},
+      {"step time", &figures.time_tradeoff},
+      {"trainable parameters", &figures.parameters_tradeoff}};
+  if (comparison.tasks.size() == 1) {  // side by side
+    std::vector<Figure> together;
+    for (const auto& [cost, row] : rows)
+      for (Figure figure : *row) {
+        figure.task = std::string("Against ") + cost;
+        together.push_back(std::move(figure));
+      }
+    html += key(comparison, figures.parameters_tradeoff) + panels(figures, together);
+  } else {
+    for (const auto& [cost, row] : rows)
+      if (!row->empty())
+        html += std::string("<h3>Against ") + cost + "</h3>" + key(comparison, *row) + panels(figures, *row);
+  }
+  return html;
+}
+
+std::string rates(const Comparison& comparison, const Figures& figures) {
+  if (figures.sweep.empty())
+    return "";
+  return "<p>Every method was given the same learning rates on validation data, apart from the test data of the "
+         "tables. "
+         "The rings mark the rate of the final runs. A comparison at one shared rate could rank the methods "
+         "differently.</p>" +
+         key(comparison, figures.sweep) + panels(figures, figures.sweep) + grid_edges(comparison);
+}
+
+std::string ranks(const Figures& figures) {
+  if (figures.ranks.empty())
+    return "";
+  return "<p>The score of each method at its ranks, with 95% intervals over seeds. What a rank costs differs "
+         "between methods: the table has their parameters.</p>" +
+         panels(figures, figures.ranks);
+}
+
+std::string memory(const Figures& figures) {
+  if (figures.memory.empty())
+    return "";
+  std::string categories = "<ul class=\"key\">";
+  for (const Category& category : kCategories)
+    categories +=
+        fmt::format("<li><span class=\"dot square\" style=\"background:var(--k-{0})\"></span>{0}</li>", category.name);
+  return "<p>Bytes of live tensors at the moment of the highest total, counted by the allocator. What its pool "
+         "holds idle is not part of it.</p>" +
+         categories + "</ul>" + panels(figures, figures.memory);
+}
+
+}  // namespace
+
+std::vector<FigureSection> figure_sections(const Comparison& comparison, const Figures& figures) {
+  std::vector<FigureSection> sections = {{"curves", "Loss curves", curves(comparison, figures)},
+                                         {"tradeoffs", "Score against cost", tradeoffs(comparison, figures)},
+                                         {"rates", "Learning rate", rates(comparison, figures)},
+                                         {"ranks", "Rank", ranks(figures)},
+                                         {"memory", "Memory by category", memory(figures)}};
+  std::erase_if(sections, [](const FigureSection& section) { return section.html.empty(); });
+  return sections;
+}
+
+}  // namespace osteon::report
