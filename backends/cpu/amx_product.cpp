@@ -28,25 +28,15 @@ void plain_product(const Bf16Pair* a, std::int64_t a_row, const Bf16Pair* b, std
     }
 }
 
-}  // namespace
-
 #ifdef OSTEON_HAS_AMX_INTRINSICS
 
-AmxThread::AmxThread(bool on) : on_(on && kernels::amx_runs()) {
-  if (on_)
-    amx::configure_tiles();
-}
-AmxThread::~AmxThread() {
-  if (on_)
-    amx::release_tiles();
-}
+using amx::configure_tiles;
+using amx::release_tiles;
 
-OSTEON_AMX void amx_product(const Bf16Pair* a, std::int64_t a_row, const Bf16Pair* b, std::int64_t b_row,
-                            std::int64_t rows, std::int64_t depth, std::int64_t columns, float* c, std::int64_t c_row,
-                            bool add) {
+OSTEON_AMX void tiles_product(const Bf16Pair* a, std::int64_t a_row, const Bf16Pair* b, std::int64_t b_row,
+                              std::int64_t rows, std::int64_t depth, std::int64_t columns, float* c, std::int64_t c_row,
+                              bool add) {
   using namespace amx;
-  if (!kernels::amx_runs())
-    return plain_product(a, a_row, b, b_row, rows, depth, columns, c, c_row, add);
   constexpr Index kBytes = sizeof(Bf16Pair);
   const auto bytes = [](const Bf16Pair* at) { return reinterpret_cast<const std::byte*>(at); };
   for (Index col = 0; col < columns; col += kSquare) {
@@ -62,14 +52,26 @@ OSTEON_AMX void amx_product(const Bf16Pair* a, std::int64_t a_row, const Bf16Pai
 
 #else
 
-AmxThread::AmxThread(bool /*on*/) : on_(false) {}
-AmxThread::~AmxThread() = default;
+void configure_tiles() {}
+void release_tiles() {}
+constexpr auto tiles_product = plain_product;
+
+#endif
+
+}  // namespace
+
+AmxThread::AmxThread(bool on) : on_(on && kernels::amx_runs()) {
+  if (on_)
+    configure_tiles();
+}
+AmxThread::~AmxThread() {
+  if (on_)
+    release_tiles();
+}
 
 void amx_product(const Bf16Pair* a, std::int64_t a_row, const Bf16Pair* b, std::int64_t b_row, std::int64_t rows,
                  std::int64_t depth, std::int64_t columns, float* c, std::int64_t c_row, bool add) {
-  plain_product(a, a_row, b, b_row, rows, depth, columns, c, c_row, add);
+  (kernels::amx_runs() ? tiles_product : plain_product)(a, a_row, b, b_row, rows, depth, columns, c, c_row, add);
 }
-
-#endif
 
 }  // namespace osteon::cpu
