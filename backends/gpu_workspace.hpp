@@ -18,6 +18,35 @@ std::int64_t product_workspace();
 /// For the products that follow. Throws ConfigError for less than 0 bytes.
 void set_product_workspace(std::int64_t bytes);
 
+/// How gemm_tokens sums on a GPU. One product for the same block of many sequences leaves each sum as a part in the
+/// workspace, behind cuBLAS's; then they are added in order. Where parts are large a call for each costs little beside
+/// the memory that they would take: then each is added by its product. The shape of a sequence decides it, not how many
+/// there are.
+struct TokenParts {
+  static constexpr std::int64_t kMostBytes = 16 << 20, kMostSequences = 1024;  ///< at a time
+  std::int64_t sequence;  ///< tokens that are summed by themselves, in `blocks` parts
+  std::int64_t blocks;
+  std::int64_t sequences;  ///< all of them
+  std::int64_t group;      ///< how many at a time; 0: each block is added by its own product
+  std::int64_t parts_at;   ///< where the parts begin in the scratch block
+  std::int64_t bytes;      ///< of the scratch block
+
+  TokenParts(std::int64_t d, std::int64_t k, std::int64_t tokens, std::int64_t seq_len, std::int64_t block_tokens,
+             DType operands)
+      : sequence(seq_len % block_tokens == 0 ? block_tokens : seq_len),
+        blocks((sequence + block_tokens - 1) / block_tokens),
+        sequences(tokens / sequence),
+        group(0),
+        parts_at((product_workspace() + 255) / 256 * 256),
+        bytes(product_workspace()) {
+    const std::int64_t bytes_of_sequence = blocks * d * k * size_of(accumulator(operands));
+    if (const std::int64_t fit = kMostBytes / bytes_of_sequence; fit > 1) {
+      group = std::min({fit, sequences, kMostSequences});
+      bytes = parts_at + group * bytes_of_sequence;
+    }
+  }
+};
+
 /// Sums of a whole tensor: each block's part, in f64.
 constexpr std::int64_t kMostPartials = 1024;
 constexpr std::int64_t kSumWorkspace = kMostPartials * size_of(DType::f64);

@@ -23,7 +23,7 @@ ATTENTION = ["attention", "attention_backward"]
 USERS = {"attention_simt.hpp": ATTENTION, "attention_tensor_core.hpp": ATTENTION, "attention_tiles.hpp": ATTENTION,
          "column_chain.hpp": ["reduce"], "map.hpp": ["elementwise"], "reduction.hpp": ["reduce"], "simt.hpp": ["swiglu"],
          "tile_product.hpp": ["bat"]}
-TESTS = {"attention_backward": "attention"}  # of kernel files whose tests are called otherwise
+TESTS = {"attention_backward": "attention", "token_parts": "gemm"}  # of kernel files whose tests are called otherwise
 BARRIER = re.compile(r"^\s*__sync(threads|warp)\(.*\);")
 BOUND = re.compile(r"(?<=[\w)\]]) < (?=[\w(])")
 HARMLESS = "// mutant:"

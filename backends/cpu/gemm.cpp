@@ -74,21 +74,18 @@ bool library_sums_tokens([[maybe_unused]] Index seq_len, [[maybe_unused]] Index 
 #endif
 }
 
-/// On meta, where it stands for a GPU: all that a product takes there. Whether it does.
-bool counted_as_gpu(Device device) {
-  if (device != Device::meta || planned_device() != Device::cuda)
-    return false;
-  scratch(product_workspace(), Device::meta);
-  return true;
-}
+/// Whether a product is only counted, as one on a GPU.
+bool counted_as_gpu(Device device) { return device == Device::meta && planned_device() == Device::cuda; }
 
 void multiply(Device device, const ConstView& a, const ConstView& b, const View& c, const GemmOptions& options) {
   const Product product = checked_product(device, a, b, c, options);
   if (!has_terms(product, fill_zero))
     return;
   const ProductScope scope(device, "gemm", product.m, product.n, product.k, {a, b, c});
-  if (counted_as_gpu(device))
+  if (counted_as_gpu(device)) {
+    scratch(product_workspace(), Device::meta);
     return;
+  }
   if (!options.transpose_a || product.k < kSplitDepth || amx_sums(product.k, product.operands))
     run(product);
   else if (!options.transpose_b && c.dtype != DType::bf16)
@@ -102,8 +99,10 @@ void sum_tokens(Device device, const ConstView& g, const ConstView& x, const Sin
   if (!has_terms(whole, fill_zero))
     return;
   const ProductScope scope(device, "gemm_tokens", whole.m, whole.n, whole.k, {g, x, out.view});
-  if (counted_as_gpu(device))
+  if (counted_as_gpu(device)) {
+    scratch(TokenParts(whole.m, whole.n, whole.k, seq_len, kBlockTokens, whole.operands).bytes, Device::meta);
     return;
+  }
   if (library_sums_tokens(seq_len, whole.m, whole.n, whole.operands))
     return for_blocks(whole, seq_len, run);
   // A wide sum is not rounded on the way, so where sequences end changes no bit of it.

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "backends/cuda/runtime.hpp"
+#include "backends/cuda/token_parts.hpp"
 #include "backends/gpu_workspace.hpp"
 #include "backends/products.hpp"
 #include "backends/scratch.hpp"
@@ -28,12 +29,19 @@ constexpr std::uintptr_t kMostAlignment = 16;
 // Batches whose length differs from step to step ask for new shapes without end.
 constexpr std::size_t kMostPlans = 1024;
 
-/// What an algorithm is chosen by, and so what decides the bits of a product.
+/// Products of one shape, whose matrices are so many elements apart.
+struct Batch {
+  Index count = 1, stride_a = 0, stride_b = 0, stride_c = 0;
+  auto operator<=>(const Batch&) const = default;  // NOLINT: as below
+};
+
+/// What an algorithm is chosen by, and so what decides the bits of a product: all but the batch.
 struct Problem {
   Index m, n, k, workspace;
   bool transpose_a, transpose_b, tf32;
   DType operands, result;
-  std::uint32_t align_a, align_b, align_c;           ///< promised, in bytes
+  std::uint32_t align_a, align_b, align_c;  ///< promised, in bytes
+  Batch batch;
   auto operator<=>(const Problem&) const = default;  // NOLINT: clang-tidy 14 sees a null pointer in it
 };
 
@@ -53,7 +61,7 @@ std::uint32_t alignment_of(const void* data, Index columns, DType dtype) {
   return static_cast<std::uint32_t>(bits & -bits);
 }
 
-Problem problem_of(const Product& p) {
+Problem problem_of(const Product& p, const Batch& batch) {
   return {p.m,
           p.n,
           p.k,
@@ -65,7 +73,8 @@ Problem problem_of(const Product& p) {
           p.result,
           alignment_of(p.a, p.transpose_a ? p.m : p.k, p.operands),
           alignment_of(p.b, p.transpose_b ? p.k : p.n, p.operands),
-          alignment_of(p.c, p.n, p.result)};
+          alignment_of(p.c, p.n, p.result),
+          batch};
 }
 
 cudaDataType_t type_of(DType dtype) {
@@ -78,6 +87,7 @@ struct Plan {
   cublasLtMatmulDescOpaque_t operation;
   cublasLtMatrixLayoutOpaque_t first, second, result;
   cublasLtMatmulHeuristicResult_t chosen;
+  bool batched = true;  ///< false: the algorithm takes no batch, or more workspace for it than there is
 
   Plan(cublasLtHandle_t handle, const Problem& p) {
     const auto compute = p.operands == DType::f64 ? CUBLAS_COMPUTE_64F
@@ -96,6 +106,8 @@ struct Plan {
     lay_out(second, p, p.operands, p.m, p.k, p.transpose_a);
     lay_out(result, p, p.result, p.m, p.n, false);
     choose(handle, p);
+    if (p.batch.count > 1)
+      make_batched(handle, p);
   }
 
  private:
@@ -131,6 +143,32 @@ struct Plan {
       status = found == 0 ? CUBLAS_STATUS_NOT_SUPPORTED : chosen.state;
     check_call("cublasLtMatmulAlgoGetHeuristic", status, p);
   }
+
+  /// The algorithm that was chosen for one product, for all of the batch: a sum has its bits however many there are.
+  void make_batched(cublasLtHandle_t handle, const Problem& p) {
+    std::array<cublasLtMatrixLayoutOpaque_t, 3> each = {first, second, result};
+    const std::array<std::int64_t, 3> strides = {p.batch.stride_b, p.batch.stride_a, p.batch.stride_c};
+    for (std::size_t i = 0; i < each.size(); ++i) {
+      const auto set = [&](cublasLtMatrixLayoutAttribute_t which, auto value) {
+        check_call("cublasLtMatrixLayoutSetAttribute",
+                   cublasLtMatrixLayoutSetAttribute(&each[i], which, &value, sizeof value), p);
+      };
+      set(CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, static_cast<std::int32_t>(p.batch.count));
+      set(CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, strides[i]);
+    }
+    cublasLtMatmulHeuristicResult_t checked{};
+    const cublasStatus_t status =
+        cublasLtMatmulAlgoCheck(handle, &operation, &each[0], &each[1], &each[2], &each[2], &chosen.algo, &checked);
+    batched = status != CUBLAS_STATUS_NOT_SUPPORTED && status != CUBLAS_STATUS_INVALID_VALUE &&
+              checked.workspaceSize <= static_cast<std::size_t>(p.workspace);
+    if (!batched)
+      return;
+    check_call("cublasLtMatmulAlgoCheck", status, p);
+    first = each[0];
+    second = each[1];
+    result = each[2];
+    chosen.workspaceSize = checked.workspaceSize;
+  }
 };
 
 /// cuBLAS for the calling thread: its handle, and the plans made so far.
@@ -164,12 +202,20 @@ class Library {
   std::map<Problem, Plan> plans_;
 };
 
-void run(Cuda device, const Product& p) {
-  const Problem problem = problem_of(p);
+void run(Cuda device, const Product& p, std::byte* workspace, const Batch& batch = {}) {
+  const Problem problem = problem_of(p, batch);
   Library& library = Library::of_this_thread();
   Plan& plan = library.plan(problem);
-  // All that was offered: an algorithm that needs less must not make a step's peak differ from its plan.
-  std::byte* const workspace = scratch(problem.workspace, Device::cuda);
+  if (!plan.batched) {
+    for (Index i = 0; i < batch.count; ++i) {
+      Product one = p;
+      one.a = static_cast<const std::byte*>(p.a) + i * batch.stride_a * size_of(p.operands);
+      one.b = static_cast<const std::byte*>(p.b) + i * batch.stride_b * size_of(p.operands);
+      one.c = static_cast<std::byte*>(p.c) + i * batch.stride_c * size_of(p.result);
+      run(device, one, workspace);
+    }
+    return;
+  }
   // Numbers of the accumulator's type, in the host's memory.
   const std::array<double, 2> wide = {p.alpha, p.add ? 1.0 : 0.0};
   const std::array<float, 2> narrow = {static_cast<float>(wide[0]), static_cast<float>(wide[1])};
@@ -181,6 +227,33 @@ void run(Cuda device, const Product& p) {
                             p.c, &plan.result, p.c, &plan.result, &plan.chosen.algo, workspace,
                             plan.chosen.workspaceSize, device.stream),
              problem);
+}
+
+/// `whole`, whose tokens are summed as `plan` says: its parts in `memory`, the scratch block, then onto the result.
+void sum_by_parts(Cuda device, const Product& whole, const TokenParts& plan, std::byte* memory, Sink out) {
+  const Index size = size_of(whole.operands), elements = whole.m * whole.n;
+  Product part = whole;
+  part.add = false;
+  part.result = accumulator(whole.operands);
+  // A part of its own needs no adding, if its product has the bits of any other: those that the alignment decides.
+  const bool alone = plan.sequences * plan.blocks == 1 && !out.add && part.result == whole.result &&
+                     alignment_of(whole.c, whole.n, whole.result) == alignment_of(nullptr, whole.n, whole.result);
+  if (alone)
+    return run(device, part, memory);
+  std::byte* const parts = memory + plan.parts_at;
+  for (Index first = 0; first < plan.sequences; first += plan.group) {
+    const Index count = std::min(plan.group, plan.sequences - first);
+    for (Index block = 0; block < plan.blocks; ++block) {
+      const Index token = first * plan.sequence + block * kBlockTokens;
+      part.k = std::min(kBlockTokens, plan.sequence - block * kBlockTokens);
+      part.a = static_cast<const std::byte*>(whole.a) + token * whole.m * size;
+      part.b = static_cast<const std::byte*>(whole.b) + token * whole.n * size;
+      part.c = parts + block * elements * size_of(part.result);
+      run(device, part, memory, {count, plan.sequence * whole.m, plan.sequence * whole.n, plan.blocks * elements});
+    }
+    cuda::add_token_parts(device, {parts, part.result, {count * plan.blocks, elements}, true},
+                          {out.view, out.add || first > 0});
+  }
 }
 
 auto zeros_on(Cuda device) {
@@ -199,7 +272,8 @@ void gemm(Cuda device, ConstView a, ConstView b, View c, GemmOptions options) {
   if (!has_terms(product, zeros_on(device)))
     return;
   const ProductScope scope(Device::cuda, "gemm", product.m, product.n, product.k, {a, b, c});
-  run(device, product);
+  // All that was offered: an algorithm that needs less must not make a step's peak differ from its plan.
+  run(device, product, scratch(product_workspace(), Device::cuda));
 }
 
 void gemm_tokens(Cuda device, ConstView g, ConstView x, Sink out, double alpha) {
@@ -207,7 +281,12 @@ void gemm_tokens(Cuda device, ConstView g, ConstView x, Sink out, double alpha) 
   if (!has_terms(whole, zeros_on(device)))
     return;
   const ProductScope scope(Device::cuda, "gemm_tokens", whole.m, whole.n, whole.k, {g, x, out.view});
-  for_blocks(whole, seq_len, [&](const Product& part) { run(device, part); });
+  const TokenParts plan(whole.m, whole.n, whole.k, seq_len, kBlockTokens, whole.operands);
+  std::byte* const memory = scratch(plan.bytes, Device::cuda);
+  if (plan.group == 0)
+    for_blocks(whole, seq_len, [&](const Product& part) { run(device, part, memory); });
+  else
+    sum_by_parts(device, whole, plan, memory, out);
 }
 
 GemmBackend gemm_backend(Cuda) {

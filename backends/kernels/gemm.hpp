@@ -29,7 +29,7 @@ void gemm(Meta, ConstView a, ConstView b, View c, GemmOptions options = {});
 /// x [..., seq_len, k]; vectors are one token. Summed token by token, or sequence by sequence in fixed blocks of at
 /// most 1024 tokens (which one, seq_len, d, k and the dtypes decide), in order, onto the sink: bit-equal for any number
 /// of threads and any split of a batch along sequences. Dtypes as in gemm; the sink may be f32 (f64) whatever g and x
-/// are. On a GPU always sequence by sequence.
+/// are. On a GPU always by such blocks.
 void gemm_tokens(Cpu, ConstView g, ConstView x, Sink out, double alpha = 1.0);
 void gemm_tokens(Cuda device, ConstView g, ConstView x, Sink out, double alpha = 1.0);
 void gemm_tokens(Meta, ConstView g, ConstView x, Sink out, double alpha = 1.0);

@@ -7,8 +7,8 @@
 #include <mutex>
 #include <set>
 
+#include "backends/cuda/emulation/cublas_layouts.hpp"
 #include "backends/cuda/emulation/engine.hpp"
-#include "backends/cuda/emulation/memory.hpp"
 #include "backends/dtype.hpp"
 
 using namespace osteon;
@@ -55,50 +55,6 @@ bool ready(const Opaque*... opaque) {
   return ((opaque != nullptr && opaque->ready == kReady) && ...);
 }
 
-std::int64_t size_of(cudaDataType_t type) { return type == CUDA_R_64F ? 8 : type == CUDA_R_32F ? 4 : 2; }
-
-/// The combinations of cuBLAS's manual that have the dtypes of ours.
-bool supported(const cublasLtMatmulDescOpaque_t& op, cudaDataType_t a, cudaDataType_t b, cudaDataType_t c) {
-  if (op.compute == CUBLAS_COMPUTE_64F)
-    return op.scale == CUDA_R_64F && a == CUDA_R_64F && b == CUDA_R_64F && c == CUDA_R_64F;
-  if (op.scale != CUDA_R_32F || a != b)
-    return false;
-  if (a == CUDA_R_32F)
-    return c == CUDA_R_32F;
-  return op.compute == CUBLAS_COMPUTE_32F && a == CUDA_R_16BF && (c == CUDA_R_16BF || c == CUDA_R_32F);
-}
-
-/// The problem that the layouts describe.
-struct Sizes {
-  std::int64_t m, n, k;
-  bool fit;  ///< the layouts agree
-};
-Sizes sizes_of(const cublasLtMatmulDescOpaque_t& op, const cublasLtMatrixLayoutOpaque_t& a,
-               const cublasLtMatrixLayoutOpaque_t& b, const cublasLtMatrixLayoutOpaque_t& c) {
-  const bool ta = op.transpose_a == CUBLAS_OP_T, tb = op.transpose_b == CUBLAS_OP_T;
-  const std::int64_t m = ta ? a.columns : a.rows, k = ta ? a.rows : a.columns;
-  const std::int64_t n = tb ? b.rows : b.columns, b_k = tb ? b.columns : b.rows;
-  return {m, n, k, k == b_k && m == c.rows && n == c.columns};
-}
-
-/// Bytes in memory, of a matrix those that may be touched.
-struct Range {
-  const std::byte *begin, *end;
-};
-Range range_of(const void* data, const cublasLtMatrixLayoutOpaque_t& layout) {
-  const auto* const begin = static_cast<const std::byte*>(data);
-  return {begin, begin + ((layout.columns - 1) * layout.leading + layout.rows) * size_of(layout.type)};
-}
-bool overlap(const Range& a, const Range& b) { return a.begin < b.end && b.begin < a.end; }
-
-void check_range(const char* name, const Range& range, std::uint32_t promised) {
-  if (!reachable(range.begin, range.end - range.begin))
-    throw KernelError(join("cublasLtMatmul: ", name, ": ", range.end - range.begin,
-                           " bytes that are not inside one block of the device's memory"));
-  if (reinterpret_cast<std::uintptr_t>(range.begin) % promised != 0)
-    throw KernelError(join("cublasLtMatmul: ", name, ": not aligned to the ", promised, " bytes that were promised"));
-}
-
 /// A product's operands as the numbers that are multiplied.
 struct Multiplication {
   cublasLtMatmulDescOpaque_t op;
@@ -120,20 +76,23 @@ struct Multiplication {
   /// the result's dtype before c is added, as cuBLAS's kernels for Hopper do.
   template <class T, class R, class C>
   void run(C scale, const T* pa, const T* pb, C keep, const R* pc, R* pd) const {
-    const auto [m, n, k, fit] = sizes;
+    const auto [m, n, k, batch, fit] = sizes;
     const bool ta = op.transpose_a == CUBLAS_OP_T, tb = op.transpose_b == CUBLAS_OP_T;
     const std::int64_t a_row = ta ? a.leading : 1, a_term = ta ? 1 : a.leading;
     const std::int64_t b_term = tb ? b.leading : 1, b_column = tb ? 1 : b.leading;
-    for (std::int64_t j = 0; j < n; ++j)
+    for (std::int64_t each = 0; each < batch * n; ++each)
       for (std::int64_t i = 0; i < m; ++i) {
+        const std::int64_t number = each / n, j = each % n;
+        const T* const left = pa + number * a.stride;
+        const T* const right = pb + number * b.stride;
         C sum = 0;
         for (std::int64_t part = 0; part < parts; ++part) {
           C partial = 0;
           for (std::int64_t t = k * part / parts; t < k * (part + 1) / parts; ++t)
-            partial += factor(pa[i * a_row + t * a_term]) * factor(pb[t * b_term + j * b_column]);
+            partial += factor(left[i * a_row + t * a_term]) * factor(right[t * b_term + j * b_column]);
           sum += partial;
         }
-        const std::int64_t at = j * c.leading + i;
+        const std::int64_t at = number * c.stride + j * c.leading + i;
         const R product = static_cast<R>(scale * sum);
         pd[at] = keep == C(0) ? product : static_cast<R>(static_cast<C>(product) + keep * static_cast<C>(pc[at]));
       }
@@ -182,8 +141,15 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t operation, cu
 }
 cublasStatus_t cublasLtMatrixLayoutInit(cublasLtMatrixLayout_t layout, cudaDataType_t type, std::uint64_t rows,
                                         std::uint64_t columns, std::int64_t leading) {
-  *layout = {kReady, type, static_cast<std::int64_t>(rows), static_cast<std::int64_t>(columns), leading};
+  *layout = {kReady, type, static_cast<std::int64_t>(rows), static_cast<std::int64_t>(columns), leading, 1, 0};
   return outcome(true);
+}
+cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout,
+                                                cublasLtMatrixLayoutAttribute_t attribute, const void* value,
+                                                std::size_t bytes) {
+  return outcome(ready(layout) &&
+                 (attribute == CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT ? set(layout->batch, value, bytes)
+                                                                  : set(layout->stride, value, bytes)));
 }
 cublasStatus_t cublasLtMatmulPreferenceInit(cublasLtMatmulPreference_t preference) {
   *preference = {kReady, 0, CUBLASLT_REDUCTION_SCHEME_MASK, {}};
@@ -219,10 +185,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
   if (wanted < 1 || !ready(operation, preference) || !ready(a, b, c, d))
     return CUBLAS_STATUS_INVALID_VALUE;
   const Sizes s = sizes_of(*operation, *a, *b, *c);
-  const auto laid_out = [](const cublasLtMatrixLayoutOpaque_t& x) {
-    return x.rows > 0 && x.columns > 0 && x.leading >= x.rows;
-  };
-  if (!s.fit || !laid_out(*a) || !laid_out(*b) || !laid_out(*c) || *c != *d)
+  if (!s.fit || !laid_out(*a, false) || !laid_out(*b, false) || !laid_out(*c, true) || *c != *d)
     return CUBLAS_STATUS_INVALID_VALUE;
   if (!supported(*operation, a->type, b->type, c->type))
     return CUBLAS_STATUS_NOT_SUPPORTED;
@@ -232,15 +195,34 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
   std::copy_n(preference->alignment, 4, algo.alignment);
   // Most of the deeper sums are split, if parts in the compute type are allowed and fit into the workspace.
   const auto [align_a, align_b, align_c, align_d] = algo.alignment;
-  const std::int64_t parts = 1 + (s.m + s.n + s.k + (align_a + align_b + align_c + align_d) / 2) % 5;
-  const auto bytes = static_cast<std::uint64_t>(parts * s.m * s.n * size_of(operation->scale));
+  const std::int64_t parts = 1 + (s.m + s.n + s.k + (align_a + align_b + align_c + align_d) / 2 + s.batch - 1) % 5;
+  const auto bytes = static_cast<std::uint64_t>(parts * s.m * s.n * s.batch * size_of(operation->scale));
   const bool allowed = (preference->reductions & CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE) != 0;
   if (s.k >= 64 && parts > 1 && allowed && bytes <= preference->most_workspace) {
     algo.parts = parts;
-    algo.workspace = bytes;
+    algo.workspace = bytes / static_cast<std::uint64_t>(s.batch);
   }
-  results[0] = {algo, algo.workspace, CUBLAS_STATUS_SUCCESS};
+  results[0] = {algo, workspace_of(algo, s), CUBLAS_STATUS_SUCCESS};
   *found = 1;
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t handle, cublasLtMatmulDesc_t operation,
+                                       cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c,
+                                       cublasLtMatrixLayout_t d, const cublasLtMatmulAlgo_t* algorithm,
+                                       cublasLtMatmulHeuristicResult_t* result) {
+  if (library_call_fails())
+    return CUBLAS_STATUS_INTERNAL_ERROR;
+  if (!known(handle))
+    return CUBLAS_STATUS_NOT_INITIALIZED;
+  if (!ready(operation, algorithm) || !ready(a, b, c, d))
+    return CUBLAS_STATUS_INVALID_VALUE;
+  const Sizes s = sizes_of(*operation, *a, *b, *c);
+  if (!s.fit || !made_for(*algorithm, s) || !laid_out(*a, false) || !laid_out(*b, false) || !laid_out(*c, true) ||
+      *c != *d)
+    return CUBLAS_STATUS_INVALID_VALUE;
+  result->workspaceSize = workspace_of(*algorithm, s);
+  result->state = CUBLAS_STATUS_SUCCESS;
   return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -256,15 +238,14 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t oper
   if (!ready(operation) || !ready(a_layout, b_layout, c_layout, d_layout) || !ready(algorithm))
     return CUBLAS_STATUS_INVALID_VALUE;
   const Sizes s = sizes_of(*operation, *a_layout, *b_layout, *c_layout);
-  if (!s.fit || s.m != algorithm->m || s.n != algorithm->n || s.k != algorithm->k ||
-      workspace_bytes < algorithm->workspace)
+  if (!s.fit || !made_for(*algorithm, s) || !laid_out(*d_layout, true) || workspace_bytes < workspace_of(*algorithm, s))
     return CUBLAS_STATUS_INVALID_VALUE;
   const Range range_a = range_of(a, *a_layout), range_b = range_of(b, *b_layout);
   const Range range_c = range_of(c, *c_layout), range_d = range_of(d, *d_layout);
-  check_range("A", range_a, algorithm->alignment[0]);
-  check_range("B", range_b, algorithm->alignment[1]);
-  check_range("C", range_c, algorithm->alignment[2]);
-  check_range("D", range_d, algorithm->alignment[3]);
+  check_matrices("A", range_a, *a_layout, algorithm->alignment[0]);
+  check_matrices("B", range_b, *b_layout, algorithm->alignment[1]);
+  check_matrices("C", range_c, *c_layout, algorithm->alignment[2]);
+  check_matrices("D", range_d, *d_layout, algorithm->alignment[3]);
   if (overlap(range_d, range_a) || overlap(range_d, range_b))
     throw KernelError("cublasLtMatmul: D overlaps A or B");
   if (workspace_bytes > 0) {

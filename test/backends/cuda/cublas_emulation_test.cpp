@@ -169,6 +169,94 @@ TEST_CASE("emulated cuBLAS: sums are split only where parts may be kept, in thei
   CHECK(workspace([](Call& c) { c.prefer(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, std::uint32_t{0}); }) == 0);
 }
 
+namespace {
+
+/// Makes a layout one of a batch.
+void set_batch(cublasLtMatrixLayoutOpaque_t& layout, std::int32_t count, std::int64_t stride) {
+  REQUIRE(cublasLtMatrixLayoutSetAttribute(&layout, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &count, sizeof count) ==
+          CUBLAS_STATUS_SUCCESS);
+  REQUIRE(cublasLtMatrixLayoutSetAttribute(&layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride,
+                                           sizeof stride) == CUBLAS_STATUS_SUCCESS);
+}
+/// Promises no more alignment than an element has, which any stride keeps.
+void promise_little(Call& c) {
+  for (int which = CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES; which <= CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES;
+       ++which)
+    c.prefer(static_cast<cublasLtMatmulPreferenceAttributes_t>(which), std::uint32_t{4});
+}
+/// Two products of a's and b's halves along k.
+void halve(Call& c) {
+  promise_little(c);
+  c.k = 40;
+  Call::lay_out(c.a_layout, CUDA_R_32F, c.m, c.k, c.m);
+  Call::lay_out(c.b_layout, CUDA_R_32F, c.k, c.n, 81);
+  set_batch(c.a_layout, 2, 40 * c.m);
+  set_batch(c.b_layout, 2, 40);
+  set_batch(c.d_layout, 2, c.m * c.n);
+  c.d = Array(DType::f32, {2 * c.n, c.m});
+}
+
+}  // namespace
+
+TEST_CASE("emulated cuBLAS: a batch is a product for each stride") {
+  Call call;
+  halve(call);
+  REQUIRE(call.choose() == CUBLAS_STATUS_SUCCESS);
+  REQUIRE(call.multiply() == CUBLAS_STATUS_SUCCESS);
+  for (std::int64_t number = 0; number < 2; ++number) {
+    double sum = 0;
+    for (std::int64_t i = number * 40; i < (number + 1) * 40; ++i)
+      sum += call.a.at(i * 3 + 2) * call.b.at(81 + i);
+    CHECK(call.d.at(number * 6 + 5) == doctest::Approx(sum).epsilon(1e-5));
+  }
+}
+
+TEST_CASE("emulated cuBLAS: batches that are not as they should be are refused") {
+  const auto chosen = [](const std::function<void(Call&)>& spoil) {
+    return chosen_with([&](Call& c) {
+      halve(c);
+      spoil(c);
+    });
+  };
+  CHECK(chosen([](Call&) {}) == CUBLAS_STATUS_SUCCESS);
+  CHECK(chosen([](Call& c) { set_batch(c.a_layout, 3, 1); }) == CUBLAS_STATUS_INVALID_VALUE);
+  CHECK(chosen([](Call& c) { set_batch(c.b_layout, 1, 0); }) == CUBLAS_STATUS_INVALID_VALUE);
+  CHECK(chosen([](Call& c) { set_batch(c.d_layout, 2, c.m * c.n - 1); }) == CUBLAS_STATUS_INVALID_VALUE);
+  CHECK(chosen([](Call& c) { set_batch(c.a_layout, 2, 0); }) == CUBLAS_STATUS_SUCCESS);  // one matrix for all
+  const auto multiplied = [](const std::function<void(Call&)>& spoil) {
+    return multiplied_with([&](Call& c) {
+      halve(c);
+      REQUIRE(c.choose() == CUBLAS_STATUS_SUCCESS);
+      spoil(c);
+    });
+  };
+  CHECK(multiplied([](Call&) {}) == "CUBLAS_STATUS_SUCCESS");
+  CHECK(multiplied([](Call& c) { set_batch(c.b_layout, 3, 0); }) == "CUBLAS_STATUS_INVALID_VALUE");
+  CHECK(multiplied([](Call& c) { set_batch(c.d_layout, 2, 1); }) == "CUBLAS_STATUS_INVALID_VALUE");
+  CHECK_SAYS(multiplied([](Call& c) { set_batch(c.a_layout, 2, 41 * c.m + 1); }), "A: 976 bytes that are not inside");
+  CHECK_SAYS(multiplied([](Call& c) { c.d = Array(DType::f32, {11}); }), "C: 48 bytes that are not inside");
+  CHECK_SAYS(multiplied([](Call& c) { c.chosen.algo.alignment[0] = 256; }), "A: matrices 120 elements apart");
+  // What an algorithm takes for one is not enough for two.
+  Call call;
+  promise_little(call);
+  REQUIRE(call.choose() == CUBLAS_STATUS_SUCCESS);
+  const std::uint64_t of_one = call.chosen.workspaceSize;
+  set_batch(call.a_layout, 2, 0);
+  set_batch(call.b_layout, 2, 0);
+  set_batch(call.d_layout, 2, 6);
+  call.d = Array(DType::f32, {12});
+  CHECK(call.multiply() == CUBLAS_STATUS_INVALID_VALUE);
+  const auto check = [&] {
+    return cublasLtMatmulAlgoCheck(call.handle, &call.operation, &call.a_layout, &call.b_layout, &call.d_layout,
+                                   &call.d_layout, &call.chosen.algo, &call.chosen);
+  };
+  REQUIRE(check() == CUBLAS_STATUS_SUCCESS);
+  CHECK(call.chosen.workspaceSize == 2 * of_one);
+  CHECK(call.multiply() == CUBLAS_STATUS_SUCCESS);
+  Call::lay_out(call.b_layout, CUDA_R_32F, call.k, 1, call.k);
+  CHECK(check() == CUBLAS_STATUS_INVALID_VALUE);
+}
+
 TEST_CASE("emulated cuBLAS: what a product must not touch is named") {
   CHECK(multiplied_with([](Call&) {}) == "CUBLAS_STATUS_SUCCESS");
   CHECK(multiplied_with([](Call& c) { c.chosen.algo.ready = 0; }) == "CUBLAS_STATUS_INVALID_VALUE");

@@ -73,14 +73,14 @@ TEST_CASE("each call of a product that fails is named with what was asked for, a
   const Array none(DType::f32, {0, 7});
   Array c(DType::f32, {5, 7}), square(DType::f32, {130, 130});
   // Views are taken once: an array waits for the device when it was written before.
-  const ConstView left = a.view(), right = b.view(), no_terms = none.view();
+  const ConstView left = a.view(), right = b.view(), no_terms = none.view(), tokens = left.reshape({5, 1, 130});
   const View result = c.view();
   const Sink sink = square.sink(false);
   std::int64_t calls = 0;
   const auto multiply = [&] {
     const std::int64_t first = emulation::call_count();
     kernels::gemm(kDevice, left, right, result, {.transpose_b = true});
-    kernels::gemm_tokens(kDevice, left, left, sink);
+    kernels::gemm_tokens(kDevice, tokens, tokens, sink);
     kernels::gemm(kDevice, left.slice_rows(0, 0).reshape({5, 0}), no_terms, result);
     finish();
     calls = emulation::call_count() - first;
@@ -224,6 +224,63 @@ TEST_CASE("a sum over tokens has the same bits for sequences at other addresses"
       }
       CHECK(split == whole);
     }
+}
+
+TEST_CASE("a sum over tokens is one product and one kernel for many sequences") {
+  const auto launches = [](std::int64_t sequences, std::int64_t seq_len, bool add) {
+    const Array g = Array::random(DType::bf16, {sequences, seq_len, 8}, 1);
+    const Array x = Array::random(DType::bf16, {sequences, seq_len, 16}, 2);
+    Array sum(DType::f32, {8, 16});
+    const ConstView left = g.view(), right = x.view();
+    const Sink sink = sum.sink(add);
+    kernels::gemm_tokens(kDevice, left, right, sink);  // chooses the algorithm
+    const std::int64_t before = emulation::call_count();
+    kernels::gemm_tokens(kDevice, left, right, sink);
+    return emulation::call_count() - before;
+  };
+  const std::int64_t several = launches(2, 70, false);
+  CHECK(several > launches(1, 70, false));  // nothing to add
+  CHECK(launches(1, 70, true) == several);
+  CHECK(launches(5, 70, true) == several);
+  CHECK(launches(1, 2048, false) == several);      // two blocks of 1024
+  CHECK(launches(2, 1025, false) == several + 1);  // blocks of 1024, and of one
+}
+
+TEST_CASE("large sums over tokens have the same bits for any split of a batch, a few parts at a time or none") {
+  const std::int64_t seq_len = 3, d = 1024;
+  // Of f32: five sequences at a time, then two; sums that are added by their products.
+  for (const std::int64_t k : {800, 1500, 2100}) {
+    CAPTURE(k);
+    const Array g = Array::random(DType::f32, {6, seq_len, d}, 1), x = Array::random(DType::f32, {6, seq_len, k}, 2);
+    Array whole = Array::random(DType::f32, {d, k}, 3), split = whole;
+    kernels::gemm_tokens(kDevice, g.view(), x.view(), whole.sink(true), 0.3);
+    for (std::int64_t number = 0; number < 6; ++number)
+      kernels::gemm_tokens(kDevice, part(g, number * seq_len * d, {seq_len, d}),
+                           part(x, number * seq_len * k, {seq_len, k}), split.sink(true), 0.3);
+    CHECK(whole == split);
+  }
+}
+
+TEST_CASE("where an algorithm has no workspace for a batch, it multiplies one by one, to the same bits") {
+  const std::int64_t before = kernels::product_workspace(), seq_len = 101;
+  const Array g = Array::random(DType::bf16, {4, seq_len, 8}, 1), x = Array::random(DType::bf16, {4, seq_len, 16}, 2);
+  std::vector<std::int64_t> calls;
+  // For one split sum; for four of them.
+  for (const std::int64_t bytes : {3000, 12000}) {
+    kernels::set_product_workspace(bytes);
+    Array sum(DType::f32, {8, 16}), split = sum;
+    const Sink sink = sum.sink(false);
+    kernels::gemm_tokens(kDevice, g.view(), x.view(), sink);
+    const std::int64_t first = emulation::call_count();
+    kernels::gemm_tokens(kDevice, g.view(), x.view(), sink);
+    calls.push_back(emulation::call_count() - first);
+    for (std::int64_t number = 0; number < 4; ++number)
+      kernels::gemm_tokens(kDevice, part(g, number * seq_len * 8, {seq_len, 8}),
+                           part(x, number * seq_len * 16, {seq_len, 16}), split.sink(number > 0));
+    CHECK(sum == split);
+  }
+  kernels::set_product_workspace(before);
+  CHECK(calls[0] == calls[1] + 3);
 }
 
 TEST_CASE("TF32 is what f32 products may be asked for, and nothing else changes") {
