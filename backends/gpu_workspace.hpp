@@ -64,6 +64,22 @@ struct BatParts {
         bytes(parts > 1 ? slab.blocks * parts * slab.rank * slab.rank * size_of(sums) : 0) {}
 };
 
+/// How attention shares the keys of a few rows among blocks, as in decoding, where the rows alone would leave most of a
+/// GPU idle. Each block has kKeys keys and leaves its output and log-sum-exp in the workspace; then these are merged in
+/// order. Where a part begins depends on nothing, so a row's bits do not depend on how many keys a cache has room for.
+struct AttentionParts {
+  static constexpr std::int64_t kMostRows = 64, kKeys = 128;
+  int parts;
+  std::int64_t outputs_bytes, bytes;
+
+  AttentionParts(const Shape& q, const Shape& k, DType dtype)
+      : parts(q[1] * (q[2] / std::max<std::int64_t>(k[2], 1)) <= kMostRows
+                  ? static_cast<int>(std::max<std::int64_t>((k[1] + kKeys - 1) / kKeys, 1))
+                  : 1),
+        outputs_bytes(parts > 1 ? parts * q.numel() * size_of(accumulator(dtype)) : 0),
+        bytes(parts > 1 ? outputs_bytes + parts * q[0] * q[1] * q[2] * size_of(accumulator(dtype)) : 0) {}
+};
+
 /// What lies in the workspace of attention_backward: first the sums of each part of dk, then of dv, if there are
 /// several; then rowsum(do o) of each row, and what each kRowsOfExtent of them see.
 struct AttentionWorkspace {

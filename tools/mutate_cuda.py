@@ -20,7 +20,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "backends/cuda"
 # Headers have no tests of their own: the kernel files whose tests stand for them.
 ATTENTION = ["attention", "attention_backward"]
-USERS = {"attention_simt.hpp": ATTENTION, "attention_tensor_core.hpp": ATTENTION, "attention_tiles.hpp": ATTENTION,
+USERS = {"attention_extents.hpp": ["attention_backward"], "attention_simt.hpp": ATTENTION,
+         "attention_tensor_core.hpp": ATTENTION, "attention_tiles.hpp": ATTENTION, "block_chain.hpp": ["block_sum"],
          "column_chain.hpp": ["reduce"], "map.hpp": ["elementwise"], "reduction.hpp": ["reduce"], "simt.hpp": ["swiglu"],
          "tile_product.hpp": ["bat"]}
 TESTS = {"attention_backward": "attention", "token_parts": "gemm"}  # of kernel files whose tests are called otherwise

@@ -6,6 +6,8 @@
 #include "backends/cpu/attention_pack.hpp"
 #include "backends/cpu/attention_tiles.hpp"
 #include "backends/cpu/parallel.hpp"
+#include "backends/gpu_workspace.hpp"
+#include "backends/scratch.hpp"
 
 namespace osteon::cpu {
 
@@ -225,6 +227,9 @@ void attend_row(const AttentionProblem& p, const Operands<T>& x, std::int64_t b,
 void attention(Meta, ConstView q, ConstView k, ConstView /*v*/, ConstView /*key_range*/, double /*scale*/, View /*o*/,
                View /*lse*/) {
   count_attention(Device::meta, q.shape, k.shape, 4);
+  const AttentionParts split(q.shape, k.shape, q.dtype);
+  if (planned_device() == Device::cuda && split.bytes > 0)
+    scratch(split.bytes, Device::meta);
 }
 
 void attention(Cpu, ConstView q, ConstView k, ConstView v, ConstView key_range, double scale, View o, View lse) {

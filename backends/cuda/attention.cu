@@ -1,6 +1,8 @@
 #include "backends/cuda/attention_simt.hpp"
 #include "backends/cuda/attention_tensor_core.hpp"
+#include "backends/gpu_workspace.hpp"
 #include "backends/kernels/attention.hpp"
+#include "backends/scratch.hpp"
 
 namespace osteon::kernels {
 namespace {
@@ -14,20 +16,38 @@ struct Operands {
   C scale;  ///< of the scores
 };
 
-template <int kDim, class T>
-__global__ void attention_kernel(AttentionProblem p, Operands<T> x, Global<T> o, bool o_packs, Global<compute_t<T>> lse,
-                                 Global<unsigned long long> report) {
+/// Where a block writes: the results, or its part of them, which are one after the other.
+template <class R>
+struct Outputs {
+  using C = compute_t<R>;
+  Global<R> o;
+  Global<C> lse;
+  bool packs;
+  int parts = 1;
+  std::int64_t o_size = 0, lse_size = 0;  ///< of a part
+
+  __device__ Target<R> o_of(int part) const { return {o + part * o_size}; }
+  __device__ Global<C> lse_of(int part) const { return lse + part * lse_size; }
+  /// Those of the keys that belong to a part.
+  __device__ KeyRange keys_of(const KeyRange& range, int part) const {
+    constexpr int kKeys = static_cast<int>(AttentionParts::kKeys);
+    return parts == 1 ? range : KeyRange{std::max(range.begin, part * kKeys), std::min(range.end, (part + 1) * kKeys)};
+  }
+};
+
+template <int kDim, class T, class R>
+__global__ void attention_kernel(AttentionProblem p, Operands<T> x, Outputs<R> out, Global<unsigned long long> report) {
   using C = compute_t<T>;
   using P = Panel<C>;
   auto&& panels = dynamic_shared<C>();
   constexpr int kOther = P::kSize, kWeights = 2 * P::kSize;
-  const TileOfBlock tile(p, P::kSide, true);
+  const TileOfBlock tile(p, P::kSide, true, out.parts);
   const Rows rows{p, tile.b, tile.kv};
   const Keys keys{p, tile.b, tile.kv};
-  const KeyRange all = range_of_tile<P::kSide>(p, tile.b, tile.first, report);
+  const KeyRange all = out.keys_of(range_of_tile<P::kSide>(p, tile.b, tile.first, report), tile.part);
   KeyRange seen[P::kEach];
   for (int i = 0; i < P::kEach; ++i)
-    seen[i] = p.range_of(tile.b, tile.first + panel_y() * P::kEach + i);
+    seen[i] = out.keys_of(p.range_of(tile.b, tile.first + panel_y() * P::kEach + i), tile.part);
   const C exponent = x.scale * static_cast<C>(kLog2E);
   RunningSoftmax<C, P::kAcross> softmax[P::kEach];
   PanelSums<C, kDim> sums;
@@ -45,8 +65,9 @@ __global__ void attention_kernel(AttentionProblem p, Operands<T> x, Global<T> o,
     sums.add(panels, kWeights, kOther, scores, panel_is_mine(rows, tile.first, P::kEach), keys, x.v, first, all.begin,
              all.end);
   }
-  sums.store(rows, tile.first, Target<T>{o}, o_packs,
+  sums.store(rows, tile.first, out.o_of(tile.part), out.packs,
              [&](int i) { return seen[i].begin < seen[i].end ? C(1) / softmax[i].total : C(0); });
+  const Global<C> lse = out.lse_of(tile.part);
   for (int i = 0; i < P::kEach; ++i)
     if (const int row = tile.first + panel_y() * P::kEach + i; panel_x() == 0 && row < p.rows())
       lse[p.row_index(tile.b, tile.kv, row)] = softmax[i].log_sum(x.scale);
@@ -57,18 +78,19 @@ constexpr int kCoreRows = 64;
 template <int kDim>
 constexpr int kCoreKeys = kDim <= 128 ? 64 : 32;  // registers and shared memory for several blocks at a time
 
-template <int kDim>
-__global__ void attention_core_kernel(AttentionProblem p, Operands<bf16> x, Global<bf16> o, Global<float> lse,
+template <int kDim, class R>
+__global__ void attention_core_kernel(AttentionProblem p, Operands<bf16> x, Outputs<R> out,
                                       Global<unsigned long long> report) {
   using C = CoreTile<kDim>;
   constexpr int kKeys = kCoreKeys<kDim>, kKeysAt = kCoreRows * C::kStride, kValuesAt = kKeysAt + kKeys * C::kStride;
   auto&& tiles = dynamic_shared<bf16>();
-  const TileOfBlock tile(p, kCoreRows, true);
+  const TileOfBlock tile(p, kCoreRows, true, out.parts);
   const Rows rows{p, tile.b, tile.kv};
   const Keys keys{p, tile.b, tile.kv};
   const int warp = static_cast<int>(threadIdx.x) / kWarp, own = tile.first + 16 * warp;
-  const KeyRange all = range_of_tile<kCoreRows>(p, tile.b, tile.first, report);
-  const KeyRange seen[2] = {p.range_of(tile.b, own + own_of_lane(0)), p.range_of(tile.b, own + own_of_lane(1))};
+  const KeyRange all = out.keys_of(range_of_tile<kCoreRows>(p, tile.b, tile.first, report), tile.part);
+  const KeyRange seen[2] = {out.keys_of(p.range_of(tile.b, own + own_of_lane(0)), tile.part),
+                            out.keys_of(p.range_of(tile.b, own + own_of_lane(1)), tile.part)};
   const float exponent = x.scale * static_cast<float>(kLog2E);
   RunningSoftmax<float, 4> softmax[2];
   Accumulator scores[kKeys / 8], sums[kDim / 8] = {};
@@ -106,12 +128,58 @@ __global__ void attention_core_kernel(AttentionProblem p, Operands<bf16> x, Glob
     add_core_values<kDim, kKeys, kDim>(tiles, kValuesAt, weights, sums);
   }
   const auto sees_any = [&](int half) { return seen[half].begin < seen[half].end; };
-  store_core_sums<kDim>(rows, own, 0, sums, Target<bf16>{o},
+  store_core_sums<kDim>(rows, own, 0, sums, out.o_of(tile.part),
                         [&](int half) { return sees_any(half) ? 1 / softmax[half].total : 0.0F; });
+  const Global<float> lse = out.lse_of(tile.part);
   unrolled<2>([&](int half) {
     if (const int row = own + own_of_lane(half); column_of_lane() == 0 && row < p.rows())
       lse[p.row_index(tile.b, tile.kv, row)] = softmax[half].log_sum(x.scale);
   });
+}
+
+/// o = sum_i w_i o_i / sum_i w_i with w_i = exp(lse_i - max lse), over the parts i in order; a row in each block.
+template <class T>
+__global__ void attention_merge_kernel(std::int64_t rows, int head_dim, int parts, Global<const compute_t<T>> o_parts,
+                                       Global<const compute_t<T>> lse_parts, Global<T> o, Global<compute_t<T>> lse) {
+  using C = compute_t<T>;
+  constexpr C kNone = -std::numeric_limits<C>::infinity(), kExponent = static_cast<C>(kLog2E);
+  for (std::int64_t row = blockIdx.x; row < rows; row += gridDim.x) {
+    C top = kNone;
+    for (int part = 0; part < parts; ++part) {
+      const C log_sum = lse_parts[part * rows + row];
+      top = log_sum > top ? log_sum : top;  // passes over NaN: its weight is
+    }
+    // A row that sees nothing has the top -inf; 0 instead keeps inf - inf out.
+    const C base = top == kNone ? C(0) : top;
+    for (int column = static_cast<int>(threadIdx.x); column < head_dim; column += static_cast<int>(blockDim.x)) {
+      C sum = 0, total = 0;
+      for (int part = 0; part < parts; ++part) {
+        const C weight = exp2((lse_parts[part * rows + row] - base) * kExponent);
+        total += weight;
+        sum += weight * o_parts[(part * rows + row) * head_dim + column];
+      }
+      o[row * head_dim + column] = static_cast<T>(total == C(0) ? C(0) : sum / total);
+      if (column == 0)
+        lse[row] = base + log(total);
+    }
+  }
+}
+
+template <int kDim, class T, class R>
+void attend(Cuda device, const AttentionProblem& p, const Operands<T>& x, bool on_tensor_cores, const Outputs<R>& out,
+            const Global<unsigned long long>& report) {
+  using C = compute_t<T>;
+  using P = Panel<C>;
+  if constexpr (std::is_same_v<T, bf16>)
+    if (on_tensor_cores) {
+      constexpr int kVectors = kCoreRows + 2 * kCoreKeys<kDim>;
+      launch("attention", attention_core_kernel<kDim, R>, tile_blocks(p, p.row_count(), kCoreRows, out.parts),
+             CoreTile<kDim>::kThreads, kVectors * CoreTile<kDim>::kStride * std::int64_t{sizeof(bf16)}, device, p, x,
+             out, report);
+      return;
+    }
+  launch("attention", attention_kernel<kDim, T, R>, tile_blocks(p, p.row_count(), P::kSide, out.parts), P::kThreads,
+         3 * P::kSize * static_cast<std::int64_t>(sizeof(C)), device, p, x, out, report);
 }
 
 }  // namespace
@@ -124,22 +192,26 @@ void attention(Cuda device, ConstView q, ConstView k, ConstView v, ConstView key
   if (p.row_count() == 0 || p.sequences() == 0)
     return;
   const auto report = report_ranges("attention", device, key_range, p.keys);
+  const AttentionParts split(q.shape, k.shape, q.dtype);
   dispatch_floating(q.dtype, "attention", [&]<class T>(T) {
     using C = compute_t<T>;
-    using P = Panel<C>;
     const Operands<T> x{panel_source<T>(q), panel_source<T>(k), panel_source<T>(v), static_cast<C>(scale)};
+    const bool on_tensor_cores = fits_tensor_cores(q, k, v, o);
     dispatch_head_dim(p.head_dim, [&](auto dim) {
-      if constexpr (std::is_same_v<T, bf16>)
-        if (fits_tensor_cores(q, k, v, o)) {
-          constexpr int kVectors = kCoreRows + 2 * kCoreKeys<dim>;
-          launch("attention", attention_core_kernel<dim>, tile_blocks(p, p.row_count(), kCoreRows),
-                 CoreTile<dim>::kThreads, kVectors * CoreTile<dim>::kStride * std::int64_t{sizeof(bf16)}, device, p, x,
-                 elements<T>(o), elements<C>(lse), report);
-          return;
-        }
-      launch("attention", attention_kernel<dim, T>, tile_blocks(p, p.row_count(), P::kSide), P::kThreads,
-             3 * P::kSize * static_cast<std::int64_t>(sizeof(C)), device, p, x, elements<T>(o),
-             panel_source<T>(o).packs, elements<C>(lse), report);
+      constexpr int kDim = decltype(dim)::value;
+      if (split.parts == 1)
+        return attend<kDim>(device, p, x, on_tensor_cores,
+                            Outputs<T>{elements<T>(o), elements<C>(lse), panel_source<T>(o).packs}, report);
+      std::byte* const memory = scratch(split.bytes, Device::cuda);
+      const View o_parts{memory, accumulator(q.dtype), {split.parts, o.numel()}, true};
+      const View lse_parts{memory + split.outputs_bytes, accumulator(q.dtype), {split.parts, lse.numel()}, true};
+      const bool packs = p.head_dim % Panel<C>::kEach == 0;  // the block's address is a multiple of 64
+      attend<kDim>(device, p, x, on_tensor_cores,
+                   Outputs<C>{elements<C>(o_parts), elements<C>(lse_parts), packs, split.parts, o.numel(), lse.numel()},
+                   report);
+      launch("attention_merge", attention_merge_kernel<T>, blocks_for(lse.numel(), 1), threads_for(p.head_dim), 0,
+             device, lse.numel(), p.head_dim, split.parts, elements<C>(ConstView(o_parts)),
+             elements<C>(ConstView(lse_parts)), elements<T>(o), elements<C>(lse));
     });
   });
 }

@@ -62,7 +62,8 @@ __global__ void cross_entropy_kernel(std::int64_t rows, std::int64_t d, std::int
       continue;
     const C each = static_cast<C>(factor() / total),
             target_gradient = static_cast<C>(factor() * (exp(at_target) / total - 1));
-    for (std::int64_t begin = 0; begin < d; begin += std::int64_t{blockDim.x} * kCount) {
+    const std::int64_t round = std::int64_t{blockDim.x} * kCount;
+    for (std::int64_t begin = 0; begin < d; begin += round) {  // mutant: an empty round more
       const std::int64_t j = begin + std::int64_t{threadIdx.x} * kCount;
       Pack<T, kCount> gradients{};
       if (j < d) {

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "backends/cpu/attention_tiles.hpp"
+#include "backends/scratch.hpp"
 #include "test/backends/kernel_checks.hpp"
 #include "test/reference/attention.hpp"
 
@@ -144,8 +145,11 @@ const Case kCases[] = {
     {2, 64, 64, 2, 2, 80},
     {1, 33, 33, 2, 1, 128},
     {1, 3, 3, 1, 1, 256},
-    {2, 1, 37, 4, 2, 16},    // decoding with a cache
-    {1, 5, 200, 2, 1, 24},   // a piece of a prompt
+    {2, 1, 37, 4, 2, 16},   // decoding with a cache
+    {1, 5, 200, 2, 1, 24},  // a piece of a prompt
+    {1, 1, 300, 3, 3, 5},   // many keys for one row: blocks share them
+    {2, 3, 290, 4, 2, 16, Ranges::with_blind},
+    {2, 4, 270, 4, 1, 80, Ranges::packed},
     {1, 201, 203, 1, 1, 9},  // several blocks of rows, an odd number of keys and of features
     {2, 9, 4, 2, 1, 8},      // more queries than keys: the first ones see none
     {0, 4, 4, 2, 1, 8},
@@ -191,7 +195,7 @@ TEST_CASE("attention and its gradient agree with written-out scores") {
 }
 
 TEST_CASE("attention's gradients are added to what a sink holds") {
-  for (const Case& c : {kCases[4], kCases[12], kCases[19]}) {
+  for (const Case& c : {kCases[4], kCases[12], kCases[22]}) {
     const Inputs in(c, DType::f64);
     const Result plain = run(c, in, c.batch), added = run(c, in, c.batch, true);
     for (const auto& [sum, part] : {std::pair{&added.dq, &plain.dq}, {&added.dk, &plain.dk}, {&added.dv, &plain.dv}}) {
@@ -315,6 +319,47 @@ TEST_CASE("attention never reads keys behind every query's range, as in a cache 
       for (std::int64_t i = 0; i < o.numel(); ++i)
         CHECK(std::isfinite(o.at(i)));
     }
+}
+
+TEST_CASE("attention's bits do not depend on how many keys a cache has room for") {
+  const Case small{1, 2, 260, 4, 2, 16};
+  for (const Variant& variant : kVariants)
+    for (const std::int64_t used : {100, 200}) {
+      const Using with(variant);
+      CAPTURE(variant.dtype);
+      CAPTURE(used);
+      const Inputs in(small, variant.dtype);
+      const Array range = integers({1, 2, 2}, {0, used - 1, 0, used});
+      const auto attend = [&](std::int64_t room) {
+        const auto first = [&](const Array& keys) {
+          return keys.view().reshape({260, 32}).slice_rows(0, room).reshape({1, room, 2, 16});
+        };
+        Array o(variant.dtype, small.q()), lse(accumulator(variant.dtype), {1, 2, 4});
+        kernels::attention(kDevice, in.q.view(), first(in.k), first(in.v), range.view(), 1, o.view(), lse.view());
+        return std::vector<Array>{o, lse};
+      };
+      CHECK(attend(used) == attend(260));
+    }
+}
+
+TEST_CASE("attention's working memory is planned") {
+  if (kOnCpu)
+    return;
+  for (const Case& c : {Case{2, 1, 300, 4, 2, 16}, Case{2, 65, 300, 1, 1, 16}}) {
+    const Inputs in(c, DType::bf16);
+    Array o(DType::bf16, c.q()), lse(DType::f32, {c.batch, c.queries, c.heads});
+    release_scratch(Device::cuda);
+    release_scratch(Device::meta);
+    kernels::attention(kDevice, in.q.view(), in.k.view(), in.v.view(), {}, 1, o.view(), lse.view());
+    kernels::attention(Meta{}, in.q.view(), in.k.view(), in.v.view(), {}, 1, o.view(), lse.view());
+    const auto bytes = [](Device device) {
+      const Storage block = scratch_block(device);
+      return block ? block.bytes() : 0;
+    };
+    CHECK(bytes(Device::cuda) == bytes(Device::meta));
+    // Three parts of two sequences' rows: outputs and log-sum-exps.
+    CHECK(bytes(Device::cuda) == (c.queries == 1 ? 3 * 2 * 4 * (16 + 1) * 4 : 0));
+  }
 }
 
 TEST_CASE("attention keeps large scores stable") {

@@ -169,6 +169,22 @@ TEST_CASE("argmax_rows takes the first of equals, and NaN as the largest") {
   }
 }
 
+TEST_CASE("argmax_rows finds the largest of rows of any width, and of many rows") {
+  for (const Shape& shape : {Shape{9, 33}, Shape{2, 1000}, Shape{100, 70}}) {
+    CAPTURE(shape);
+    const Array x = Array::random(DType::f32, shape, 7);
+    Array index(DType::i32, {shape[0]});
+    kernels::argmax_rows(kDevice, x.view(), index.view());
+    for (std::int64_t row = 0; row < shape[0]; ++row) {
+      std::int64_t best = 0;
+      for (std::int64_t j = 1; j < shape[1]; ++j)
+        if (x.at(row * shape[1] + j) > x.at(row * shape[1] + best))
+          best = j;
+      CHECK(index.at(row) == static_cast<double>(best));
+    }
+  }
+}
+
 TEST_CASE("reductions refuse shapes and dtypes that do not fit") {
   Array x(DType::f32, {2, 3}), two(DType::f32, {2}), index(DType::i32, {1}), wide(DType::f64, {2}),
       ids(DType::i32, {2, 3});
