@@ -52,6 +52,28 @@ struct Followed {
   OpPlace peak;
 };
 
+/// What a run that captures its steps keeps on the GPU from window to window, as in training_window.hpp: the inputs of
+/// all its batches and the loss's normalizer. The rest of a graph's memory is that of the step itself.
+class KeptInputs {
+ public:
+  KeptInputs(const RunConfig& config, const TokenBatch& batch, Device device) {
+    if (deciding_device(device) != Device::cuda || config.cuda_graph != "auto")
+      return;
+    normalizer_ = empty({1}, DType::f64, device);
+    for (std::int64_t i = 0; i < config.accumulate; ++i)
+      batches_.emplace_back(model_input(batch, device), model_targets(batch, device));
+  }
+  /// Of pass `i`; made for it where nothing is kept.
+  std::pair<nn::TokenInput, Tensor> of_pass(std::int64_t i, const TokenBatch& batch, Device device) const {
+    return batches_.empty() ? std::pair(model_input(batch, device), model_targets(batch, device))
+                            : batches_[static_cast<std::size_t>(i)];
+  }
+
+ private:
+  Tensor normalizer_;
+  std::vector<std::pair<nn::TokenInput, Tensor>> batches_;
+};
+
 Followed train_steps(LoadedModel& loaded, const RunConfig& config) {
   Followed result;
   NamedTensors parameters;
@@ -68,6 +90,7 @@ Followed train_steps(LoadedModel& loaded, const RunConfig& config) {
         static_cast<std::int32_t>(i * 7919 % static_cast<std::size_t>(model.config().vocab_size)));
   batch.labels = batch.input_ids;
   reset_memory_peak(model.device());
+  const KeptInputs kept(config, batch, model.device());
   random_state() = {};
   for (int step = 0; step < kSteps; ++step) {
     reset_flop_count(model.device());
@@ -76,8 +99,10 @@ Followed train_steps(LoadedModel& loaded, const RunConfig& config) {
     Flops before_last;
     for (std::int64_t i = 0; i < passes; ++i) {
       before_last = {flop_count(model.device()), followed.costs()};
-      const Tensor loss = model.loss(model_input(batch, model.device()), model_targets(batch, model.device()),
-                                     static_cast<double>(count));
+      const Tensor loss = [&] {
+        const auto [input, targets] = kept.of_pass(i, batch, model.device());
+        return model.loss(input, targets, static_cast<double>(count));
+      }();  // what the backward does not need of the batch goes here
       loss.backward();
     }
     result.flops = {flop_count(model.device()), followed.costs()};

@@ -126,6 +126,7 @@ TEST_CASE("planner: a GPU is planned for on any machine, with the working memory
     config.device = "cpu";
     const Plan cpu = plan(config);
     config.device = "cuda:1";
+    config.cuda_graph = "off";
     const Plan gpu = plan(config);
     CHECK(cpu.device == Device::cpu);
     CHECK(gpu.device == Device::cuda);
@@ -135,6 +136,15 @@ TEST_CASE("planner: a GPU is planned for on any machine, with the working memory
     for (const Category category : kCategories)
       if (category != Category::workspace)
         CHECK(gpu.peak_each[category] == cpu.peak_each[category]);
+    // A graph keeps ids and targets of each batch, and a normalizer.
+    const std::int64_t batch_bytes = config.batch_size * config.seq_len * 2 * 4;
+    config.accumulate = 5;
+    const std::int64_t eager = plan(config).peak.total();
+    config.cuda_graph = "auto";
+    const std::int64_t captured = plan(config).peak.total();
+    CHECK(captured >= eager + 4 * batch_bytes + 8);
+    CHECK(captured <= eager + 5 * batch_bytes + 8);
+    config.accumulate = 1;
     config.device = "cpu";
     CHECK(plan(config).peak_each.total() == cpu.peak_each.total());  // the plan before leaves nothing behind
     config.device = "gpu";
