@@ -76,11 +76,12 @@ class Bench:
         raise SystemExit(f"mutate_cuda.py: {self.build} does not compile emulated_{kernel}.cpp")
 
     def link_command(self, mutants, program):
-        """That of the test program, the mutants before the library with the files that they are copies of."""
+        """That of the test program, the mutants before the library with the files that they are copies of. The library's
+        own come along where they have an inline function that a mutant lost: the first definition counts."""
         said = subprocess.run(["ninja", "-t", "commands", PROGRAM], cwd=self.build, capture_output=True, text=True, check=True)
         command = shlex.split(said.stdout.splitlines()[-1])
         output = command.index("-o")
-        return [*command[: output + 1], program, *mutants, *command[output + 2 :]]
+        return [*command[: output + 1], program, "-Wl,--allow-multiple-definition", *mutants, *command[output + 2 :]]
 
     def outcome(self, file, kernels, text):
         """'does not compile', 'found' or 'survives'."""
