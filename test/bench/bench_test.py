@@ -58,6 +58,12 @@ class BenchTest(unittest.TestCase):
                 done = subprocess.run([program, "--device=gpu"], capture_output=True, text=True)
                 self.assertEqual(done.returncode, 2)
                 self.assertRegex(done.stderr, f"{name}: device: expected auto, cpu, cuda or cuda:N, got gpu")
+                if Path("/dev/nvidiactl").exists():
+                    continue
+                done = subprocess.run([program, "--device=cuda"], capture_output=True, text=True)
+                self.assertEqual(done.returncode, 2)
+                self.assertIn("expected an NVIDIA GPU and its driver" if os.environ.get("OSTEON_CUDA") == "1"
+                              else "built without CUDA, got cuda", done.stderr)
         self.assertIn("BM_add", call("bench_ops", "--device=cpu", "--benchmark_list_tests=true"))
 
     def test_only_small_shapes_run_unless_asked(self):

@@ -163,13 +163,19 @@ class Commands(ProgramTest):
         self.assertEqual(ranks["bone"], {"rank": 8, "parameters": 32768})
 
     def test_plan_for_a_gpu_on_any_machine(self):
-        words = ["plan", "--model", "synthetic:tiny", "--method", "bone", "--rank", 8, "--batch-size", 2, "--seq-len", 32]
-        cpu, gpu = (json.loads(osteon(*words, "--device", device, "--json").stdout) for device in ["cpu", "cuda"])
+        words = ["plan", "--model", "synthetic:tiny", "--method", "bone", "--rank", 8, "--batch-size", 2, "--seq-len", 32,
+                 "--accumulate", 3]
+        plan = lambda *more: json.loads(osteon(*words, *more, "--json").stdout)
+        cpu, gpu = plan("--device", "cpu"), plan("--device", "cuda", "--cuda-graph", "off")
         self.assertEqual((cpu["device"], gpu["device"]), ("cpu", "cuda"))
         self.assertGreaterEqual(gpu["peak_each"]["workspace"], 32 << 20)
         for category in ["weights", "adapter", "gradient", "optimizer", "activation"]:
             self.assertEqual(gpu["peak_each"][category], cpu["peak_each"][category], category)
         self.assertIn("device cuda\n", osteon(*words, "--device", "cuda:1").stdout)
+        # A graph keeps the ids and targets of three batches of 2 x 32 tokens, and the loss's normalizer.
+        kept = plan("--device", "cuda")["peak_each"]["total"] - gpu["peak_each"]["total"]
+        self.assertLessEqual(kept, 3 * 2 * 32 * 2 * 4 + 8)
+        self.assertGreaterEqual(kept, 2 * 2 * 32 * 2 * 4 + 8)
 
     def test_a_memory_limit_chooses_the_policy_or_refuses(self):
         words = ["--model", "synthetic:tiny", "--method", "lora", "--rank", 4, "--batch-size", 2, "--seq-len", 32]

@@ -1,14 +1,19 @@
 """Wrong input through the osteon program: the message names file or option, what was expected and what came, and nothing is
 left behind. OSTEON names the program."""
 import json
+import os
 import shutil
 import struct
 import subprocess
 import unittest
+from pathlib import Path
 
 from program import OSTEON, ROOT, ProgramTest, osteon, write_safetensors
 
 SMALL = ["--steps", 2, "--batch-size", 2, "--accumulate", 1, "--seq-len", 64, "--quiet"]
+# Whether OSTEON can use a GPU (-Dcuda=enabled), and what it says where there is none.
+BUILT_WITH_CUDA = os.environ.get("OSTEON_CUDA") == "1"
+NO_GPU = "expected an NVIDIA GPU and its driver, but cudaGetDeviceCount: "
 
 
 def ids(*values):
@@ -42,9 +47,24 @@ class WrongInput(ProgramTest):
     def test_a_device_that_is_not_there(self):
         self.refused("plan", "--model", "synthetic:tiny", "--device", "gpu",
                      says=["device: expected auto, cpu, cuda or cuda:N, got gpu"])
-        for command in [self.finetune(), ("plan", "--model", "synthetic:tiny", "--compare"),
-                        ("evaluate", "--model", "synthetic:tiny", "--data", "op")]:
-            self.refused(*command, "--device", "cuda", says=["device: expected auto or cpu", "got cuda"])
+        commands = [self.finetune(), ("plan", "--model", "synthetic:tiny", "--seq-len", 64, "--compare"),
+                    ("evaluate", "--model", "synthetic:tiny", "--data", "op")]
+        if not BUILT_WITH_CUDA:
+            for command in commands:
+                self.refused(*command, "--device", "cuda", says=["device: expected auto or cpu", "got cuda"])
+        elif not Path("/dev/nvidiactl").exists():
+            for command in commands:
+                for device in ["cuda", "cuda:1"]:
+                    self.refused(*command, "--device", device, says=[NO_GPU])
+
+    @unittest.skipUnless(BUILT_WITH_CUDA and not Path("/dev/nvidiactl").exists(), "a program with CUDA, and no GPU")
+    def test_a_program_with_cuda_runs_where_no_gpu_is(self):
+        out = self.folder / "auto"
+        osteon(*self.finetune("--device", "auto", "--out", out))
+        self.assertEqual(json.loads((out / "environment.json").read_text())["gpu"], "")
+        plan = "plan", "--model", "synthetic:tiny", "--seq-len", 64
+        self.assertIn("device cuda\n", osteon(*plan, "--device", "cuda").stdout)
+        self.assertIn("device cpu\n", osteon(*plan, "--device", "auto").stdout)
 
     def test_evaluation_during_training_needs_data(self):
         out = self.folder / "no-eval"
