@@ -89,7 +89,7 @@ template <int kCount, class F>
 __device__ void for_packs(std::int64_t count, const F& f) {
   const std::int64_t thread = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   const std::int64_t step = std::int64_t{gridDim.x} * blockDim.x * kCount;
-  for (std::int64_t i = thread * kCount; i < count; i += step) {
+  for (std::int64_t i = thread * kCount; i < count; i += step) {  // mutant: no elements are left
     if (i + kCount <= count)
       f.template operator()<kCount>(i);
     else
