@@ -49,6 +49,11 @@ void fill_adapter_defaults(RunConfig& config) {
   method.check(adapter_config(config));
 }
 
+RunConfig filled(RunConfig config) {
+  fill_adapter_defaults(config);
+  return config;
+}
+
 std::vector<std::string> unused_keys(const RunConfig& config) {
   const peft::Method& method = peft::find_method(config.method);
   std::vector<std::string_view> unused;

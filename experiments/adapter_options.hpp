@@ -18,6 +18,9 @@ namespace osteon::experiments {
 /// use_rslora with a method that has no such scaling.
 void fill_adapter_defaults(RunConfig& config);
 
+/// The same as a copy.
+RunConfig filled(RunConfig config);
+
 /// Keys of a filled config that say something which its method has no use for: alpha with Bone, a rank with full.
 std::vector<std::string> unused_keys(const RunConfig& config);
 

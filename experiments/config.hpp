@@ -36,6 +36,7 @@ struct RunConfig {
   std::string tokenizer;
   std::string data;
   std::string eval_data;
+  std::string retain_data;
   std::string template_name = "auto";  // key `template`
   bool train_on_prompt = false;
   std::int64_t seq_len = 512;

@@ -25,6 +25,8 @@ std::vector<Key> make_keys() {
       {input, "data", &C::data,
        "training data: jsonl, json, text, MR||reference or safetensors file, or an embedded task"},
       {input, "eval_data", &C::eval_data, "data evaluated during and after the run, of the same kinds"},
+      {input, "retain_data", &C::retain_data,
+       "data like that which the base was trained on: scored before and after the run, for what is forgotten"},
       {input,
        "template",
        &C::template_name,

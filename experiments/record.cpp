@@ -38,6 +38,8 @@ template <class Fields>
 void describe(Fields& field, Evaluation& evaluation) {
   field("before", evaluation.before);
   field("after", evaluation.after);
+  field("retained_before", evaluation.retained_before);
+  field("retained_after", evaluation.retained_after);
   field("keep", evaluation.keep);
 }
 

@@ -31,6 +31,7 @@ struct Scores {
 
 struct Evaluation {
   std::optional<Scores> before, after;
+  std::optional<Scores> retained_before, retained_after;  ///< on retain_data; the loss's rise is what was forgotten
   std::map<std::string, double>
       keep;  ///< accuracy on the skills of the base model after training: what is left of them
 };

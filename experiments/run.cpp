@@ -182,6 +182,10 @@ RunSummary run_in(const RunConfig& config, const RunOptions& options, RunSummary
   if (!eval_name.empty())
     evaluation = open_evaluation_data(eval_name, options.split, config, *loaded.tokenizer, limits);
 
+  std::vector<EvaluationData> retained;
+  if (!config.retain_data.empty() && options.score_before)
+    retained = open_evaluation_data(config.retain_data, options.split, config, *loaded.tokenizer, limits);
+
   const fs::path folder = config.out;
   if (!folder.empty()) {
     fs::remove(folder / "summary.json");  // of a run before: it does not speak of this one
@@ -190,6 +194,8 @@ RunSummary run_in(const RunConfig& config, const RunOptions& options, RunSummary
   const StartingFactors start(loaded, config);
   if (options.score_before && !evaluation.empty())
     summary.evaluation.before = evaluate(*loaded.model, evaluation).scores;
+  if (!retained.empty())
+    summary.evaluation.retained_before = evaluate(*loaded.model, retained).scores;
 
   Trainer trainer(config, loaded, *data,
                   {.folder = folder,
@@ -228,6 +234,8 @@ RunSummary run_in(const RunConfig& config, const RunOptions& options, RunSummary
     summary.evaluation.after = after.scores;
     summary.items = after.items;
   }
+  if (!result.interrupted && !retained.empty())
+    summary.evaluation.retained_after = evaluate(*loaded.model, retained).scores;
   if (!result.interrupted && options.score_forgetting)
     summary.evaluation.keep = skill_scores(loaded, config);
   return summary;

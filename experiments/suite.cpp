@@ -6,6 +6,7 @@
 
 #include "backends/error.hpp"
 #include "backends/suggest.hpp"
+#include "experiments/adapter_options.hpp"
 #include "experiments/config_keys.hpp"
 #include "experiments/embedded.hpp"
 #include "experiments/tasks/task.hpp"
@@ -24,6 +25,7 @@ std::vector<SuiteRun> runs_of(const Suite& suite, const Cell& cell, const std::s
     if (suite.sweep && !swept.empty())
       set_key(run.config, suite.sweep->key, swept, "sweep of " + cell.id);
     run.config.seed = seed;
+    fill_adapter_defaults(run.config);
     run.id += "-seed" + std::to_string(seed);
     runs.push_back(std::move(run));
   }
@@ -50,12 +52,17 @@ std::vector<std::int64_t> seeds_in(std::string_view text, const std::string& ori
 
 }  // namespace
 
+std::string Cell::place_of(const std::string& key) const {
+  const auto found = places.find(key);
+  return found == places.end() ? key : found->second + ": " + key;
+}
+
 bool set_by_ablate(std::string_view key) { return key == "out" || key == "threads" || key == "resume"; }
 
-Suite embedded_suite(std::string_view name, bool quick) {
+Suite embedded_suite(std::string_view name, bool quick, const std::vector<std::string>& replaced) {
   for (const EmbeddedFile& file : embedded_files())
     if (file.name == join(kSuiteFolder, name, kEnding))
-      return parse_suite(file.text, file.name, quick);
+      return parse_suite(file.text, file.name, quick, replaced);
   fail<ConfigError>("unknown suite '", name, "'", suggestion(name, embedded_suite_names()));
 }
 
@@ -68,8 +75,8 @@ std::vector<std::string> embedded_suite_names() {
   return names;
 }
 
-Suite load_suite(const std::filesystem::path& file, bool quick) {
-  return parse_suite(io::read_file(file), file.string(), quick);
+Suite load_suite(const std::filesystem::path& file, bool quick, const std::vector<std::string>& replaced) {
+  return parse_suite(io::read_file(file), file.string(), quick, replaced);
 }
 
 void set_in_suite(Suite& suite, std::string_view argument) {
@@ -88,12 +95,24 @@ void set_in_suite(Suite& suite, std::string_view argument) {
   const Key& key = find_key(name, origin);
   check<ConfigError>(key.name != "seed", origin, ": expected seeds=..., since a suite sets the seed of each run");
   check<ConfigError>(!set_by_ablate(key.name), origin, ": `osteon ablate` sets ", key.name, " for each run");
-  check<ConfigError>(!suite.sweep || suite.sweep->key != key.name, origin, ": ", key.name, " is swept by the suite");
+  if (suite.sweep && suite.sweep->key == key.name)
+    suite.sweep.reset();
   for (Cell& cell : suite.cells) {
     for (const auto& [label, text] : cell.labels)
       check<ConfigError>(label != key.name, origin, ": ", key.name, " is an axis of the suite");
     set_key(cell.config, key.name, value, origin);
+    cell.places[std::string(key.name)] = origin;
   }
+}
+
+void keep_cells(Suite& suite, const std::vector<std::string>& ids) {
+  std::vector<std::string> known;
+  for (const Cell& cell : suite.cells)
+    known.push_back(cell.id);
+  for (const std::string& id : ids)
+    check<ConfigError>(std::count(known.begin(), known.end(), id) > 0, "--only: ", suite.name, " has no cell '", id,
+                       "'", suggestion(id, known));
+  std::erase_if(suite.cells, [&](const Cell& cell) { return std::count(ids.begin(), ids.end(), cell.id) == 0; });
 }
 
 std::vector<SuiteRun> sweep_runs(const Suite& suite) {

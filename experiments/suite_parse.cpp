@@ -7,91 +7,12 @@
 #include "experiments/adapter_options.hpp"
 #include "experiments/config_values.hpp"
 #include "experiments/suite.hpp"
+#include "experiments/suite_rules.hpp"
 #include "experiments/suite_source.hpp"
 #include "experiments/toml_file.hpp"
 
 namespace osteon::experiments {
 namespace {
-
-/// A run key of a suite; the seed and what set_by_ablate names are none, since the suite gives them to each run.
-const Key& run_key(const SuiteSource& source, const std::string& name, const toml::node& node) {
-  const Key& key = find_key(name, source.at(node));
-  check<ConfigError>(key.name != "seed", source.at(node), ": seed: expected the suite's seeds = [...] instead");
-  check<ConfigError>(!set_by_ablate(key.name), source.at(node), ": ", key.name,
-                     ": `osteon ablate` sets it for each run");
-  return key;
-}
-
-std::vector<std::int64_t> read_seeds(const SuiteSource& source) {
-  const toml::node* node = source.find("seeds");
-  if (!node)
-    return {RunConfig{}.seed};
-  std::vector<std::int64_t> seeds;
-  for (const toml::node& element : source.list(*node, "seeds")) {
-    seeds.push_back(source.integer(element, "seeds"));
-    check<ConfigError>(std::count(seeds.begin(), seeds.end(), seeds.back()) == 1, source.at(element),
-                       ": seeds: ", seeds.back(), " comes twice");
-  }
-  return seeds;
-}
-
-std::optional<Sweep> read_sweep(const SuiteSource& source, const std::vector<std::int64_t>& seeds) {
-  const TomlPairs pairs = source.section("sweep");
-  if (pairs.empty())
-    return {};
-  Sweep sweep;
-  sweep.by = {"accuracy", "loss"};
-  bool have_seed = false;
-  for (const auto& [name, node] : pairs) {
-    if (name == "seed") {
-      sweep.seed = source.integer(*node, "sweep.seed");
-      have_seed = true;
-      check<ConfigError>(std::count(seeds.begin(), seeds.end(), sweep.seed) == 0, source.at(*node),
-                         ": sweep.seed: expected a seed that is not reported, got ", sweep.seed);
-    } else if (name == "by") {
-      sweep.by = source.strings(*node, "sweep.by", {"accuracy", "loss"});
-    } else if (name == "eval_data") {
-      RunConfig config;
-      assign(config, run_key(source, name, *node), *node, source.at(*node));
-      sweep.eval_data = config.eval_data;
-    } else {
-      const Key& key = run_key(source, name, *node);
-      check<ConfigError>(sweep.key.empty(), source.at(*node), ": sweep: expected one key, got ", sweep.key, " and ",
-                         name);
-      sweep.key = key.name;
-      for (const toml::node& value : source.list(*node, "sweep." + name)) {
-        RunConfig config;
-        assign(config, key, value, source.at(value));
-        sweep.values.push_back(key_text(config, key.name));
-      }
-    }
-  }
-  const std::string at = source.at(*pairs.front().second);
-  check<ConfigError>(!sweep.key.empty(), at, ": sweep: expected a key with its values, such as lr = [1e-3, 1e-2]");
-  check<ConfigError>(have_seed, at, ": sweep: expected a seed that is not reported, such as seed = 100");
-  return sweep;
-}
-
-Fairness read_fairness(const SuiteSource& source) {
-  Fairness fairness;
-  const TomlPairs pairs = source.section("fairness");
-  source.check_names(pairs, {"equal", "tolerance", "except"});
-  for (const auto& [name, node] : pairs) {
-    if (name == "equal") {
-      check<ConfigError>(node->value<std::string>() == "parameters", source.at(*node),
-                         ": fairness.equal: expected \"parameters\", got ", got_text(*node));
-      fairness.equal_parameters = true;
-    } else if (name == "except") {
-      fairness.except = source.strings(*node, "fairness.except", {});
-    } else {
-      const auto value = node->value<double>();
-      check<ConfigError>(value && *value >= 0 && *value < 1, source.at(*node),
-                         ": fairness.tolerance: expected a number in [0, 1), got ", got_text(*node));
-      fairness.tolerance = *value;
-    }
-  }
-  return fairness;
-}
 
 /// What a cell is made of, while the axes are walked.
 struct Draft {
@@ -99,6 +20,19 @@ struct Draft {
   std::vector<std::pair<std::string, std::string>> labels;
   std::set<std::string> own;  // keys that an axis or a case has set: [for] does not touch them
   std::string case_name;
+  std::map<std::string, std::string> places;
+
+  void set(const SuiteSource& source, const Key& key, const toml::node& value) {
+    const std::string place = source.at(value);
+    assign(config, key, value, place);
+    places[std::string(key.name)] = place;
+  }
+  /// Sets the key as one that tells cells apart.
+  void label(const SuiteSource& source, const Key& key, const toml::node& value) {
+    set(source, key, value);
+    own.emplace(key.name);
+    labels.emplace_back(key.name, key_text(config, key.name));
+  }
 };
 
 std::vector<Draft> with_cases(const SuiteSource& source, const Draft& base) {
@@ -115,7 +49,7 @@ std::vector<Draft> with_cases(const SuiteSource& source, const Draft& base) {
         continue;
       }
       const Key& key = run_key(source, name, *value);
-      assign(draft.config, key, *value, source.at(*value));
+      draft.set(source, key, *value);
       draft.own.emplace(key.name);
     }
     if (draft.case_name.empty())  // a case without a name is told apart by all it sets
@@ -126,6 +60,31 @@ std::vector<Draft> with_cases(const SuiteSource& source, const Draft& base) {
   return drafts;
 }
 
+std::vector<Draft> with_zip(const SuiteSource& source, std::vector<Draft> drafts) {
+  std::vector<std::pair<const Key*, const toml::array*>> lists;
+  for (const auto& [name, node] : source.section("zip")) {
+    const Key& key = run_key(source, name, *node);
+    lists.emplace_back(&key, &source.list(*node, "zip." + name));
+    const std::size_t expected = lists[0].second->size(), got = lists.back().second->size();
+    check<ConfigError>(got == expected, source.at(*node), ": zip.", name, ": expected ", expected,
+                       " values, as many as ", lists[0].first->name, " has, got ", got);
+    for (const Draft& draft : drafts)
+      check<ConfigError>(!draft.own.contains(std::string(key.name)), source.at(*node), ": zip.", name,
+                         ": a case sets it too");
+  }
+  if (lists.empty())
+    return drafts;
+  std::vector<Draft> zipped;
+  for (const Draft& draft : drafts)
+    for (std::size_t i = 0; i < lists[0].second->size(); ++i) {
+      Draft next = draft;
+      for (const auto& [key, values] : lists)
+        next.label(source, *key, *values->get(i));
+      zipped.push_back(std::move(next));
+    }
+  return zipped;
+}
+
 std::vector<Draft> with_axes(const SuiteSource& source, std::vector<Draft> drafts) {
   for (const auto& [name, node] : source.section("axes")) {
     const Key& key = run_key(source, name, *node);
@@ -133,12 +92,10 @@ std::vector<Draft> with_axes(const SuiteSource& source, std::vector<Draft> draft
     std::vector<Draft> product;
     for (const Draft& draft : drafts) {
       check<ConfigError>(!draft.own.contains(std::string(key.name)), source.at(*node), ": axes.", name,
-                         ": a case sets it too");
+                         ": a case or [zip] sets it too");
       for (const toml::node& value : values) {
         Draft next = draft;
-        assign(next.config, key, value, source.at(value));
-        next.own.emplace(key.name);
-        next.labels.emplace_back(key.name, key_text(next.config, key.name));
+        next.label(source, key, value);
         product.push_back(std::move(next));
       }
     }
@@ -164,7 +121,7 @@ void apply_conditions(const SuiteSource& source, std::vector<Draft>& drafts, boo
           for (const auto& [set, node] : in_order(source.table(*settings))) {
             const Key& target = run_key(source, set, *node);
             if (!draft.own.contains(std::string(target.name)))
-              assign(draft.config, target, *node, source.at(*node));
+              draft.set(source, target, *node);
           }
         }
         check<ConfigError>(matched || !must_match, source.at(*settings), ": for.", name, ".", value,
@@ -203,6 +160,31 @@ void read_report(const SuiteSource& source, Suite& suite) {
   }
 }
 
+/// "axes.rank=[16, 32]": the value takes the other's place, and its line.
+void replace_value(toml::table& root, std::string_view file, const std::string& argument) {
+  const std::string origin = "--set " + argument;
+  const std::size_t dot = argument.find('.'), equals = argument.find('=');
+  check<ConfigError>(equals != std::string::npos && dot < equals, origin, ": expected section.key=value");
+  const std::string section = argument.substr(0, dot), key = argument.substr(dot + 1, equals - dot - 1);
+  bool found = false;
+  toml::table* quick = root.get_as<toml::table>("quick");
+  for (toml::table* from : {&root, quick}) {
+    toml::table* there = from ? from->get_as<toml::table>(section) : nullptr;
+    const toml::node* old = there ? there->get(key) : nullptr;
+    if (!old)
+      continue;
+    found = true;
+    const std::string lines(std::max<std::size_t>(1, old->source().begin.line) - 1, '\n');
+    try {
+      const toml::table parsed = toml::parse(lines + "value = " + argument.substr(equals + 1), file);
+      parsed.get("value")->visit([&](const auto& value) { there->insert_or_assign(key, value); });
+    } catch (const toml::parse_error& error) {
+      fail<ConfigError>(origin, ": ", error.description());
+    }
+  }
+  check<ConfigError>(found, origin, ": ", file, " has no ", section, '.', key);
+}
+
 Suite build(const toml::table& root, std::string_view name, bool quick) {
   const SuiteSource source(root, name, quick);
   Suite suite;
@@ -213,32 +195,33 @@ Suite build(const toml::table& root, std::string_view name, bool quick) {
   }
   suite.seeds = read_seeds(source);
   suite.sweep = read_sweep(source, suite.seeds);
-  suite.fairness = read_fairness(source);
 
   Draft base;
   for (const auto& [key, node] : source.section("base"))
-    assign(base.config, run_key(source, key, *node), *node, source.at(*node));
-  std::vector<Draft> drafts = with_axes(source, with_cases(source, base));
+    base.set(source, run_key(source, key, *node), *node);
+  std::vector<Draft> drafts = with_axes(source, with_zip(source, with_cases(source, base)));
   apply_conditions(source, drafts, !quick);
   std::set<std::string> ids;
   for (Draft& draft : drafts) {
-    Cell cell{cell_id(draft), std::move(draft.labels), std::move(draft.config)};
+    Cell cell{cell_id(draft), std::move(draft.labels), std::move(draft.config), std::move(draft.places)};
     check<ConfigError>(ids.insert(cell.id).second, name, ": two cells are called '", cell.id, "'");
     if (suite.sweep)
       check<ConfigError>(!draft.own.contains(suite.sweep->key), name, ": sweep.", suite.sweep->key,
                          ": it is an axis too");
-    fill_adapter_defaults(cell.config);
-    check_config(cell.config);
+    check_config(filled(cell.config));
     suite.cells.push_back(std::move(cell));
   }
+  suite.fairness = read_fairness(source, suite);
   read_report(source, suite);
   return suite;
 }
 
 }  // namespace
 
-Suite parse_suite(std::string_view text, std::string_view name, bool quick) {
-  const toml::table root = parse_toml(text, name);
+Suite parse_suite(std::string_view text, std::string_view name, bool quick, const std::vector<std::string>& replaced) {
+  toml::table root = parse_toml(text, name);
+  for (const std::string& argument : replaced)
+    replace_value(root, name, argument);
   // Both, so that an error is found whichever way the suite is run.
   Suite full = build(root, name, /*quick=*/false), fast = build(root, name, /*quick=*/true);
   Suite suite = std::move(quick ? fast : full);

@@ -10,7 +10,7 @@
 namespace osteon::experiments {
 namespace {
 
-const std::vector<std::string> kSections = {"question", "seeds", "base",     "axes",   "cases",
+const std::vector<std::string> kSections = {"question", "seeds", "base",     "axes",   "zip",  "cases",
                                             "for",      "sweep", "fairness", "report", "quick"};
 
 bool has(const std::vector<std::string>& names, std::string_view name) {

@@ -67,6 +67,15 @@ std::optional<std::int64_t> adapter_parameters(const nn::LlamaConfig& model, con
   return Counter(model, config).at(rank);
 }
 
+std::vector<std::int64_t> possible_ranks(const nn::LlamaConfig& model, const AdapterConfig& config) {
+  Counter counter(model, config);
+  std::vector<std::int64_t> ranks;
+  for (std::int64_t rank = 1; rank <= counter.largest_rank(); ++rank)
+    if (counter.at(rank))
+      ranks.push_back(rank);
+  return ranks;
+}
+
 SolvedRank solve_rank(const nn::LlamaConfig& model, const AdapterConfig& config, std::int64_t budget) {
   check<ConfigError>(budget >= 1, "budget: expected at least 1 parameter, got ", budget);
   Counter counter(model, config);

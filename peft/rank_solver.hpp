@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "nn/llama.hpp"
 #include "peft/adapter_config.hpp"
@@ -17,6 +18,10 @@ struct SolvedRank {
 /// memory; nothing where the method refuses the rank (Bat, where it does not divide).
 std::optional<std::int64_t> adapter_parameters(const nn::LlamaConfig& model, const AdapterConfig& config,
                                                std::int64_t rank);
+
+/// The ranks that a config's method takes on a model, up to the larger side of its largest linear. ConfigError if the
+/// method has no rank.
+std::vector<std::int64_t> possible_ranks(const nn::LlamaConfig& model, const AdapterConfig& config);
 
 /// The rank whose parameter count is nearest to `budget` (the smaller of two equally near). ConfigError if the method
 /// has no rank for this model.

@@ -6,8 +6,11 @@
 #include <nlohmann/json.hpp>
 
 #include "experiments/ablation.hpp"
+#include "experiments/byte_size.hpp"
 #include "experiments/commands/command.hpp"
 #include "experiments/embedded.hpp"
+#include "experiments/fairness.hpp"
+#include "experiments/forecast.hpp"
 #include "experiments/model_loading.hpp"
 #include "experiments/progress.hpp"
 #include "experiments/report/report.hpp"
@@ -20,9 +23,10 @@ namespace fs = std::filesystem;
 
 struct AblateArguments {
   std::string suite = "quickstart", out;
-  std::vector<std::string> set;
+  std::vector<std::string> set, only;
+  std::string memory_limit;
   std::int64_t jobs = 0, threads = 1;
-  bool quick = false, dry_run = false, from_scratch = false, quiet = false;
+  bool quick = false, dry_run = false, from_scratch = false, quiet = false, list = false;
 };
 
 Suite suite_of(const AblateArguments& arguments) {
@@ -30,32 +34,107 @@ Suite suite_of(const AblateArguments& arguments) {
   const bool there = fs::exists(file) && !fs::is_directory(file);  // a folder of runs may be called as the suite
   check<FileError>(there || (!file.has_parent_path() && !file.has_extension()), arguments.suite,
                    ": expected a suite file or the name of an embedded suite, found neither");
-  Suite suite = there ? load_suite(file, arguments.quick) : embedded_suite(arguments.suite, arguments.quick);
+  std::vector<std::string> sections, keys;
   for (const std::string& argument : arguments.set)
+    (argument.substr(0, argument.find('=')).find('.') == std::string::npos ? keys : sections).push_back(argument);
+  Suite suite =
+      there ? load_suite(file, arguments.quick, sections) : embedded_suite(arguments.suite, arguments.quick, sections);
+  for (const std::string& argument : keys)
     set_in_suite(suite, argument);
+  check_inputs(suite);
+  solve_fairness(suite);
+  check_fairness(suite);
+  if (!arguments.only.empty())
+    keep_cells(suite, arguments.only);
   return suite;
 }
 
-void list_runs(const Suite& suite, bool json) {
-  const std::size_t sweep = sweep_runs(suite).size();
-  nlohmann::ordered_json cells = nlohmann::ordered_json::array();
-  for (const Cell& cell : suite.cells)
-    cells.push_back({{"id", cell.id}, {"trainable_parameters", count_trainable(cell.config)}});
-  check_fairness(suite);
+AblationOptions options_of(const AblateArguments& arguments, const Suite& suite) {
+  AblationOptions options;
+  options.folder = arguments.out.empty() ? fs::path("runs") / (suite.name + (arguments.quick ? "-quick" : ""))
+                                         : fs::path(arguments.out);
+  options.jobs = arguments.jobs;
+  options.threads = arguments.threads;
+  if (!arguments.memory_limit.empty())
+    options.memory_limit = parse_bytes(arguments.memory_limit, "--memory-limit");
+  options.should_stop = interrupted;
+  return options;
+}
+
+/// The embedded suites, each with its question.
+int list_suites(bool json) {
+  nlohmann::ordered_json all = nlohmann::ordered_json::array();
+  for (const std::string& name : embedded_suite_names()) {
+    const Suite suite = embedded_suite(name);
+    if (json)
+      all.push_back({{"suite", name}, {"question", suite.question}, {"cells", suite.cells.size()}});
+    else
+      fmt::print("{:<26} {}\n", name, suite.question);
+  }
+  if (json)
+    std::cout << all.dump() << '\n';
+  return 0;
+}
+
+/// "3.4 min"
+std::string duration(double seconds) {
+  return seconds < 90     ? fmt::format("{:.1f} s", seconds)
+         : seconds < 5400 ? fmt::format("{:.1f} min", seconds / 60)
+                          : fmt::format("{:.1f} h", seconds / 3600);
+}
+
+nlohmann::ordered_json json_of(const CellForecast& cell) {
+  nlohmann::ordered_json out = {{"id", cell.id}, {"runs", cell.sweep_runs}};
+  for (const std::string& run : cell.final_runs)
+    out["runs"].push_back(run);
+  if (!cell.error.empty()) {
+    out["error"] = cell.error;
+    return out;
+  }
+  out["trainable_parameters"] = cell.trainable_parameters;
+  out["needed_bytes"] = cell.needed_bytes;
+  out["steps"] = cell.steps;
+  out["step_flops"] = cell.step_flops;
+  out["run_seconds"] = cell.run_seconds;
+  out["time_from"] = name_of(cell.source);
+  out["finished"] = cell.finished;
+  return out;
+}
+
+void list_runs(const Suite& suite, const AblationOptions& options, bool json) {
+  const Forecast all = forecast(suite, options);
   if (json) {
-    std::cout << nlohmann::ordered_json{{"question", suite.question},
-                                        {"sweep_runs", sweep},
-                                        {"seeds", suite.seeds},
-                                        {"cells", cells}}
+    nlohmann::ordered_json cells = nlohmann::ordered_json::array();
+    for (std::size_t i = 0; i < all.cells.size(); ++i) {
+      cells.push_back(json_of(all.cells[i]));
+      if (!suite.fairness.solve.empty())
+        cells.back()[suite.fairness.solve] = key_text(suite.cells[i].config, suite.fairness.solve);
+    }
+    std::cout << nlohmann::ordered_json{{"question", suite.question}, {"sweep_runs", sweep_runs(suite).size()},
+                                        {"seeds", suite.seeds},       {"cells", cells},
+                                        {"runs", all.runs},           {"finished", all.finished},
+                                        {"seconds", all.seconds}}
                      .dump()
               << '\n';
     return;
   }
-  fmt::print("{}\n{} runs of the sweep, {} of each of {} cells:\n", suite.question, sweep, suite.seeds.size(),
-             suite.cells.size());
-  for (const auto& cell : cells)
-    fmt::print("  {:<20} {:>10} trainable parameters\n", cell["id"].get<std::string>(),
-               cell["trainable_parameters"].get<std::int64_t>());
+  fmt::print("{}\n{:<28} {:>5} {:>10} {:>11} {:>10}  {}\n", suite.question, "cell", "runs", "trainable", "memory",
+             "a run", "time from");
+  for (std::size_t i = 0; i < all.cells.size(); ++i) {
+    const CellForecast& cell = all.cells[i];
+    const std::size_t runs = cell.sweep_runs.size() + cell.final_runs.size();
+    if (!cell.error.empty()) {
+      fmt::print("{:<28} {:>5} cannot run: {}\n", cell.id, runs, cell.error);
+      continue;
+    }
+    const std::string& solve = suite.fairness.solve;
+    fmt::print("{:<28} {:>5} {:>10} {:>11} {:>10}  {}{}\n", cell.id, runs, cell.trainable_parameters,
+               bytes_text(cell.needed_bytes), duration(cell.run_seconds), name_of(cell.source),
+               solve.empty() ? "" : fmt::format("  {} = {}", solve, key_text(suite.cells[i].config, solve)));
+  }
+  fmt::print(
+      "{} runs, {} of them done; what is left takes about {} at {} runs at a time, without loading and scoring\n",
+      all.runs, all.finished, duration(all.seconds), options.runs_at_a_time());
 }
 
 /// What repeats the runs: how many at a time, and where, is not part of it.
@@ -67,6 +146,8 @@ std::string repeating_command(const AblateArguments& arguments) {
     command += " --from-scratch";
   for (const std::string& set : arguments.set)
     command += " --set '" + set + "'";
+  for (std::size_t i = 0; i < arguments.only.size(); ++i)
+    command += (i == 0 ? " --only " : ",") + arguments.only[i];
   return command;
 }
 
@@ -101,24 +182,25 @@ int say_interrupted() {
 }
 
 int run_ablate(const AblateArguments& arguments, bool json) {
+  if (arguments.list)
+    return list_suites(json);
   const Suite suite = suite_of(arguments);
+  AblationOptions how = options_of(arguments, suite);
+  how.quiet = arguments.quiet || json;
   if (arguments.dry_run) {
-    list_runs(suite, json);
+    list_runs(suite, how, json);
     return 0;
   }
-  const fs::path folder = arguments.out.empty() ? fs::path("runs") / (suite.name + (arguments.quick ? "-quick" : ""))
-                                                : fs::path(arguments.out);
+  const fs::path& folder = how.folder;
   catch_signals();
   fs::create_directories(folder);
   if (arguments.from_scratch && !pretrain_base(arguments, folder))
     return say_interrupted();
-  const AblationResult result = run_ablation(suite, {.folder = folder,
-                                                     .jobs = arguments.jobs,
-                                                     .threads = arguments.threads,
-                                                     .quiet = arguments.quiet || json,
-                                                     .should_stop = interrupted});
+  const AblationResult result = run_ablation(suite, how);
   for (const std::string& error : result.errors)
     fmt::print(stderr, "failed: {}\n", error);
+  for (const std::string& warning : result.warnings)
+    fmt::print(stderr, "warning: {}\n", warning);
   if (result.interrupted)
     return say_interrupted();
   report::ReportOptions options;
@@ -137,7 +219,9 @@ int run_ablate(const AblateArguments& arguments, bool json) {
     fmt::print("{}\nreport: {}\n", written.terminal, written.html.string());
   if (!written.missing_figures.empty())
     fmt::print(stderr, "warning: {}\n", written.missing_figures);
-  return result.failed == 0 ? 0 : 1;
+  for (const std::string& error : written.errors)
+    print_error(error);
+  return result.failed == 0 && written.errors.empty() ? 0 : 1;
 }
 
 }  // namespace
@@ -149,7 +233,9 @@ void add_ablate(CLI::App& program, CommandContext& context) {
   auto arguments = std::make_shared<AblateArguments>();
   command->add_option("suite", arguments->suite, "SUITE.toml, or the name of an embedded suite")->capture_default_str();
   command->add_option("--out", arguments->out, "Folder of the runs; runs/SUITE by default");
-  command->add_option("--set", arguments->set, "key=value for every run; seeds=1,2,3")
+  command
+      ->add_option("--set", arguments->set,
+                   "key=value for every run; seeds=1,2,3; axes.rank=[4,8] in place of the suite's own")
       ->type_name("KEY=VALUE")
       ->expected(1)
       ->take_all();
@@ -159,8 +245,14 @@ void add_ablate(CLI::App& program, CommandContext& context) {
   command->add_option("--threads", arguments->threads, "Threads of each run")
       ->capture_default_str()
       ->check(CLI::Range(1, 4096));
+  command->add_option("--only", arguments->only, "Run these cells alone; --dry-run shows their names")
+      ->type_name("CELL,...")
+      ->delimiter(',');
+  command->add_option("--memory-limit", arguments->memory_limit,
+                      "Start only so many runs at once as fit this by their plans, such as 16GiB");
+  command->add_flag("--list", arguments->list, "Show the embedded suites, each with its question");
   command->add_flag("--quick", arguments->quick, "The suite's short form");
-  command->add_flag("--dry-run", arguments->dry_run, "List the runs");
+  command->add_flag("--dry-run", arguments->dry_run, "List the cells with their memory and time, and run nothing");
   command->add_flag("--from-scratch", arguments->from_scratch,
                     "Pretrain the tiny base first instead of using the stored one");
   command->add_flag("--quiet", arguments->quiet, "No progress");

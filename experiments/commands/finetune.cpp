@@ -1,8 +1,11 @@
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <fmt/format.h>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <sys/prctl.h>
+#include <unistd.h>
 
 #include "backends/device.hpp"
 #include "experiments/adapter_options.hpp"
@@ -19,6 +22,7 @@ struct TrainArguments {
   ConfigArguments config;
   std::string suite, purpose = "final", split = "test", name, save_dtype;
   std::string trace;
+  std::int64_t parent = 0;
   bool forgetting = false, quiet = false, discard = false, profile = false;
 };
 
@@ -47,6 +51,13 @@ void print_summary(const RunSummary& summary) {
   scores("after", summary.evaluation.after);
 }
 
+/// A run of `ablate` ends with it, however it ends: the sweep that is started again must find the folder free. What is
+/// lost is the same as when the machine goes down.
+void end_with(std::int64_t parent) {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  check<Error>(getppid() == parent, "ablate ended before its run began");  // and no signal told so
+}
+
 void warn_of_unused_keys(RunConfig config) {
   fill_adapter_defaults(config);
   for (const std::string& key : unused_data_keys(config))
@@ -57,6 +68,8 @@ void warn_of_unused_keys(RunConfig config) {
 
 int train(const TrainArguments& arguments, const RunConfig& defaults, bool pretrain, bool json) {
   catch_signals();
+  if (arguments.parent > 0)
+    end_with(arguments.parent);
   RunConfig config = resolve_config(arguments.config, defaults);
   if (!config.adapter.empty())
     adopt_adapter(config, arguments.config.given());
@@ -130,6 +143,7 @@ void add_training(CLI::App& program, CommandContext& context, const std::string&
   command->add_option("--suite", arguments->suite)->group(hidden);
   command->add_option("--purpose", arguments->purpose)->group(hidden)->check(CLI::IsMember({"sweep", "final"}));
   command->add_option("--split", arguments->split)->group(hidden)->check(CLI::IsMember({"validation", "test"}));
+  command->add_option("--parent", arguments->parent)->group(hidden);
   command->add_flag("--forgetting", arguments->forgetting)->group(hidden);
   command->add_flag("--discard", arguments->discard)->group(hidden);
   command->callback([arguments, &context, defaults, pretrain] {

@@ -32,9 +32,11 @@ int run_report(const ReportArguments& arguments, bool json) {
               << '\n';
   else
     fmt::print("{}\n{}\n", written.terminal, written.html.string());
+  for (const std::string& error : written.errors)
+    print_error(error);
   if (!written.missing_figures.empty())
     fmt::print(stderr, "warning: {}\n", written.missing_figures);
-  return 0;
+  return written.errors.empty() ? 0 : 1;
 }
 
 }  // namespace

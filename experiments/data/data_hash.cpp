@@ -44,7 +44,10 @@ std::uint64_t hash_of_file(const std::string& path, std::uint64_t state) {
 
 std::string data_hash(const RunConfig& config) {
   std::uint64_t state = fnv1a("");
-  for (const std::string& name : {config.data, config.eval_data}) {
+  std::vector<std::string> names = {config.data, config.eval_data};
+  if (!config.retain_data.empty())  // runs from before there was such a key keep their hash
+    names.push_back(config.retain_data);
+  for (const std::string& name : names) {
     state = fnv1a({"\0", 1}, state);  // "ab" and "" are not "a" and "b"
     if (name.empty())
       continue;

@@ -1,6 +1,7 @@
 #include "experiments/report/report.hpp"
 
 #include "backends/error.hpp"
+#include "experiments/report/batch_check.hpp"
 #include "experiments/report/figures.hpp"
 #include "experiments/report/findings.hpp"
 #include "experiments/report/format.hpp"
@@ -14,7 +15,10 @@ namespace fs = std::filesystem;
 
 WrittenReport write_report(const std::vector<fs::path>& runs, const fs::path& out, const ReportOptions& options) {
   const RunCollection collection = collect_runs(runs);
-  const Comparison comparison = compare(collection, options.tasks);
+  Comparison comparison = compare(collection, options.tasks);
+  const std::vector<std::string> errors = batch_errors(collection);
+  for (auto error = errors.rbegin(); error != errors.rend(); ++error)
+    comparison.cautions.insert(comparison.cautions.begin(), "ERROR: " + *error);
   const Findings findings = findings_of(comparison);
   std::error_code error;
   fs::create_directories(out / "figures", error);
@@ -28,6 +32,7 @@ WrittenReport write_report(const std::vector<fs::path>& runs, const fs::path& ou
                         .figures = out / "figures",
                         .terminal = terminal_table(comparison),
                         .headline = findings.headline,
+                        .errors = errors,
                         .missing_figures = {}};
   const std::string title = !options.title.empty()      ? options.title
                             : comparison.suites.empty() ? "Comparison of runs"

@@ -26,7 +26,8 @@ struct WrittenReport {
   std::filesystem::path html, markdown, latex, csv, tests_csv, figures;
   std::string terminal;  ///< the tables and findings for a terminal, see terminal_table()
   std::string headline;
-  std::string missing_figures;  ///< why there are no figures, or not all; empty when all is well
+  std::vector<std::string> errors;  ///< what makes the comparison wrong, as the page says it first; see batch_check.hpp
+  std::string missing_figures;      ///< why there are no figures, or not all; empty when all is well
 };
 
 /// Collects the runs at or below `runs` (runs.hpp) and writes into the folder `out`, which is made if needed:

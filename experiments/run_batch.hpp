@@ -1,0 +1,46 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "experiments/record.hpp"
+#include "experiments/suite.hpp"
+
+namespace osteon::experiments {
+
+struct AblationOptions {
+  std::filesystem::path folder;   ///< sweep/, final/ and suite.toml are written here
+  std::int64_t jobs = 0;          ///< runs at a time, a process each; 0 = processors / threads of a run
+  std::int64_t threads = 1;       ///< of each run
+  std::int64_t memory_limit = 0;  ///< most bytes that runs at a time need by their plans; 0 = no limit
+  bool quiet = false;
+  std::function<bool()> should_stop;
+
+  /// Runs at a time, resolved.
+  std::int64_t runs_at_a_time() const;
+};
+
+struct AblationResult {
+  std::int64_t runs = 0, failed = 0, reused = 0;
+  bool interrupted = false;
+  std::vector<std::string> errors;    ///< "name: why", of the failed ones
+  std::vector<std::string> warnings;  ///< of the fairness rule, where it can be measured only
+};
+
+/// Where a suite's runs lie in its folder.
+enum class RunKind { sweep, final };
+std::filesystem::path run_folder(const std::filesystem::path& folder, RunKind kind, const SuiteRun& run);
+
+/// A run's summary if it is complete, of this very config and of the data as they are now.
+std::optional<RunSummary> finished_run_of(const std::filesystem::path& folder, const RunConfig& config);
+
+/// Runs what is not finished yet, each in a process of its own, and gives all summaries in order; nothing for a run
+/// that failed. What one leaves: its folder's summary.json says why, also where it was killed. Counts go to `result`.
+std::vector<std::optional<RunSummary>> run_all(const Suite& suite, const std::vector<SuiteRun>& runs, RunKind kind,
+                                               const AblationOptions& options, AblationResult& result);
+
+}  // namespace osteon::experiments
