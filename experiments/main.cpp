@@ -47,7 +47,7 @@ int run_program(int argc, char** argv) {
   program.require_subcommand(1);
   CommandContext context;
   for (const auto add : {add_ablate, add_finetune, add_pretrain, add_evaluate, add_generate, add_forward, add_merge,
-                         add_unload, add_convert, add_plan, add_report, add_inspect, add_tokenize})
+                         add_unload, add_convert, add_plan, add_report, add_reproduce, add_inspect, add_tokenize})
     add(program, context);
   try {
     program.parse(argc, argv);

@@ -24,6 +24,7 @@ void add_merge(CLI::App& program, CommandContext& context);
 void add_plan(CLI::App& program, CommandContext& context);
 void add_pretrain(CLI::App& program, CommandContext& context);
 void add_report(CLI::App& program, CommandContext& context);
+void add_reproduce(CLI::App& program, CommandContext& context);
 void add_tokenize(CLI::App& program, CommandContext& context);
 void add_unload(CLI::App& program, CommandContext& context);
 

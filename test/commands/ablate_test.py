@@ -160,6 +160,12 @@ tolerance = {tolerance}
             self.assertEqual([cell for cell in cells if "error" in cells[cell]], [], one["suite"])
             self.assertLess(plan["seconds"], 3600, one["suite"])
 
+    def test_a_published_table_without_runs(self):
+        said = osteon("reproduce", "rank_sweep").stdout
+        self.assertIn("MiSS r16: GSM8K 45.90, MATH 3.77, parameters M 21.7\n    here: not run", said)
+        self.assertIn("arena", osteon("reproduce").stdout)
+        self.assertIn("did you mean 'arena'?", osteon("reproduce", "areno", status=1).stderr)
+
     def test_a_program_killed_from_outside_is_recorded(self):
         suite = self.suite("", base=BASE.replace("steps = 2", "steps = 4000"))
         out = self.folder / "killed"

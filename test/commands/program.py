@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 OSTEON = os.path.abspath(os.environ.get("OSTEON", ROOT / "build/experiments/osteon"))
 SUBCOMMANDS = ["ablate", "finetune", "pretrain", "evaluate", "generate", "forward", "merge", "unload", "convert", "plan",
-               "report", "inspect", "tokenize"]
+               "report", "reproduce", "inspect", "tokenize"]
 
 
 def osteon(*arguments, status=0, cwd=ROOT):
