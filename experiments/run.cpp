@@ -16,16 +16,12 @@
 #include "experiments/folder_lock.hpp"
 #include "experiments/memory_limit.hpp"
 #include "experiments/run_folder.hpp"
+#include "experiments/run_output.hpp"
 #include "experiments/tasks/task.hpp"
 #include "experiments/trace_file.hpp"
 #include "experiments/trainer.hpp"
 #include "nn/io/atomic_file.hpp"
-#include "nn/io/checkpoint.hpp"
-#include "nn/io/output_folder.hpp"
-#include "nn/io/pretrained.hpp"
-#include "peft/convert.hpp"
 #include "peft/hf_config.hpp"
-#include "peft/hf_format.hpp"
 
 namespace osteon::experiments {
 namespace {
@@ -82,55 +78,6 @@ std::map<std::string, double> skill_scores(const LoadedModel& loaded, const RunC
                                                           ModelLimits(loaded.model->config())))
     keep[skill.name] = evaluate(*loaded.model, skill.batches, skill.exact_match).scores.accuracy.value_or(0);
   return keep;
-}
-
-/// A new adapter's factors as they were made, where its method took them out of the base (PiSSA, OLoRA). They wait in
-/// a file of the run folder while it trains: in memory they would count as the method's. An adapter that was read from
-/// a folder belongs to a residual base already and has none.
-class StartingFactors {
- public:
-  StartingFactors(LoadedModel& loaded, const RunConfig& config) {
-    if (config.out.empty() || !config.adapter.empty() || !loaded.adapted->adapter().method->changes_base())
-      return;
-    file_ = fs::path(config.out) / "start.safetensors";
-    nn::write_tensors(file_, peft::adapter_tensors(*loaded.adapted));
-  }
-  ~StartingFactors() {
-    std::error_code error;
-    if (exist())
-      fs::remove(file_, error);  // a resumed run makes them again
-  }
-  StartingFactors(const StartingFactors&) = delete;
-  StartingFactors& operator=(const StartingFactors&) = delete;
-
-  bool exist() const { return !file_.empty(); }
-
-  NamedTensors read(LoadedModel& loaded) const {
-    NamedTensors start;
-    for (const auto& [name, now] : peft::adapter_tensors(*loaded.adapted))
-      start.emplace_back(name, empty(now.shape(), now.dtype(), now.device(), Category::workspace));
-    nn::load_tensors(io::ModelFiles(file_), start);
-    return start;
-  }
-
- private:
-  fs::path file_;
-};
-
-/// adapter/, or model/ where the base itself was trained. An adapter whose base is a residual is written as the LoRA of
-/// twice the rank that is equal on the original base: with that base its own factors would mean something else.
-void save_result(LoadedModel& loaded, const StartingFactors& start, const fs::path& folder,
-                 std::optional<DType> dtype) {
-  if (!loaded.adapted->adapter().method->adapts_linears()) {
-    io::OutputFolder out(folder / "model");
-    nn::save_llama(*loaded.model, out.path(), dtype);
-    loaded.tokenizer->save(out.path());
-    out.commit();
-  } else if (start.exist()) {
-    peft::save_residual_as_lora(*loaded.adapted, start.read(loaded), folder / "adapter");
-  } else {
-    peft::save_adapter(*loaded.adapted, folder / "adapter");
-  }
 }
 
 /// What --trace and --profile make of a run's steps.

@@ -101,6 +101,7 @@ class Batch {
       };
       const std::int64_t bytes = bytes_of(one);
       if (options_.memory_limit > 0 && bytes > options_.memory_limit) {
+        fs::remove(folder / "summary.json");
         record_failure(one, folder,
                        join("needs ", bytes_text(bytes), " by its plan, more than the limit of ",
                             bytes_text(options_.memory_limit), " for all runs"));
@@ -130,10 +131,12 @@ class Batch {
     return known->second;
   }
 
-  /// In the result as well: a run that was killed has left no summary, or that of an earlier attempt.
+  /// In the result as well: a run that was killed, or never began, has left no summary of its own.
   void record_failure(const SuiteRun& run, const fs::path& folder, const std::string& why) {
     ++result_.failed;
     result_.errors.push_back(run.id + ": " + why);
+    if (fs::exists(folder / "summary.json"))
+      return;
     RunSummary summary;
     summary.name = run.id;
     summary.suite = suite_.name;

@@ -176,8 +176,9 @@ void replace_value(toml::table& root, std::string_view file, const std::string& 
     found = true;
     const std::string lines(std::max<std::size_t>(1, old->source().begin.line) - 1, '\n');
     try {
-      const toml::table parsed = toml::parse(lines + "value = " + argument.substr(equals + 1), file);
-      parsed.get("value")->visit([&](const auto& value) { there->insert_or_assign(key, value); });
+      toml::table parsed = toml::parse(lines + "value = " + argument.substr(equals + 1), file);
+      // Moved: a copy would not know its line.
+      parsed.get("value")->visit([&](auto& value) { there->insert_or_assign(key, std::move(value)); });
     } catch (const toml::parse_error& error) {
       fail<ConfigError>(origin, ": ", error.description());
     }

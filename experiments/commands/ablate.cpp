@@ -72,7 +72,7 @@ int list_suites(bool json) {
       fmt::print("{:<26} {}\n", name, suite.question);
   }
   if (json)
-    std::cout << all.dump() << '\n';
+    std::cout << nlohmann::ordered_json{{"suites", all}}.dump() << '\n';
   return 0;
 }
 

@@ -24,7 +24,7 @@ int list_tables(bool json) {
       fmt::print("{:<14} {} ({})\n", name, table.title, table.source);
   }
   if (json)
-    std::cout << all.dump() << '\n';
+    std::cout << nlohmann::ordered_json{{"tables", all}}.dump() << '\n';
   return 0;
 }
 
@@ -46,7 +46,7 @@ int run_reproduce(const ReproduceArguments& arguments, bool json) {
 
 void add_reproduce(CLI::App& program, CommandContext& context) {
   CLI::App* command = new_command(program, context, "reproduce", "A published table beside runs of one's own",
-                                  "osteon reproduce rank_sweep runs/rank_sweep");
+                                  "osteon reproduce rank_sweep runs/bone");
   auto arguments = std::make_shared<ReproduceArguments>();
   command->add_option("table", arguments->table, "Name of the table; without one all are listed");
   command->add_option("runs", arguments->runs,

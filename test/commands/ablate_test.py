@@ -152,7 +152,7 @@ tolerance = {tolerance}
         self.assertGreater(after, before)
 
     def test_every_embedded_suite_can_be_planned(self):
-        listed = json.loads(osteon("ablate", "--list", "--json").stdout)
+        listed = json.loads(osteon("ablate", "--list", "--json").stdout)["suites"]
         self.assertEqual({one["suite"] for one in listed}, {path.stem for path in (ROOT / "experiments/suites").glob("*.toml")})
         for one in listed:
             plan, cells = self.dry(one["suite"])

@@ -1,0 +1,48 @@
+#include "experiments/run_output.hpp"
+
+#include "nn/io/checkpoint.hpp"
+#include "nn/io/output_folder.hpp"
+#include "nn/io/pretrained.hpp"
+#include "peft/convert.hpp"
+#include "peft/hf_format.hpp"
+
+namespace osteon::experiments {
+
+namespace fs = std::filesystem;
+
+StartingFactors::StartingFactors(LoadedModel& loaded, const RunConfig& config) {
+  if (config.out.empty() || !config.adapter.empty() || !loaded.adapted->adapter().method->changes_base())
+    return;
+  file_ = fs::path(config.out) / "start.safetensors";
+  nn::write_tensors(file_, peft::adapter_tensors(*loaded.adapted));
+}
+
+StartingFactors::~StartingFactors() {
+  std::error_code error;
+  if (exist())
+    fs::remove(file_, error);  // a resumed run makes them again
+}
+
+NamedTensors StartingFactors::read(LoadedModel& loaded) const {
+  NamedTensors start;
+  for (const auto& [name, now] : peft::adapter_tensors(*loaded.adapted))
+    start.emplace_back(name, empty(now.shape(), now.dtype(), now.device(), Category::workspace));
+  nn::load_tensors(io::ModelFiles(file_), start);
+  return start;
+}
+
+void save_result(LoadedModel& loaded, const StartingFactors& start, const fs::path& folder,
+                 std::optional<DType> dtype) {
+  if (!loaded.adapted->adapter().method->adapts_linears()) {
+    io::OutputFolder out(folder / "model");
+    nn::save_llama(*loaded.model, out.path(), dtype);
+    loaded.tokenizer->save(out.path());
+    out.commit();
+  } else if (start.exist()) {
+    peft::save_residual_as_lora(*loaded.adapted, start.read(loaded), folder / "adapter");
+  } else {
+    peft::save_adapter(*loaded.adapted, folder / "adapter");
+  }
+}
+
+}  // namespace osteon::experiments
