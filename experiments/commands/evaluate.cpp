@@ -4,6 +4,8 @@
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <unistd.h>
 
 #include "backends/kernels/gemm.hpp"
 #include "backends/omp_threads.hpp"
@@ -12,6 +14,8 @@
 #include "experiments/config_options.hpp"
 #include "experiments/evaluation.hpp"
 #include "experiments/model_loading.hpp"
+#include "experiments/scoring/run_task.hpp"
+#include "nn/io/hf_config.hpp"
 #include "peft/hf_format.hpp"
 
 namespace osteon::experiments {
@@ -22,23 +26,67 @@ constexpr std::array<std::string_view, 15> kKeys = {
     "model",   "tokenizer", "data",       "eval_data", "template", "train_on_prompt", "seq_len",      "truncate",
     "adapter", "eval_size", "batch_size", "dtype",     "device",   "threads",         "deterministic"};
 
-int run_evaluation(const ConfigArguments& arguments, bool json) {
-  const RunConfig config = resolve_config(arguments);
-  check<ConfigError>(!config.model.empty(), "evaluate: expected --model");
-  // --data means what to score, also beside a run's config.toml that has both.
-  const std::vector<std::string> given = arguments.given();
-  const bool says_data = std::find(given.begin(), given.end(), "data") != given.end() &&
-                         std::find(given.begin(), given.end(), "eval_data") == given.end();
-  const std::string data = says_data || config.eval_data.empty() ? config.data : config.eval_data;
-  check<ConfigError>(!data.empty(), "evaluate: expected --data");
-  check_device(config.device);
-  set_threads(config.threads);
-  kernels::set_deterministic_gemm(config.deterministic);
-  LoadedModel loaded = load_model(config);
-  if (!config.adapter.empty())
-    peft::load_adapter(*loaded.adapted, config.adapter, "default", &loaded.warnings);
-  for (const std::string& warning : loaded.warnings)
-    fmt::print(stderr, "warning: {}\n", warning);
+/// Asks the model the items of a real task instead of taking the loss of records.
+struct TaskArguments {
+  std::string name, predictions, completions;
+  std::int64_t max_new_tokens = 0;
+};
+
+nlohmann::ordered_json evaluate_task(const TaskArguments& arguments, const RunConfig& config, const std::string& data,
+                                     const LoadedModel& loaded, bool json) {
+  const scoring::RealTask task = scoring::open_real_task(arguments.name, data, config.template_name, config.eval_size);
+  check<ConfigError>(arguments.completions.empty() || task.kind == scoring::TaskKind::code,
+                     "--completions: expected with --task humaneval, got --task ", arguments.name);
+  // Places that cannot be written are found now, not after the last item.
+  std::optional<scoring::LineWriter> predictions, completions;
+  if (!arguments.predictions.empty())
+    predictions.emplace(arguments.predictions);
+  if (!arguments.completions.empty())
+    completions.emplace(arguments.completions);
+  const bool show = !json && ::isatty(STDERR_FILENO) == 1;
+  std::size_t done = 0;
+  scoring::TaskOptions options;
+  options.stop_ids = nn::generation_eos_token_ids(config.model, loaded.model->config());
+  options.max_new_tokens = arguments.max_new_tokens;
+  options.on_item = [&](const scoring::Prediction& prediction) {
+    if (predictions)
+      predictions->add(prediction);
+    if (completions)
+      completions->add(scoring::Completion{prediction.id, prediction.prediction});
+    if (++done; show)
+      fmt::print(stderr, "\r{} of {} items{}", done, task.items.size(), done == task.items.size() ? "\n" : "");
+    return true;
+  };
+  const scoring::TaskResult result = scoring::run_task(*loaded.model, *loaded.tokenizer, task, options);
+  if (predictions)
+    predictions->commit();
+  if (completions)
+    completions->commit();
+  if (result.too_long > 0)
+    fmt::print(stderr, "warning: {} of {} prompts leave the model no position to answer in; they count as wrong\n",
+               result.too_long, task.items.size());
+  nlohmann::ordered_json line = {{"task", task.name},
+                                 {"data", data},
+                                 {"items", task.items.size()},
+                                 {"generated_tokens", result.generated_tokens},
+                                 {"too_long", result.too_long}};
+  line["metrics"] = nlohmann::ordered_json::object();
+  std::string text;
+  for (const auto& [name, value] : result.metrics) {
+    line["metrics"][name] = value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json(nullptr);
+    text += value ? fmt::format(", {} {:.4f}", name, *value) : fmt::format(", {} not defined", name);
+  }
+  if (!arguments.predictions.empty())
+    line["predictions"] = arguments.predictions;
+  if (!arguments.completions.empty())
+    line["completions"] = arguments.completions;
+  if (!json)
+    fmt::print("{}: {} items{}\n", task.name, task.items.size(), text);
+  return line;
+}
+
+nlohmann::ordered_json evaluate_records(const RunConfig& config, const std::string& data, const LoadedModel& loaded,
+                                        bool json) {
   const auto sets =
       open_evaluation_data(data, Split::test, config, *loaded.tokenizer, ModelLimits(loaded.model->config()));
   nlohmann::ordered_json result = nlohmann::ordered_json::array();
@@ -58,6 +106,34 @@ int run_evaluation(const ConfigArguments& arguments, bool json) {
     }
     result.push_back(std::move(line));
   }
+  return result;
+}
+
+int run_evaluation(const ConfigArguments& arguments, const TaskArguments& task, bool json) {
+  const RunConfig config = resolve_config(arguments);
+  check<ConfigError>(!config.model.empty(), "evaluate: expected --model");
+  check<ConfigError>(!task.name.empty() || (task.predictions.empty() && task.completions.empty()),
+                     task.predictions.empty() ? "--completions" : "--predictions",
+                     ": expected with --task, got no task");
+  // --data means what to score, also beside a run's config.toml that has both.
+  const std::vector<std::string> given = arguments.given();
+  const bool says_data = std::find(given.begin(), given.end(), "data") != given.end() &&
+                         std::find(given.begin(), given.end(), "eval_data") == given.end();
+  const std::string data = says_data || config.eval_data.empty() ? config.data : config.eval_data;
+  check<ConfigError>(!data.empty(), "evaluate: expected --data");
+  check_device(config.device);
+  set_threads(config.threads);
+  kernels::set_deterministic_gemm(config.deterministic);
+  LoadedModel loaded = load_model(config);
+  if (!config.adapter.empty())
+    peft::load_adapter(*loaded.adapted, config.adapter, "default", &loaded.warnings);
+  for (const std::string& warning : loaded.warnings)
+    fmt::print(stderr, "warning: {}\n", warning);
+  nlohmann::ordered_json result = nlohmann::ordered_json::array();
+  if (task.name.empty())
+    result = evaluate_records(config, data, loaded, json);
+  else
+    result.push_back(evaluate_task(task, config, data, loaded, json));
   if (json)
     std::cout
         << nlohmann::ordered_json{{"model", config.model}, {"adapter", config.adapter}, {"results", result}}.dump()
@@ -68,13 +144,22 @@ int run_evaluation(const ConfigArguments& arguments, bool json) {
 }  // namespace
 
 void add_evaluate(CLI::App& program, CommandContext& context) {
-  CLI::App* command =
-      new_command(program, context, "evaluate", "Loss, perplexity and exact match of a model",
-                  "osteon evaluate --model path/to/llama --adapter runs/bone/adapter --data test.jsonl");
+  CLI::App* command = new_command(
+      program, context, "evaluate", "Loss, perplexity and exact match of a model, or its scores on a real task",
+      "osteon evaluate --model path/to/llama --adapter runs/bone/adapter --data test.jsonl");
   auto arguments = std::make_shared<ConfigArguments>();
   add_config_options(*command, *arguments, kKeys);
-  command->callback([arguments, &context] {
-    context.action = [arguments, &context] { return run_evaluation(*arguments, context.json); };
+  auto task = std::make_shared<TaskArguments>();
+  command->add_option("--task", task->name, join("Ask the items of --data: ", scoring::kRealTasks))->group("Task");
+  command->add_option("--predictions", task->predictions, "Write every item's prediction and score there (jsonl)")
+      ->group("Task");
+  command->add_option("--completions", task->completions, "Write HumanEval's samples there, for its own scorer")
+      ->group("Task");
+  command->add_option("--max-new-tokens", task->max_new_tokens, "Longest answer [the task's own]")
+      ->check(CLI::PositiveNumber)
+      ->group("Task");
+  command->callback([arguments, task, &context] {
+    context.action = [arguments, task, &context] { return run_evaluation(*arguments, *task, context.json); };
   });
 }
 

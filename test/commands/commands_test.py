@@ -98,6 +98,34 @@ class Commands(ProgramTest):
         osteon("convert", "--model", self.model, "--adapter", self.trained / "adapter", "--to", "lora", "--out", lora)
         self.assertAlmostEqual(loss("--model", self.model, "--adapter", lora), with_adapter, places=5)
 
+    def test_evaluate_asks_a_task_and_keeps_every_item(self):
+        words = ["evaluate", "--model", self.model, "--tokenizer", "byte"]
+        data, kept = self.folder / "sums.jsonl", self.folder / "kept.jsonl"
+        data.write_text("".join(json.dumps({"question": f"{n}+1=", "answer": f"#### {n + 1}"}) + "\n" for n in range(3)))
+        asked = [*words, "--task", "gsm8k", "--template", "none", "--max-new-tokens", 4]
+        said = json.loads(osteon(*asked, "--data", data, "--predictions", kept, "--json").stdout)["results"][0]
+        lines = [json.loads(line) for line in kept.read_text().splitlines()]
+        self.assertEqual([line["id"] for line in lines], ["gsm8k:1", "gsm8k:2", "gsm8k:3"])
+        self.assertAlmostEqual(said["metrics"]["accuracy"], sum(line["score"] for line in lines) / 3)
+        self.assertEqual((said["items"], said["predictions"]), (3, str(kept)))
+        self.assertIn("gsm8k: 2 items, accuracy ", osteon(*asked, "--data", data, "--eval-size", 2).stdout)
+
+        glue = self.folder / "glue.tsv"
+        glue.write_text("sentence\tlabel\nso fine\t1\nso bad\t0\n")
+        said = json.loads(osteon(*words, "--task", "glue:sst2", "--data", glue, "--json").stdout)["results"][0]
+        self.assertEqual(list(said["metrics"]), ["accuracy", "f1", "macro_f1", "matthews"])
+
+        code, samples = self.folder / "code.jsonl", self.folder / "samples.jsonl"
+        code.write_text(json.dumps({"task_id": "HumanEval/0", "prompt": "def f():", "canonical_solution": ""}) + "\n")
+        osteon(*words, "--task", "humaneval", "--data", code, "--completions", samples, "--max-new-tokens", 3)
+        self.assertEqual(json.loads(samples.read_text())["task_id"], "HumanEval/0")
+
+        for wrong, error in [(["--task", "gsm9k"], "--task: expected gsm8k, math"),
+                             (["--predictions", kept], "--predictions: expected with --task, got no task"),
+                             (["--task", "gsm8k", "--completions", kept], "--completions: expected with --task humaneval"),
+                             (["--task", "glue:qqp"], "expected one of rte, mrpc")]:
+            self.assertIn(error, osteon(*words, "--data", data, *wrong, status=1).stderr)
+
     def test_a_config_repeats_its_run_to_the_bit(self):
         again = self.folder / "again"
         osteon("finetune", self.trained / "config.toml", "--out", again, "--quiet")
