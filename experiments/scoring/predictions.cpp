@@ -32,16 +32,19 @@ void describe(Fields& field, Completion& completion) {
 namespace {
 
 /// A model's bytes need not be UTF-8: what is none is written as U+FFFD.
-std::string line_of(nlohmann::ordered_json object) {
+std::string line_of(const nlohmann::ordered_json& object) {
   return object.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + '\n';
 }
 
 /// Fields that say nothing of an item are left out of its line.
 nlohmann::ordered_json object_of(const Prediction& prediction) {
   nlohmann::ordered_json object = experiments::JsonWriter::write(prediction);
-  for (const char* key : {"log_likelihoods", "scores", "prompt_hash"})
-    if (object[key].empty() || object[key] == "")
-      object.erase(key);
+  if (prediction.prompt_hash.empty())
+    object.erase("prompt_hash");
+  if (prediction.log_likelihoods.empty())
+    object.erase("log_likelihoods");
+  if (prediction.scores.empty())
+    object.erase("scores");
   return object;
 }
 
