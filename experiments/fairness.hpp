@@ -10,9 +10,8 @@
 ///   parameters   trainable ones
 ///   memory       bytes at the peak of a training step
 ///   flops        products of a step, forward and backward
-///   time         flops as well, before the runs: a measured time would choose other settings on each machine, and
-///   other
-///                runs each time. time_warnings() then says what the measured steps came to.
+///   time         flops as well, before the runs: a measured time would choose other settings, so other runs, on each
+///                machine and each time. time_warnings() then says what the measured steps came to.
 namespace osteon::experiments {
 
 /// Trainable parameters of a run, counted on the device without memory.

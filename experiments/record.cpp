@@ -62,6 +62,7 @@ void describe(Fields& field, RunSummary& summary) {
   field("purpose", summary.purpose);
   field("rank", summary.rank);
   field("alpha", summary.alpha);
+  field("init_weights", summary.init_weights);
   field("seed", summary.seed);
   field("lr", summary.lr);
   field("model", summary.model);

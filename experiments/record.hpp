@@ -52,6 +52,7 @@ struct RunSummary {
   std::string purpose = "final";
   std::optional<std::int64_t> rank;
   std::optional<double> alpha;
+  std::optional<std::string> init_weights;  ///< of adapters; "true" = the method's own
   std::int64_t seed = 0;
   std::optional<double> lr;
   std::string model;

@@ -63,6 +63,7 @@ void describe(RunSummary& summary, const RunConfig& config, LoadedModel& loaded)
   const peft::ModelAdapter& adapter = loaded.adapted->adapter();
   if (adapter.method->adapts_linears()) {
     summary.rank = adapter.config.rank;
+    summary.init_weights = config.init_weights;
     if (peft::adapter_config_json(adapter.config).contains("lora_alpha"))
       summary.alpha = adapter.config.alpha;
     summary.target_modules = adapter.config.target_modules;

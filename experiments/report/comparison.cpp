@@ -38,6 +38,7 @@ const std::vector<Setting>& settings() {
       {"steps", [](const RunSummary& s) { return std::to_string(s.steps); }},
       {"batch", [](const RunSummary& s) { return std::to_string(s.batch_size); }},
       {"seq", [](const RunSummary& s) { return std::to_string(s.seq_len); }},
+      {"init", [](const RunSummary& s) { return s.init_weights.value_or("true"); }},
       {"memory", [](const RunSummary& s) { return s.memory_policy.empty() ? "save" : s.memory_policy; }},
   };
   return all;

@@ -23,6 +23,9 @@ a{color:inherit;text-decoration-color:var(--axis);text-underline-offset:.2em}
   color:var(--soft);margin:.2rem 0 .7rem;max-width:58rem}
 p.meta,p.note{max-width:60rem}
 .meta,.note,figcaption,caption,.small{color:var(--soft);font-size:.84rem}
+.filter{font:inherit;font-size:.84rem;padding:.2rem .5rem;margin:.2rem 0 .4rem;width:14rem;max-width:100%;color:var(--ink);
+  background:var(--card);border:1px solid var(--line);border-radius:4px}
+@media print{.filter{display:none}}
 nav{display:flex;flex-wrap:wrap;gap:.2rem 1.1rem;margin:1rem 0 0;font-size:.88rem}
 .finding{margin:1.8rem 0 0;padding:1.25rem 1.5rem 1.1rem;background:var(--card);border-radius:6px;border:1px solid var(--line)}
 .finding h2{all:unset;display:block;font-size:.75rem;letter-spacing:.09em;text-transform:uppercase;color:var(--soft)}
@@ -122,6 +125,18 @@ document.querySelectorAll('table.sortable').forEach(function(table){
     head.addEventListener('click',sort);
     head.addEventListener('keydown',function(e){if(e.key==='Enter'||e.key===' '){e.preventDefault();sort()}});
   });
+  if(body.rows.length>5){
+    var box=document.createElement('input'),frame=table.closest('.scroll')||table;
+    box.type='search';box.className='filter';box.placeholder='Filter rows';box.setAttribute('aria-label','Filter rows');
+    box.addEventListener('input',function(){
+      var words=box.value.toLowerCase().split(/\s+/).filter(Boolean);
+      Array.prototype.forEach.call(body.rows,function(r){
+        var text=r.textContent.toLowerCase();
+        r.hidden=!words.every(function(w){return text.indexOf(w)>=0});
+      });
+    });
+    frame.parentNode.insertBefore(box,frame);
+  }
 });
 )js";
 

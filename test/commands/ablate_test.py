@@ -151,6 +151,13 @@ tolerance = {tolerance}
         before, after = run["evaluation"]["retained_before"]["loss"], run["evaluation"]["retained_after"]["loss"]
         self.assertGreater(after, before)
 
+    def test_a_report_tells_initialisations_apart(self):
+        out = self.folder / "inits"
+        osteon("ablate", self.suite('method = "bone"\n[axes]\ninit_weights = ["true", "false"]\n'), "--out", out, "--quiet")
+        report = (out / "report/report.md").read_text()
+        self.assertNotIn("left out", report)
+        self.assertIn("init false", report)
+
     def test_every_embedded_suite_can_be_planned(self):
         listed = json.loads(osteon("ablate", "--list", "--json").stdout)["suites"]
         self.assertEqual({one["suite"] for one in listed}, {path.stem for path in (ROOT / "experiments/suites").glob("*.toml")})
