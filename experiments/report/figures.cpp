@@ -57,11 +57,7 @@ void draw_sweep(const Panel& panel, std::vector<Figure>& row) {
 
 /// The score against the rank, a line a method, where a method has several.
 void draw_ranks(const Panel& panel, std::vector<Figure>& row) {
-  std::map<std::string, std::map<std::int64_t, const Entry*>> methods;
-  for (const Entry& entry : panel.task.entries)
-    if (const auto rank = entry.runs.front()->summary.rank)
-      methods[panel.comparison.contestants[entry.contestant].method].try_emplace(*rank, &entry);
-  std::erase_if(methods, [](const auto& method) { return method.second.size() < 2; });
+  const auto methods = entries_by_rank(panel.comparison, panel.task);
   if (methods.empty())
     return;
   std::set<std::int64_t> ranks;
@@ -100,7 +96,8 @@ void draw_ranks(const Panel& panel, std::vector<Figure>& row) {
       "rank", "Score against rank, a line a method, 95% intervals", csv,
       fmt::format("set logscale x 2\nset xtics ({})\nset xlabel 'rank'\nset ylabel '{}'\n", tics, panel.axis()) +
           fmt::format("set xrange [{:.6g}:{:.6g}]\n", static_cast<double>(*ranks.begin()) / 1.3,
-                      static_cast<double>(*ranks.rbegin()) * 1.3),
+                      static_cast<double>(*ranks.rbegin()) * 1.3) +
+          (panel.task.by_accuracy ? "set yrange [0:102]\n" : ""),
       plot));
 }
 
@@ -126,9 +123,9 @@ void draw_memory(const Panel& panel, std::vector<Figure>& row) {
   if (!rows.empty())
     row.push_back(panel.draw(
         "bytes", "Memory by category at the peak, a bar a method", csv + "\n" + rows,
-        "set style data histograms\nset style histogram rowstacked\nset style fill solid 1 noborder\nset boxwidth "
-        "0.66\n"
-        "set yrange [0:*]\nset ylabel 'MiB at the peak'\n",
+        std::string("set style data histograms\nset style histogram rowstacked\nset style fill solid 1 noborder\n"
+                    "set boxwidth 0.66\nset yrange [0:*]\nset ylabel 'MiB at the peak'\n") +
+            (panel.task.entries.size() > 6 ? "set xtics rotate by -40\nset rmargin 6\n" : ""),
         plot));
 }
 
@@ -143,6 +140,16 @@ std::string slug(const std::string& text) {
 }
 
 }  // namespace
+
+std::map<std::string, std::map<std::int64_t, const Entry*>> entries_by_rank(const Comparison& comparison,
+                                                                            const Task& task) {
+  std::map<std::string, std::map<std::int64_t, const Entry*>> methods;
+  for (const Entry& entry : task.entries)
+    if (const auto rank = entry.runs.front()->summary.rank)
+      methods[comparison.contestants[entry.contestant].method].try_emplace(*rank, &entry);
+  std::erase_if(methods, [](const auto& method) { return method.second.size() < 2; });
+  return methods;
+}
 
 Figures draw_figures(const Comparison& comparison, const std::filesystem::path& folder, const std::string& gnuplot) {
   Figures figures;

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -14,6 +16,10 @@ struct Figures {
   std::vector<Figure> loss, memory_tradeoff, time_tradeoff, parameters_tradeoff, sweep, ranks, memory;
   std::string missing;  ///< why there are no figures, or not all
 };
+
+/// The entries of each method that a task has at several ranks, by rank.
+std::map<std::string, std::map<std::int64_t, const Entry*>> entries_by_rank(const Comparison& comparison,
+                                                                            const Task& task);
 
 /// Draws every figure of the comparison with `gnuplot` (a program name or path) into `folder`. Data and scripts are
 /// written even where gnuplot is missing, so that the figures can be drawn elsewhere. A panel without data is left out.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <map>
 #include <set>
 #include <utility>
 
@@ -85,12 +86,19 @@ std::string rates(const Comparison& comparison, const Figures& figures) {
          key(comparison, figures.sweep) + panels(figures, figures.sweep) + grid_edges(comparison);
 }
 
-std::string ranks(const Figures& figures) {
+std::string ranks(const Comparison& comparison, const Figures& figures) {
   if (figures.ranks.empty())
     return "";
+  std::map<std::string, std::size_t> styles;  // of the curves
+  for (const Task& task : comparison.tasks)
+    for (const auto& [method, entries] : entries_by_rank(comparison, task))
+      styles.try_emplace(method, comparison.contestants[entries.begin()->second->contestant].style);
+  std::string key = "<ul class=\"key\">";
+  for (const auto& [method, style] : styles)
+    key += "<li>" + contestant_html({.method = method, .label = display_name(method), .style = style}) + "</li>";
   return "<p>The score of each method at its ranks, with 95% intervals over seeds. What a rank costs differs "
          "between methods: the table has their parameters.</p>" +
-         panels(figures, figures.ranks);
+         key + "</ul>" + panels(figures, figures.ranks);
 }
 
 std::string memory(const Figures& figures) {
@@ -111,7 +119,7 @@ std::vector<FigureSection> figure_sections(const Comparison& comparison, const F
   std::vector<FigureSection> sections = {{"curves", "Loss curves", curves(comparison, figures)},
                                          {"tradeoffs", "Score against cost", tradeoffs(comparison, figures)},
                                          {"rates", "Learning rate", rates(comparison, figures)},
-                                         {"ranks", "Rank", ranks(figures)},
+                                         {"ranks", "Rank", ranks(comparison, figures)},
                                          {"memory", "Memory by category", memory(figures)}};
   std::erase_if(sections, [](const FigureSection& section) { return section.html.empty(); });
   return sections;
