@@ -86,6 +86,18 @@ std::vector<Group> groups_of(const Suite& suite) {
   return all;
 }
 
+/// What the figures of a group are held to: the reference's, or their mean; 0 where the reference has none.
+double expected(const Group& group, const std::map<std::size_t, double>& figures) {
+  if (group.reference) {
+    const auto found = figures.find(*group.reference);
+    return found == figures.end() ? 0 : found->second;
+  }
+  double mean = 0;
+  for (const auto& [cell, figure] : figures)
+    mean += figure / static_cast<double>(figures.size());
+  return mean;
+}
+
 RunConfig with_value(const RunConfig& config, const std::string& key, std::int64_t value) {
   RunConfig run = config;
   set_key(run, key, std::to_string(value), "fairness.solve");
@@ -188,17 +200,14 @@ void check_fairness(const Suite& suite) {
   if (rule.equal == Equal::nothing)
     return;
   for (const Group& group : groups_of(suite)) {
-    std::vector<double> figures;
-    double expected = 0;
-    for (const std::size_t i : group.cells) {
-      figures.push_back(figure(suite.cells[i].config, rule.equal));
-      if (group.reference ? i == *group.reference : true)
-        expected += figures.back() / (group.reference ? 1 : static_cast<double>(group.cells.size()));
-    }
-    for (std::size_t k = 0; k < figures.size(); ++k)
-      check<ConfigError>(std::abs(figures[k] / expected - 1) <= rule.tolerance, rule.place,
-                         ": fairness: expected equal ", name_of(rule.equal), " (", fmt::format("{:.0f}", expected),
-                         "), got ", fmt::format("{:.0f}", figures[k]), " in ", suite.cells[group.cells[k]].id);
+    std::map<std::size_t, double> figures;
+    for (const std::size_t i : group.cells)
+      figures[i] = figure(suite.cells[i].config, rule.equal);
+    const double target = expected(group, figures);
+    for (const auto& [i, one] : figures)
+      check<ConfigError>(std::abs(one / target - 1) <= rule.tolerance, rule.place, ": fairness: expected equal ",
+                         name_of(rule.equal), " (", fmt::format("{:.0f}", target), "), got ",
+                         fmt::format("{:.0f}", one), " in ", suite.cells[i].id);
   }
 }
 
@@ -207,23 +216,17 @@ std::vector<std::string> time_warnings(const Suite& suite, const std::map<std::s
   if (suite.fairness.equal != Equal::time)
     return warnings;
   for (const Group& group : groups_of(suite)) {
-    double expected = 0;
-    std::vector<std::pair<std::string, double>> found;
+    std::map<std::size_t, double> measured;
     for (const std::size_t i : group.cells)
-      if (const auto one = step_seconds.find(suite.cells[i].id); one != step_seconds.end()) {
-        found.push_back(*one);
-        if (group.reference == i)
-          expected = one->second;
-      }
-    if (!group.reference)
-      for (const auto& [id, seconds] : found)
-        expected += seconds / static_cast<double>(found.size());
-    for (const auto& [id, seconds] : found)
-      if (expected > 0 && std::abs(seconds / expected - 1) > suite.fairness.tolerance)
+      if (const auto one = step_seconds.find(suite.cells[i].id); one != step_seconds.end())
+        measured[i] = one->second;
+    const double target = expected(group, measured);
+    for (const auto& [i, seconds] : measured)
+      if (target > 0 && std::abs(seconds / target - 1) > suite.fairness.tolerance)
         warnings.push_back(
             fmt::format("fairness: time: the steps of {} took {:+.0f}% of the {:.3g} s expected, more "
                         "than the tolerance of {:.0f}%",
-                        id, 100 * (seconds / expected - 1), expected, 100 * suite.fairness.tolerance));
+                        suite.cells[i].id, 100 * (seconds / target - 1), target, 100 * suite.fairness.tolerance));
   }
   return warnings;
 }

@@ -12,7 +12,7 @@ namespace osteon::cpu {
 /// Rows, columns and pairs of a sum come in multiples of this.
 constexpr std::int64_t kAmxGrain = 16;
 
-/// While one lives, the calling thread may call amx_product(), if `on`.
+/// While one lives, the calling thread may use tiles (amx_tile.hpp, amx_product()), if `on`.
 class AmxThread {
  public:
   explicit AmxThread(bool on);

@@ -64,8 +64,8 @@ struct RowTile {
     }
   }
 
-  /// Turns scores [keys, kRows] into weights exp(scale score - scale top), as elements in `weights` (which may be the
-  /// scores), and rescales what was summed under an older top.
+  /// Writes `weights`, exp(scale score - scale top) of scores [keys, kRows] as elements, and rescales what was summed
+  /// under an older top.
   void update(const C* scores, std::int64_t keys, std::int64_t head_dim, C scale, E* weights) {
     const V scales = broadcast<V>(scale * static_cast<C>(kLog2e));
     V base[N];

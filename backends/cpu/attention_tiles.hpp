@@ -12,7 +12,6 @@
 #include "backends/cpu/bf16_pair.hpp"
 #include "backends/cpu/fma_tile.hpp"
 #include "backends/cpu/gemm_engines.hpp"
-#include "backends/cpu/gemm_pack.hpp"
 #include "backends/cpu/lane_math.hpp"
 #include "backends/cpu/simd.hpp"
 #include "backends/device.hpp"
@@ -59,7 +58,7 @@ struct AttentionProblem {
   std::int64_t key_stride() const { return kv_heads * head_dim; }
 };
 
-/// Whether bf16 is multiplied in pairs, and whether on AMX rather than where it runs; tests change them.
+/// Whether bf16 is multiplied in pairs, and whether these go to AMX: where it runs, unless said. Tests change them.
 inline bool attention_in_pairs = kMultipliesPairs;
 inline std::optional<bool> attention_on_amx;
 

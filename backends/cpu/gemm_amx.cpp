@@ -5,6 +5,7 @@
 #include <omp.h>
 #include <string_view>
 
+#include "backends/cpu/amx_product.hpp"
 #include "backends/cpu/amx_tile.hpp"
 #include "backends/cpu/gemm_engines.hpp"
 #include "backends/cpu/gemm_split.hpp"
@@ -143,7 +144,7 @@ OSTEON_AMX void run_rectangle(const Factors& f, float alpha, bool add, R* c, Ind
   const Workspace sizes(m.size(), n.size(), f.k);
   std::byte *const strip = memory, *const panels = strip + sizes.strip;
   auto* const waiting = reinterpret_cast<float*>(panels + sizes.panels);
-  configure_tiles();
+  const cpu::AmxThread configured(true);
   for (Index outer = m.begin; outer < m.end; outer += sizes.rows)
     for (Index col = n.begin; col < n.end; col += sizes.cols)
       for (Index k = 0; k < f.k; k += sizes.depth) {
@@ -167,7 +168,6 @@ OSTEON_AMX void run_rectangle(const Factors& f, float alpha, bool add, R* c, Ind
           }
         }
       }
-  release_tiles();
 }
 
 template <class R>

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "backends/error.hpp"
+#include "experiments/data/text_lines.hpp"
 #include "experiments/data/unicode.hpp"
 #include "nn/io/atomic_file.hpp"
 
@@ -114,28 +115,6 @@ void check_not_one_object(std::string_view text, const std::string& file) {
     fail<FileError>(file, ": expected a list of objects, or an object a line, got one object with ", keys_of(object));
 }
 
-struct Line {
-  std::string_view text;
-  std::int64_t number;
-};
-
-/// The lines that hold more than white space, without their ends.
-std::vector<Line> lines_of(std::string_view text) {
-  std::vector<Line> lines;
-  std::int64_t number = 0;
-  while (!text.empty()) {
-    const std::size_t end = text.find('\n');
-    std::string_view line = text.substr(0, end);
-    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
-    if (line.ends_with('\r'))
-      line.remove_suffix(1);
-    ++number;
-    if (line.find_first_not_of(" \t") != std::string_view::npos)
-      lines.push_back({line, number});
-  }
-  return lines;
-}
-
 std::vector<PlacedRecord> read_lines(const std::vector<Line>& lines, const std::string& file) {
   std::vector<PlacedRecord> records;
   for (const Line& line : lines) {
@@ -189,8 +168,7 @@ std::vector<PlacedRecord> read_pairs(const std::vector<Line>& lines, const std::
 
 std::vector<PlacedRecord> read_records(const std::filesystem::path& file, bool whole_text) {
   std::string text = io::read_file(file, kMaxBytes);
-  if (text.starts_with("\xEF\xBB\xBF"))
-    text.erase(0, 3);  // a byte order mark, as some editors write
+  text.erase(0, text.size() - without_byte_order_mark(text).size());
   const std::string name = file.string(), ending = file.extension().string();
   const std::size_t first = text.find_first_not_of(" \t\r\n");
   check<FileError>(first != std::string::npos, name, ": expected at least one example, got an empty file");

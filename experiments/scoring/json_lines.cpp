@@ -1,6 +1,7 @@
 #include "experiments/scoring/json_lines.hpp"
 
 #include "backends/error.hpp"
+#include "experiments/data/text_lines.hpp"
 #include "experiments/data/unicode.hpp"
 #include "nn/io/atomic_file.hpp"
 
@@ -8,18 +9,8 @@ namespace osteon::scoring {
 
 std::vector<PlacedLine> read_text_lines(const std::filesystem::path& file) {
   const std::string content = io::read_file(file);
-  std::string_view text = content;
-  if (text.starts_with("\xEF\xBB\xBF"))
-    text.remove_prefix(3);
   std::vector<PlacedLine> lines;
-  for (std::int64_t number = 1; !text.empty(); ++number) {
-    const std::size_t end = text.find('\n');
-    std::string_view line = text.substr(0, end);
-    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
-    if (line.ends_with('\r'))
-      line.remove_suffix(1);
-    if (line.find_first_not_of(" \t") == std::string_view::npos)
-      continue;
+  for (const auto& [line, number] : experiments::lines_of(experiments::without_byte_order_mark(content))) {
     const std::string origin = join(file.string(), ':', number);
     check<FileError>(experiments::is_valid_utf8(line) && line.find('\0') == std::string_view::npos, origin,
                      ": expected UTF-8 text, got other bytes", number == 1 ? " (is it compressed?)" : "");

@@ -3,22 +3,16 @@
 #include <doctest/doctest.h>
 
 #include "backends/error.hpp"
+#include "test/experiments/suite_text.hpp"
 
 using namespace osteon;
 using namespace osteon::experiments;
+using osteon::test::error_of;
+using osteon::test::ids;
+using osteon::test::kBase;
+using Strings = std::vector<std::string>;
 
 namespace {
-
-const std::string kBase = "[base]\nmodel = \"m\"\ndata = \"d\"\n";  // lines 1 to 3
-
-std::string error_of(const std::string& text) {
-  try {
-    parse_suite(kBase + text, "s.toml");
-  } catch (const ConfigError& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 std::string set_error(const Suite& suite, std::string_view argument) {
   Suite copy = suite;
@@ -29,15 +23,6 @@ std::string set_error(const Suite& suite, std::string_view argument) {
   }
   return "no error";
 }
-
-std::vector<std::string> ids(const auto& items) {
-  std::vector<std::string> out;
-  for (const auto& item : items)
-    out.push_back(item.id);
-  return out;
-}
-
-using Strings = std::vector<std::string>;
 
 }  // namespace
 

@@ -8,33 +8,14 @@
 #include "experiments/adapter_options.hpp"
 #include "experiments/embedded.hpp"
 #include "experiments/tasks/task.hpp"
+#include "test/experiments/suite_text.hpp"
 
 using namespace osteon;
 using namespace osteon::experiments;
-
-namespace {
-
-const std::string kBase = "[base]\nmodel = \"m\"\ndata = \"d\"\n";  // lines 1 to 3
-
-std::string error_of(const std::string& text) {
-  try {
-    parse_suite(kBase + text, "s.toml");
-  } catch (const ConfigError& error) {
-    return error.what();
-  }
-  return "no error";
-}
-
-std::vector<std::string> ids(const auto& items) {
-  std::vector<std::string> out;
-  for (const auto& item : items)
-    out.push_back(item.id);
-  return out;
-}
-
+using osteon::test::error_of;
+using osteon::test::ids;
+using osteon::test::kBase;
 using Strings = std::vector<std::string>;
-
-}  // namespace
 
 TEST_CASE("memory policies are an axis, and checkpoint says one of them") {
   const Suite axis = parse_suite(kBase + "[axes]\nmemory_policy = [\"save\", \"recompute_cheap\"]\n", "s.toml");
