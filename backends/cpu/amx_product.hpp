@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "backends/cpu/bf16_pair.hpp"
 
@@ -11,6 +12,11 @@ namespace osteon::cpu {
 
 /// Rows, columns and pairs of a sum come in multiples of this.
 constexpr std::int64_t kAmxGrain = 16;
+
+/// Whether attention and Bat take their products of pairs to amx_product(): where AMX runs, unless a test says
+/// otherwise.
+inline std::optional<bool> pairs_on_amx;
+bool multiplies_pairs_on_amx();
 
 /// While one lives, the calling thread may use tiles (amx_tile.hpp, amx_product()), if `on`.
 class AmxThread {

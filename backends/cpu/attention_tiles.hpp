@@ -5,7 +5,6 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
-#include <optional>
 
 #include "backends/attention_checks.hpp"
 #include "backends/cpu/amx_product.hpp"
@@ -58,9 +57,8 @@ struct AttentionProblem {
   std::int64_t key_stride() const { return kv_heads * head_dim; }
 };
 
-/// Whether bf16 is multiplied in pairs, and whether these go to AMX: where it runs, unless said. Tests change them.
+/// Whether bf16 is multiplied in pairs. Tests change it.
 inline bool attention_in_pairs = kMultipliesPairs;
-inline std::optional<bool> attention_on_amx;
 
 /// Products of a tile's elements E: by vectors or, for pairs, on AMX.
 template <class E>
@@ -70,7 +68,7 @@ class TileProducts {
   TileProducts(std::int64_t head_dim, std::int64_t tile_rows) {
     if constexpr (std::is_same_v<E, Bf16Pair>)
       on_amx_ = head_dim % (2 * kAmxGrain) == 0 && tile_rows % (2 * kAmxGrain) == 0 &&  // both are summed over
-                attention_on_amx.value_or(kernels::amx_runs());
+                multiplies_pairs_on_amx();
   }
   bool on_amx() const { return on_amx_; }
   /// Keys of a tile begin and end at multiples of this, the last beyond what its rows see.

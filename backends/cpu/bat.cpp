@@ -4,12 +4,14 @@
 #include <omp.h>
 
 #include "backends/bat_slab.hpp"
+#include "backends/cpu/bat_amx.hpp"
 #include "backends/cpu/fma_tile.hpp"
 #include "backends/cpu/gemm_engines.hpp"
 #include "backends/cpu/parallel.hpp"
 #include "backends/cpu/simd.hpp"
 #include "backends/gpu_workspace.hpp"
 #include "backends/kernels/block_sum.hpp"
+#include "backends/kernels/elementwise.hpp"
 #include "backends/scratch.hpp"
 
 namespace osteon::kernels {
@@ -162,6 +164,9 @@ void transform(const T* w, const B* blocks, const BatSlab& slab, R* y, Device de
 
 void weight_of(Device device, const ConstView& w, const ConstView& b, const View& y) {
   bat_weight_of(device, w, b, y, [&]<class T, class B, class R>(const BatSlab& slab, T, B, R) {
+    if constexpr (std::is_same_v<T, bf16> && std::is_same_v<R, bf16>)
+      if (cpu::bat_on_amx(slab, w.dtype))
+        return cpu::bat_weight_amx(slab, w.as<T>(), b.as<B>(), y.as<R>(), device);
     transform(w.as<T>(), b.as<B>(), slab, y.as<R>(), device);
   });
 }
@@ -172,13 +177,19 @@ template <class T>
 void gradient(const ConstView& w, const ConstView& dw, const Sink& db, const BatSlab& slab, Device device) {
   using C = compute_t<T>;
   const Index rank = slab.rank, features = slab.features, rows = slab.blocks * rank;
+  const View gradients = db.view.reshape({rows, rank});
+  if constexpr (std::is_same_v<T, bf16>)
+    if (cpu::bat_on_amx(slab, w.dtype)) {
+      if (device != Device::meta && !db.add)
+        fill(Cpu{}, gradients, 0);
+      return cpu::bat_block_gradient_amx(slab, w.as<T>(), dw.as<C>(), gradients.as<C>(), device);
+    }
   const Index size = rectangle_size<C>(rank, rank, features);
   auto* const memory =
       reinterpret_cast<C*>(scratch(omp_get_max_threads() * size * static_cast<Index>(sizeof(C)), device));
   if (device == Device::meta)
     return;
   split(rows, rows * features * rank, [&](Index begin, Index end) {
-    const View gradients = db.view.reshape({rows, rank});
     block_sum(Cpu{}, dw.matrix().slice_rows(begin, end), {gradients.slice_rows(begin, end), db.add});
     for (Index row = begin, count = 0; row < end; row += count) {
       count = std::min(rank - row % rank, end - row);

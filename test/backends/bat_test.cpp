@@ -1,7 +1,10 @@
 #include "backends/kernels/bat.hpp"
 
 #include <doctest/doctest.h>
+#include <optional>
+#include <utility>
 
+#include "backends/cpu/amx_product.hpp"
 #include "backends/flops.hpp"
 #include "test/backends/array.hpp"
 #include "test/backends/threads.hpp"
@@ -27,6 +30,33 @@ struct Dtypes {
 constexpr Dtypes kDtypes[] = {{DType::f32, DType::f32, DType::f32},    {DType::f64, DType::f64, DType::f64},
                               {DType::bf16, DType::bf16, DType::bf16}, {DType::bf16, DType::f32, DType::bf16},
                               {DType::bf16, DType::bf16, DType::f32},  {DType::bf16, DType::f32, DType::f32}};
+
+/// Products of bf16 by vectors or on AMX while it lives: a processor without it has a plain twin.
+struct OnAmx {
+  std::optional<bool> before;
+  explicit OnAmx(bool on) : before(std::exchange(cpu::pairs_on_amx, on)) {}
+  ~OnAmx() { cpu::pairs_on_amx = before; }
+  OnAmx(const OnAmx&) = delete;
+  OnAmx& operator=(const OnAmx&) = delete;
+};
+/// f() in each way that products of the dtype can take.
+template <class F>
+void each_way(DType dtype, const F& f) {
+  for (const bool on_amx : kOnCpu&& dtype == DType::bf16 ? std::vector{false, true} : std::vector{false}) {
+    CAPTURE(on_amx);
+    const OnAmx way(on_amx);
+    f();
+  }
+}
+
+/// Numbers of `dtype` in the type of its sums: as factors they are not rounded.
+Array random_sums(DType dtype, const Shape& shape, std::uint64_t seed) {
+  const Array numbers = Array::random(dtype, shape, seed);
+  Array wide(accumulator(dtype), shape);
+  for (std::int64_t i = 0; i < wide.numel(); ++i)
+    wide.set(i, numbers.at(i));
+  return wide;
+}
 
 /// Rounding of one chain of additions that grows like the square root of its length, then of storing it.
 double tolerance(double terms, DType sum, DType result) {
@@ -73,10 +103,12 @@ TEST_CASE("bat_weight agrees with plain loops") {
       Array y = Array::random(dtypes.result, {rows, s.k}, 3);
       std::vector<double> expected(static_cast<std::size_t>(y.numel()));
       reference::bat_weight(w.doubles(), b.doubles(), expected, rows, s.k, s.rank);
-      kernels::bat_weight(kDevice, w.view(), b.view(), y.view());
-      const test::Difference worst = test::difference(y, expected);
-      const double terms = static_cast<double>(s.rank);
-      CHECK_MESSAGE(worst.value <= tolerance(terms, accumulator(dtypes.weight), dtypes.result), worst.where);
+      each_way(dtypes.weight, [&] {
+        kernels::bat_weight(kDevice, w.view(), b.view(), y.view());
+        const test::Difference worst = test::difference(y, expected);
+        const double terms = static_cast<double>(s.rank);
+        CHECK_MESSAGE(worst.value <= tolerance(terms, accumulator(dtypes.weight), dtypes.result), worst.where);
+      });
     }
 }
 
@@ -99,22 +131,50 @@ TEST_CASE("bat_block_gradient agrees with plain loops") {
         CAPTURE(name_of(dtype));
         const DType wide = accumulator(dtype);
         const std::int64_t rows = s.blocks * s.rank;
-        const Array w = Array::random(dtype, {rows, s.k}, 1), dw = Array::random(wide, {rows, s.k}, 2);
-        Array db = Array::random(wide, {s.blocks, s.rank, s.rank}, 3);
-        const std::vector<double> before = db.doubles();
+        const Array w = Array::random(dtype, {rows, s.k}, 1), dw = random_sums(dtype, {rows, s.k}, 2);
+        const Array old = Array::random(wide, {s.blocks, s.rank, s.rank}, 3);
+        const std::vector<double> before = old.doubles();
         std::vector<double> expected(before.size());
         reference::bat_block_gradient(w.doubles(), dw.doubles(), expected, rows, s.k, s.rank);
         for (std::size_t i = 0; i < before.size() && add; ++i)
           expected[i] += before[i];
-        kernels::bat_block_gradient(kDevice, w.view(), dw.view(), db.sink(add));
-        const test::Difference worst = test::difference(db, expected);
-        CHECK_MESSAGE(worst.value <= tolerance(static_cast<double>(s.k), wide, wide), worst.where);
+        each_way(dtype, [&] {
+          Array db = old;
+          kernels::bat_block_gradient(kDevice, w.view(), dw.view(), db.sink(add));
+          const test::Difference worst = test::difference(db, expected);
+          CHECK_MESSAGE(worst.value <= tolerance(static_cast<double>(s.k), wide, wide), worst.where);
+        });
       }
+}
+
+TEST_CASE("bat_block_gradient on AMX rounds dW' as a factor, not as a term") {
+  if (!kOnCpu)
+    return;
+  const OnAmx way(true);
+  const std::int64_t rank = 32;
+  const Array dw = Array::random(DType::f32, {rank, rank}, 2), rounded = [&] {
+    Array near(DType::bf16, {rank, rank}), wide(DType::f32, {rank, rank});
+    for (std::int64_t i = 0; i < dw.numel(); ++i) {
+      near.set(i, dw.at(i));
+      wide.set(i, near.at(i));
+    }
+    return wide;
+  }();
+  const Array nothing(DType::bf16, {rank, rank}), w = Array::random(DType::bf16, {rank, rank}, 1);
+  Array terms(DType::f32, {1, rank, rank}), all(DType::f32, {1, rank, rank});
+  kernels::bat_block_gradient(kDevice, nothing.view(), dw.view(), terms.sink(false));
+  CHECK(terms.doubles() == dw.doubles());
+  std::vector<double> expected(static_cast<std::size_t>(all.numel()));
+  reference::bat_block_gradient(w.doubles(), rounded.doubles(), expected, rank, rank, rank);
+  for (std::size_t i = 0; i < expected.size(); ++i)
+    expected[i] += dw.at(static_cast<std::int64_t>(i)) - rounded.at(static_cast<std::int64_t>(i));
+  kernels::bat_block_gradient(kDevice, w.view(), dw.view(), all.sink(false));
+  CHECK(test::difference(all, expected).value <= tolerance(static_cast<double>(rank), DType::f32, DType::f32));
 }
 
 TEST_CASE("Bat's kernels are bit-equal for any number of threads and any grouping of blocks into slabs") {
   for (const DType dtype : {DType::f32, DType::bf16, DType::f64})
-    for (const Sizes& s : {Sizes{4, 8, 128}, Sizes{2, 64, 2048}, Sizes{3, 24, 4104}}) {
+    for (const Sizes& s : {Sizes{4, 8, 128}, Sizes{2, 64, 2048}, Sizes{2, 32, 2112}, Sizes{3, 24, 4104}}) {
       CAPTURE(name_of(dtype));
       CAPTURE(s.rank);
       const DType wide = accumulator(dtype);
@@ -122,49 +182,54 @@ TEST_CASE("Bat's kernels are bit-equal for any number of threads and any groupin
       const Array w = Array::random(dtype, {rows, s.k}, 1), dw = Array::random(wide, {rows, s.k}, 2);
       const Array b = Array::random(dtype, {s.blocks, s.rank, s.rank}, 3);
       Array y(dtype, {rows, s.k}), db(wide, {s.blocks, s.rank, s.rank});
-      test::with_threads(1, [&] {
-        kernels::bat_weight(kDevice, w.view(), b.view(), y.view());
-        kernels::bat_block_gradient(kDevice, w.view(), dw.view(), db.sink(false));
-      });
-      for (const int threads : kOnCpu ? std::vector{2, 3, 4} : std::vector{1})
-        test::with_threads(threads, [&] {
-          Array y_part(dtype, {rows, s.k}), db_part(wide, {s.blocks, s.rank, s.rank});
-          for (std::int64_t block = 0; block < s.blocks; ++block) {
-            const std::int64_t first = block * s.rank, last = first + s.rank;
-            const Shape one{1, s.rank, s.rank}, joined{rows, s.rank};
-            kernels::bat_weight(kDevice, w.view().slice_rows(first, last),
-                                b.view().reshape(joined).slice_rows(first, last).reshape(one),
-                                y_part.view().slice_rows(first, last));
-            kernels::bat_block_gradient(kDevice, w.view().slice_rows(first, last), dw.view().slice_rows(first, last),
-                                        {db_part.view().reshape(joined).slice_rows(first, last).reshape(one), false});
-          }
-          CHECK(y_part == y);
-          CHECK(db_part == db);
+      each_way(dtype, [&] {
+        test::with_threads(1, [&] {
+          kernels::bat_weight(kDevice, w.view(), b.view(), y.view());
+          kernels::bat_block_gradient(kDevice, w.view(), dw.view(), db.sink(false));
         });
+        for (const int threads : kOnCpu ? std::vector{2, 3, 4} : std::vector{1})
+          test::with_threads(threads, [&] {
+            Array y_part(dtype, {rows, s.k}), db_part(wide, {s.blocks, s.rank, s.rank});
+            for (std::int64_t block = 0; block < s.blocks; ++block) {
+              const std::int64_t first = block * s.rank, last = first + s.rank;
+              const Shape one{1, s.rank, s.rank}, joined{rows, s.rank};
+              kernels::bat_weight(kDevice, w.view().slice_rows(first, last),
+                                  b.view().reshape(joined).slice_rows(first, last).reshape(one),
+                                  y_part.view().slice_rows(first, last));
+              kernels::bat_block_gradient(kDevice, w.view().slice_rows(first, last), dw.view().slice_rows(first, last),
+                                          {db_part.view().reshape(joined).slice_rows(first, last).reshape(one), false});
+            }
+            CHECK(y_part == y);
+            CHECK(db_part == db);
+          });
+      });
     }
 }
 
 TEST_CASE("Bat's kernels give the same numbers wherever in memory an operand begins") {
-  const std::int64_t rank = 36, k = 72;
-  const Shape whole{2 * rank, k}, per_block{2, rank, rank};
-  for (const DType dtype : {DType::f32, DType::bf16, DType::f64}) {
-    const DType wide = accumulator(dtype);
-    const Array w = Array::random(dtype, whole, 1), b = Array::random(wide, per_block, 2);
-    const Array dw = Array::random(wide, whole, 3);
-    Array y(dtype, whole), db(wide, per_block);
-    kernels::bat_weight(kDevice, w.view(), b.view(), y.view());
-    kernels::bat_block_gradient(kDevice, w.view(), dw.view(), db.sink(false));
-    for (const int shifted : {0, 1, 2}) {
-      CAPTURE(dtype);
-      CAPTURE(shifted);
-      Shifted w_at(w, shifted == 0), b_at(b, shifted == 1), dw_at(dw, shifted == 1);
-      Shifted y_at(Array(dtype, whole), shifted == 2), db_at(Array(wide, per_block), shifted == 2);
-      kernels::bat_weight(kDevice, w_at.view(), b_at.view(), y_at.view());
-      kernels::bat_block_gradient(kDevice, w_at.view(), dw_at.view(), {db_at.view(), false});
-      CHECK(y_at.doubles() == y.doubles());
-      CHECK(db_at.doubles() == db.doubles());
+  for (const std::int64_t rank : {36, 32})
+    for (const DType dtype : {DType::f32, DType::bf16, DType::f64}) {
+      const std::int64_t k = 2 * rank;
+      const Shape whole{2 * rank, k}, per_block{2, rank, rank};
+      const DType wide = accumulator(dtype);
+      const Array w = Array::random(dtype, whole, 1), b = Array::random(wide, per_block, 2);
+      const Array dw = Array::random(wide, whole, 3);
+      Array y(dtype, whole), db(wide, per_block);
+      each_way(dtype, [&] {
+        kernels::bat_weight(kDevice, w.view(), b.view(), y.view());
+        kernels::bat_block_gradient(kDevice, w.view(), dw.view(), db.sink(false));
+        for (const int shifted : {0, 1, 2}) {
+          CAPTURE(dtype);
+          CAPTURE(shifted);
+          Shifted w_at(w, shifted == 0), b_at(b, shifted == 1), dw_at(dw, shifted == 1);
+          Shifted y_at(Array(dtype, whole), shifted == 2), db_at(Array(wide, per_block), shifted == 2);
+          kernels::bat_weight(kDevice, w_at.view(), b_at.view(), y_at.view());
+          kernels::bat_block_gradient(kDevice, w_at.view(), dw_at.view(), {db_at.view(), false});
+          CHECK(y_at.doubles() == y.doubles());
+          CHECK(db_at.doubles() == db.doubles());
+        }
+      });
     }
-  }
 }
 
 TEST_CASE("Bat's kernels count two FLOPs a multiply-add, on the device that computes") {
