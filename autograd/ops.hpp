@@ -84,6 +84,10 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& targets, const Normaliz
 /// is saved and the chunk's logits are made again in the backward.
 Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor& targets, const Normalizer& normalizer);
 
+/// Sum of (prediction - target)^2, divided by `normalizer`: a scalar of the accumulator dtype. prediction and target of
+/// one shape; no gradient goes to the target. Saves the gradient of the prediction.
+Tensor squared_error(const Tensor& prediction, const Tensor& target, const Normalizer& normalizer);
+
 // -- adapters ---------------------------------------------------------------------------------------------------------
 
 /// Which way round the right factor of a low-rank product is stored.

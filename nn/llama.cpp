@@ -8,6 +8,7 @@
 #include "backends/flops.hpp"
 #include "backends/kernels/elementwise.hpp"
 #include "backends/kernels/random.hpp"
+#include "nn/classification.hpp"
 
 namespace osteon::nn {
 namespace {
@@ -86,8 +87,10 @@ Llama::Llama(LlamaConfig config, DType dtype, Device device)
       rotary_table_(config_, dtype, device) {
   for (std::int64_t i = 0; i < config_.num_hidden_layers; ++i)
     layers_.push_back(std::make_unique<Block>(join("model.layers.", i), config_, dtype, device));
-  if (!config_.tie_word_embeddings)
-    lm_head_ = std::make_unique<Linear>("lm_head", config_.hidden_size, config_.vocab_size, false, dtype, device);
+  if (classifies())
+    head_ = std::make_unique<Linear>("score", config_.hidden_size, config_.num_labels, false, dtype, device);
+  else if (!config_.tie_word_embeddings)
+    head_ = std::make_unique<Linear>("lm_head", config_.hidden_size, config_.vocab_size, false, dtype, device);
 }
 
 Tensor Llama::hidden(const TokenInput& input, KvCache* cache) const {
@@ -108,8 +111,8 @@ Tensor Llama::hidden(const TokenInput& input, KvCache* cache) const {
 }
 
 Tensor Llama::head_weight() const {
-  if (lm_head_ != nullptr)
-    return lm_head_->weight;
+  if (head_ != nullptr)
+    return head_->weight;
   if (!embed_tokens_.requires_grad())
     return embed_tokens_;
   if (!tied_head_.defined() || tied_head_.storage().id() != embed_tokens_.storage().id()) {
@@ -123,10 +126,13 @@ Tensor Llama::logits(const TokenInput& input, KvCache* cache) const {
   const Tensor x = hidden(input, cache);
   const CountAs work(Work::head);
   const RecomputeCheap recompute(memory_policy_ == MemoryPolicy::recompute_cheap);
-  return lm_head_ != nullptr ? (*lm_head_)(x) : linear(x, head_weight());
+  if (classifies())
+    return reshape((*head_)(last_tokens(x, input.last)), {x.dim(0), config_.num_labels});
+  return head_ != nullptr ? (*head_)(x) : linear(x, head_weight());
 }
 
 Tensor Llama::last_logits(const TokenInput& input, KvCache* cache) const {
+  check(!classifies(), "llama: a model with a classification head has no next token");
   const NoGrad no_grad;
   const Tensor x = hidden(input, cache);
   const Tensor last = empty({x.dim(0), x.dim(2)}, x.dtype(), x.device());
@@ -135,16 +141,18 @@ Tensor Llama::last_logits(const TokenInput& input, KvCache* cache) const {
     on_device(device_, [&](auto dev) { kernels::copy(dev, from.view(), last.slice(row, row + 1).mut()); });
   }
   const CountAs work(Work::head);
-  return lm_head_ != nullptr ? (*lm_head_)(last) : linear(last, head_weight());
+  return head_ != nullptr ? (*head_)(last) : linear(last, head_weight());
 }
 
 Tensor Llama::loss(const TokenInput& input, const Tensor& targets, const Normalizer& normalizer) const {
+  if (classifies())
+    return classification_loss(logits(input), targets, normalizer);
   const Tensor x = hidden(input);
   const CountAs work(Work::head);
   const RecomputeCheap recompute(memory_policy_ == MemoryPolicy::recompute_cheap);
   // An adapted head has no weight that a chunk could be multiplied with.
-  if (lm_head_ != nullptr && lm_head_->override() != nullptr)
-    return cross_entropy((*lm_head_)(x), targets, normalizer);
+  if (head_ != nullptr && head_->override() != nullptr)
+    return cross_entropy((*head_)(x), targets, normalizer);
   return linear_cross_entropy(x, head_weight(), targets, normalizer);
 }
 
@@ -153,8 +161,8 @@ void Llama::visit(const ParameterVisitor& visitor) {
   for (const auto& layer : layers_)
     layer->visit(visitor);
   visitor("model.norm.weight", norm_);
-  if (lm_head_ != nullptr)
-    lm_head_->visit(visitor);
+  if (head_ != nullptr)
+    head_->visit(visitor);
 }
 
 NamedTensors Llama::parameters() const {
@@ -177,8 +185,8 @@ std::vector<Linear*> Llama::linears() {
     for (Linear* linear : {&layer->self_attn.q_proj, &layer->self_attn.k_proj, &layer->self_attn.v_proj,
                            &layer->self_attn.o_proj, &layer->mlp.gate_proj, &layer->mlp.up_proj, &layer->mlp.down_proj})
       all.push_back(linear);
-  if (lm_head_ != nullptr)
-    all.push_back(lm_head_.get());
+  if (head_ != nullptr)
+    all.push_back(head_.get());
   return all;
 }
 
@@ -194,6 +202,13 @@ void Llama::initialize(std::uint64_t seed) {
       else
         kernels::fill_normal(dev, parameter.mut(), 0.0, config_.initializer_range, key);
     });
+  });
+}
+
+void Llama::initialize_score(std::uint64_t seed) {
+  const Tensor& weight = head_->weight;
+  on_device(device_, [&](auto dev) {
+    kernels::fill_normal(dev, weight.mut(), 0.0, config_.initializer_range, RandomKey{seed, 4});
   });
 }
 

@@ -50,6 +50,7 @@ struct Block {
 
 /// A decoder as transformers' LlamaForCausalLM computes it (also Mistral and Qwen2 where they are the same block).
 /// Parameters have Hugging Face's names. Not movable: adapters hold pointers to its linears.
+/// With config.num_labels it is LlamaForSequenceClassification: a linear `score` reads the last token of each row.
 class Llama {
  public:
   /// Parameters are allocated, not initialised.
@@ -59,12 +60,12 @@ class Llama {
 
   /// Final hidden states [batch, seq_len, hidden_size], normalised.
   Tensor hidden(const TokenInput& input, KvCache* cache = nullptr) const;
-  /// Logits [batch, seq_len, vocab_size] in the model's dtype.
+  /// Logits [batch, seq_len, vocab_size] in the model's dtype; [batch, num_labels] of a classifier.
   Tensor logits(const TokenInput& input, KvCache* cache = nullptr) const;
   /// Logits [batch, vocab_size] of the last position only.
   Tensor last_logits(const TokenInput& input, KvCache* cache = nullptr) const;
   /// Sum of the next-token losses over targets [batch, seq_len] (already shifted, -100 = ignored), divided by
-  /// `normalizer`: the number of targets in the whole accumulation window.
+  /// `normalizer`: the number of targets in the whole accumulation window. Of a classifier: classification_loss.
   Tensor loss(const TokenInput& input, const Tensor& targets, const Normalizer& normalizer) const;
 
   /// Every parameter once, in Hugging Face's order; a tied head is not listed.
@@ -76,6 +77,9 @@ class Llama {
 
   /// Normal weights of config.initializer_range, norms 1, biases 0.
   void initialize(std::uint64_t seed);
+  /// The same of a classifier's head alone: a base has none.
+  void initialize_score(std::uint64_t seed);
+  bool classifies() const { return config_.num_labels > 0; }
   /// Marks all parameters trainable or frozen.
   void set_requires_grad(bool requires_grad);
   /// A tied head collects its gradient apart from the embedding's, so that sums keep one order however a batch is
@@ -101,7 +105,7 @@ class Llama {
   Tensor embed_tokens_, norm_;
   mutable Tensor tied_head_;
   std::vector<std::unique_ptr<Block>> layers_;
-  std::unique_ptr<Linear> lm_head_;
+  std::unique_ptr<Linear> head_;  ///< lm_head or score; none where the embedding is the head
   RotaryTable rotary_table_;
 };
 

@@ -14,6 +14,7 @@ struct TokenInput {
   Tensor positions;               ///< [batch, seq_len] i32, restarting per document; undefined = 0, 1, 2, ...
   Tensor key_range;               ///< [batch, seq_len, 2] i32: the keys each query sees; undefined = all up to itself
   std::int64_t max_position = 0;  ///< the largest position + 1; 0 = seq_len
+  Tensor last = {};  ///< [batch] i32: each row's last token in [0, batch * seq_len), which a classifier reads
 };
 
 /// Token ids [batch, seq_len] on a device, plain causal.

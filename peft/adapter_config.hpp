@@ -11,6 +11,10 @@
 
 namespace osteon::peft {
 
+/// task_type of an adapter on a model with a classification head (nn::LlamaConfig::num_labels): peft trains the head
+/// with it and saves it whole.
+inline constexpr const char* kSequenceClassification = "SEQ_CLS";
+
 /// What an adapter is to be; field names follow Hugging Face peft where it has them. A method ignores what it does
 /// not know of.
 struct AdapterConfig {
@@ -35,9 +39,10 @@ struct AdapterConfig {
   std::vector<std::pair<std::string, double>> alpha_pattern;
   std::vector<std::string> modules_to_save;  ///< trained and saved whole
 
+  std::string task_type = "CAUSAL_LM";  ///< or kSequenceClassification; others are recorded only
+
   // Recorded in adapter_config.json, of no effect here.
   std::string base_model_name_or_path, revision;
-  std::string task_type = "CAUSAL_LM";
   std::string auto_mapping;  ///< JSON: the base's classes, which peft records where there is no task type; else empty
 
   /// This config with the rank and alpha that the patterns give a module.

@@ -21,6 +21,19 @@ std::string with_commas(std::int64_t number) {
   return digits;
 }
 
+/// What peft adds to modules_to_save of a classifier, whichever of the two its head is called.
+bool is_head_name(const std::string& module) { return module == "classifier" || module == "score"; }
+
+/// A classification head needs an adapter that holds it, and such an adapter a head.
+void check_task_type(const AdapterConfig& config, const nn::Llama& model) {
+  const bool classifier = config.task_type == kSequenceClassification;
+  check<ConfigError>(!classifier || model.classifies(), "task_type: ", config.task_type,
+                     ": expected a model with a classification head, got a language model");
+  check<ConfigError>(classifier || !model.classifies(), "task_type: expected ", kSequenceClassification,
+                     " for a model with a classification head, got ",
+                     config.task_type.empty() ? "nothing" : config.task_type);
+}
+
 /// Throws where the method refuses a linear: tried on its shape alone, without memory.
 void check_site(const Method& method, const AdapterConfig& config, const nn::Linear& linear) {
   const AdapterConfig own = config.for_module(linear.name());
@@ -44,6 +57,7 @@ PeftModel::~PeftModel() {
 ModelAdapter& PeftModel::add(const AdapterConfig& config, const std::string& name, bool initialise) {
   const Method& method = find_method(config.method);
   method.check(config);
+  check_task_type(config, model_);
   check<ConfigError>(!adapters_.contains(name), "adapter: there already is one named \"", name, "\"");
   check<ConfigError>(config.bias == "none" || adapters_.empty(),
                      "bias: expected \"none\" with several adapters, got \"", config.bias, "\"");
@@ -90,12 +104,13 @@ ModelAdapter& PeftModel::add(const AdapterConfig& config, const std::string& nam
     made.saved_modules[parameter] = copy;
   });
   for (const std::string& module : config.modules_to_save)
-    check<ConfigError>(std::any_of(made.saved_modules.begin(), made.saved_modules.end(),
-                                   [&](const auto& saved) {
-                                     AdapterConfig one;
-                                     one.modules_to_save = {module};
-                                     return is_saved_whole(one, module_of(saved.first));
-                                   }),
+    check<ConfigError>((model_.classifies() && is_head_name(module)) ||
+                           std::any_of(made.saved_modules.begin(), made.saved_modules.end(),
+                                       [&](const auto& saved) {
+                                         AdapterConfig one;
+                                         one.modules_to_save = {module};
+                                         return is_saved_whole(one, module_of(saved.first));
+                                       }),
                        "modules_to_save: no module of the model matches \"", module, "\"", suggestion(module, names));
   ModelAdapter& adapter = adapters_[name] = std::move(made);
   activate(name);

@@ -87,7 +87,8 @@ bool is_target(const AdapterConfig& config, const std::string& name) {
     return false;
   if (config.target_is_pattern) {
     const std::string& pattern = config.target_modules[0];
-    return is_all_linear(pattern) ? name != "lm_head" : std::regex_match(name, compiled(pattern, "target_modules"));
+    return is_all_linear(pattern) ? name != "lm_head" && name != "score"
+                                  : std::regex_match(name, compiled(pattern, "target_modules"));
   }
   const auto& entries = config.target_modules;
   if (std::find(entries.begin(), entries.end(), name) != entries.end())

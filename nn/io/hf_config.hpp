@@ -34,6 +34,8 @@ struct LlamaConfig {
   std::vector<std::int32_t> eos_token_ids;
   std::optional<std::int32_t> pad_token_id;
   std::string torch_dtype = "float32";
+  /// Not of the file: outputs of a classification head in place of the language model's; 0 = a language model.
+  std::int64_t num_labels = 0;
   std::string source;  ///< the file's text as read (may be empty): keys not used here survive a rewrite
 };
 

@@ -6,20 +6,33 @@
 #include "nn/io/output_folder.hpp"
 
 namespace osteon::nn {
+namespace {
+
+constexpr const char* kScore = "score.weight";
+
+}  // namespace
 
 std::unique_ptr<Llama> load_llama(const std::filesystem::path& folder, DType dtype, Device device,
-                                  std::vector<std::string>* warnings) {
+                                  std::vector<std::string>* warnings, std::int64_t num_labels, std::uint64_t seed) {
   std::vector<std::string> notes;
-  const LlamaConfig config = read_llama_config(folder, &notes);
+  LlamaConfig config = read_llama_config(folder, &notes);
+  config.num_labels = num_labels;
   if (warnings != nullptr)
     warnings->insert(warnings->end(), notes.begin(), notes.end());
   if (device == Device::meta)
     return std::make_unique<Llama>(config, dtype, device);
   const io::ModelFiles files(folder);
+  const bool draws_score = num_labels > 0 && !files.contains(kScore);
+  const auto in_files = [&](const Llama& model) {
+    NamedTensors tensors = model.parameters();
+    if (draws_score)
+      std::erase_if(tensors, [](const NamedTensor& one) { return one.first == kScore; });
+    return tensors;
+  };
   // Against a model without memory first: a config.json of another model must not decide how much is allocated.
   std::vector<std::string> unexpected;
   try {
-    unexpected = check_tensors(files, Llama(config, dtype, Device::meta).parameters());
+    unexpected = check_tensors(files, in_files(Llama(config, dtype, Device::meta)));
   } catch (const FileError& error) {
     std::string text = error.what();
     for (const std::string& note : notes)  // a misspelt key may be why
@@ -27,11 +40,13 @@ std::unique_ptr<Llama> load_llama(const std::filesystem::path& folder, DType dty
     fail<FileError>(text);
   }
   auto model = std::make_unique<Llama>(config, dtype, device);
-  load_tensors(files, model->parameters());
+  load_tensors(files, in_files(*model));
+  if (draws_score)
+    model->initialize_score(seed);
   if (warnings != nullptr) {
     // Older checkpoints hold tensors that are computed, and tied heads that are copies of the embedding.
     std::erase_if(unexpected, [](const std::string& name) { return name.ends_with("rotary_emb.inv_freq"); });
-    if (config.tie_word_embeddings)
+    if (config.tie_word_embeddings || model->classifies())
       std::erase(unexpected, "lm_head.weight");
     warnings->insert(warnings->end(), files.warnings().begin(), files.warnings().end());
     for (const std::string& name : unexpected)

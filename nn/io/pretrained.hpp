@@ -13,8 +13,11 @@ namespace osteon::nn {
 /// Loads a Hugging Face folder (config.json, one or many safetensors), reading the weights straight into place and
 /// converting on the way. FileError names missing tensors and wrong shapes; unknown keys go to `warnings` if given. On
 /// `meta` only config.json is read.
+/// `num_labels` above 0 gives the model a classification head of so many outputs in place of the language model's: the
+/// folder's `score.weight`, or one that is drawn from `seed` where it has none.
 std::unique_ptr<Llama> load_llama(const std::filesystem::path& folder, DType dtype, Device device = default_device(),
-                                  std::vector<std::string>* warnings = nullptr);
+                                  std::vector<std::string>* warnings = nullptr, std::int64_t num_labels = 0,
+                                  std::uint64_t seed = 0);
 
 /// Writes config.json and the weights in `dtype`, the model's own by default (one rounding), as an OutputFolder.
 void save_llama(const Llama& model, const std::filesystem::path& folder, std::optional<DType> dtype = {});

@@ -97,6 +97,13 @@ TEST_CASE("attention names the argument that does not fit") {
 
 TEST_CASE("losses name the argument that does not fit") {
   const Tensor x = f({2, 3}), w = f({5, 3});
+  CHECK_THROWS_WITH_AS(squared_error(x, f({3, 2}), 1), "squared_error: target: expected [2, 3], got [3, 2]",
+                       ShapeError);
+  CHECK_THROWS_WITH_AS(squared_error(x, i({2, 3}), 1), "squared_error: target: expected a floating dtype, got i32",
+                       ShapeError);
+  CHECK_THROWS_WITH_AS(squared_error(x, x, 0),
+                       "squared_error: normalizer: expected a number above 0 (a loss over no rows?), got 0",
+                       NumericError);
   CHECK_THROWS_WITH_AS(cross_entropy(kScalar, i({}), 1),
                        "cross_entropy: logits: expected [..., vocab_size], got a scalar", ShapeError);
   CHECK_THROWS_WITH_AS(cross_entropy(x, i({3}), 1), "cross_entropy: targets: expected [2], got [3]", ShapeError);

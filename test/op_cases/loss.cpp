@@ -57,6 +57,23 @@ void add_linear_cross_entropy(CaseList& list, const Shape& x, std::int64_t vocab
       [elements = x.numel()](const std::vector<bool>& wants) { return Saves{.elements = wants[0] ? elements : 0}; });
 }
 
+void add_squared_error(CaseList& list, const Shape& shape) {
+  const double normalizer = 0.5 * static_cast<double>(shape.numel()) + 1;
+  CaseInput target = activation(shape);
+  target.trainable = false;
+  list.add({.op = "squared_error",
+            .inputs = {activation(shape), target},
+            .f = [=](Inputs v) { return squared_error(v[0], v[1], normalizer); },
+            .reference =
+                [=](Doubles v) {
+                  double sum = 0;
+                  for (std::size_t i = 0; i < v[0].size(); ++i)
+                    sum += (v[0][i] - v[1][i]) * (v[0][i] - v[1][i]);
+                  return Values{sum / normalizer};
+                }},
+           [elements = shape.numel()](const std::vector<bool>&) { return Saves{.elements = elements}; });
+}
+
 }  // namespace
 
 void add_loss_cases(CaseList& list, bool large) {
@@ -73,6 +90,8 @@ void add_loss_cases(CaseList& list, bool large) {
       for (const std::int64_t vocab_size : {1, 2, 7})
         add_linear_cross_entropy(list, x, vocab_size, ignored);
   }
+  for (const Shape& shape : {Shape{}, Shape{1}, Shape{5}, Shape{4, 1}, Shape{2, 3, 2}})
+    add_squared_error(list, shape);
   // One chunk, whole sequences that do and do not fill it, sequences above it.
   for (const Shape& x : {Shape{1, 255, 2}, Shape{2, 256, 2}, Shape{1, 257, 2}, Shape{5, 64, 2}, Shape{3, 100, 3},
                          Shape{2, 300, 2}, Shape{300, 3}, Shape{1, 515, 1}})
