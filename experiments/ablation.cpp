@@ -76,6 +76,7 @@ void check_inputs(const Suite& suite) {
     check_data(config.data, cell.place_of("data"));
     check_data(config.eval_data, cell.place_of("eval_data"));
     check_data(config.retain_data, cell.place_of("retain_data"));
+    check_data(config.task_data, cell.place_of("task_data"));
     for (const auto& [key, folder] : {std::pair("model", config.model), {"adapter", config.adapter}})
       check<FileError>(folder.empty() || folder.starts_with("synthetic:") || fs::exists(folder), cell.place_of(key),
                        ": expected a folder, found no ", folder);

@@ -1,8 +1,10 @@
 #include "experiments/adapter_options.hpp"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "backends/error.hpp"
+#include "experiments/scoring/glue.hpp"
 #include "peft/hf_config.hpp"
 #include "peft/methods.hpp"
 
@@ -24,6 +26,19 @@ DType dtype_named(const std::string& name) {
   fail<ConfigError>("dtype: expected f32 or bf16, got \"", name, '"');
 }
 
+bool trains_classifier(const RunConfig& config) {
+  return config.task_type == peft::kSequenceClassification ||
+         (config.task_type == "auto" && scoring::is_glue(config.task));
+}
+
+std::int64_t classifier_labels(const RunConfig& config) {
+  if (!trains_classifier(config))
+    return 0;
+  check<ConfigError>(scoring::is_glue(config.task), "task_type: SEQ_CLS: expected task = glue:NAME beside it, got ",
+                     config.task.empty() ? "none" : config.task);
+  return scoring::label_count(scoring::glue_task(config.task));
+}
+
 void fill_adapter_defaults(RunConfig& config) {
   const std::string& init = config.init_weights;
   const bool lora = config.method == "lora", block = config.method == "bone" || config.method == "miss";
@@ -40,6 +55,10 @@ void fill_adapter_defaults(RunConfig& config) {
     replace_method(config, "rslora", true);
   }
   const peft::Method& method = peft::find_method(config.method);
+  if (config.task_type == "auto")
+    config.task_type = trains_classifier(config) ? peft::kSequenceClassification : "CAUSAL_LM";
+  check<ConfigError>(method.adapts_linears() || !trains_classifier(config),
+                     "task_type: SEQ_CLS: expected a method with adapters, got ", config.method);
   if (!method.adapts_linears())
     return;
   if (!config.rank)
@@ -101,6 +120,9 @@ void adopt_adapter(RunConfig& config, std::span<const std::string> given) {
   adopted.rank_pattern = from.rank_pattern;
   adopted.alpha_pattern = from.alpha_pattern;
   adopted.modules_to_save = from.modules_to_save;
+  const bool classifier = from.task_type == peft::kSequenceClassification;
+  if (classifier || config.task_type == "auto")
+    adopted.task_type = classifier ? peft::kSequenceClassification : "CAUSAL_LM";
   for (const std::string& name : given) {
     const std::string had = key_text(adopted, name), wanted = key_text(config, name);
     check<ConfigError>(had == wanted, name, ": expected what the adapter ", config.adapter, " has, ",
@@ -138,6 +160,12 @@ peft::AdapterConfig adapter_config(RunConfig config) {
   out.rank_pattern = config.rank_pattern;
   out.alpha_pattern = config.alpha_pattern;
   out.modules_to_save = config.modules_to_save;
+  if (trains_classifier(config)) {
+    out.task_type = peft::kSequenceClassification;
+    for (const char* head : {"classifier", "score"})  // as peft adds both, whatever the head is called
+      if (std::find(out.modules_to_save.begin(), out.modules_to_save.end(), head) == out.modules_to_save.end())
+        out.modules_to_save.emplace_back(head);
+  }
   out.base_model_name_or_path = config.model;
   return out;
 }

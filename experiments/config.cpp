@@ -5,7 +5,9 @@
 
 #include "backends/error.hpp"
 #include "backends/open_device.hpp"
+#include "experiments/adapter_options.hpp"
 #include "experiments/config_values.hpp"
+#include "experiments/scoring/task_items.hpp"
 #include "experiments/tasks/task.hpp"
 #include "experiments/toml_file.hpp"
 
@@ -40,6 +42,29 @@ void set_argument(RunConfig& config, std::string_view argument) {
   set_key(config, argument.substr(0, equals), argument.substr(equals + 1), join("--set ", argument));
 }
 
+namespace {
+
+/// The rules of a real task, and of a classification head.
+void check_task(const RunConfig& config) {
+  if (!config.task.empty()) {
+    scoring::check_real_task(config.task, "task");
+    check<ConfigError>(!config.task_data.empty() || (!config.eval_data.empty() && !is_task(config.eval_data)),
+                       "task: ", config.task, ": expected task_data, or eval_data that is its file, got neither");
+  } else {
+    check<ConfigError>(config.task_data.empty(), "task_data: expected task beside it, got none");
+  }
+  if (classifier_labels(config) == 0)
+    return;
+  check<ConfigError>(!is_task(config.data) && !is_task(config.eval_data), "task_type: SEQ_CLS: expected data and ",
+                     "eval_data to be files of ", config.task, ", got the embedded task ",
+                     is_task(config.data) ? config.data : config.eval_data);
+  check<ConfigError>(!config.packing, "packing: expected false with task_type SEQ_CLS: a row has one label");
+  check<ConfigError>(config.retain_data.empty(), "retain_data: expected none with task_type SEQ_CLS, which has no ",
+                     "language model's head, got ", config.retain_data);
+}
+
+}  // namespace
+
 void check_config(const RunConfig& config) {
   check_device(config.device);
   check<ConfigError>(!config.model.empty(),
@@ -53,6 +78,7 @@ void check_config(const RunConfig& config) {
                      config.target_modules.pattern, '"');
   check<ConfigError>(config.layers_pattern.empty() || !config.layers_to_transform.empty(),
                      "layers_pattern: expected layers_to_transform beside it, got none");
+  check_task(config);
   check<ConfigError>(config.early_stop == 0 || config.eval_every > 0, "early_stop: expected eval_every above 0, got 0");
   check<ConfigError>(config.eval_every == 0 || !config.eval_data.empty() || is_task(config.data),
                      "eval_every: expected eval_data beside it, got none");

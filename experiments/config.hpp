@@ -37,6 +37,9 @@ struct RunConfig {
   std::string data;
   std::string eval_data;
   std::string retain_data;
+  std::string task;
+  std::string task_data;
+  std::string task_type = "auto";
   std::string template_name = "auto";  // key `template`
   bool train_on_prompt = false;
   std::int64_t seq_len = 512;

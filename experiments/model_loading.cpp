@@ -67,11 +67,13 @@ LoadedModel load_weights(const RunConfig& config, Weights weights, std::optional
   LoadedModel loaded;
   loaded.name = config.model;
   if (weights == Weights::random) {
-    const nn::LlamaConfig architecture = tiny ? tiny_config() : nn::read_llama_config(config.model, &loaded.warnings);
+    nn::LlamaConfig architecture = tiny ? tiny_config() : nn::read_llama_config(config.model, &loaded.warnings);
+    architecture.num_labels = classifier_labels(config);
     loaded.model = std::make_unique<nn::Llama>(architecture, dtype, device);
     loaded.model->initialize(static_cast<std::uint64_t>(config.seed));
   } else {
-    loaded.model = nn::load_llama(tiny ? tiny_model_folder() : fs::path(config.model), dtype, device, &loaded.warnings);
+    loaded.model = nn::load_llama(tiny ? tiny_model_folder() : fs::path(config.model), dtype, device, &loaded.warnings,
+                                  classifier_labels(config), static_cast<std::uint64_t>(config.seed));
   }
   loaded.model->set_requires_grad(false);
   loaded.model->set_memory_policy(policy_of(config));

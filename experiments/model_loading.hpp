@@ -32,8 +32,8 @@ std::filesystem::path tiny_model_folder();
 enum class Weights { pretrained, random };
 
 /// Loads config.model (a Hugging Face folder or "synthetic:tiny") in config.dtype, frozen, without tokenizer or
-/// adapter. `random` draws weights from config.seed instead of reading them. Opens config.device (device.hpp), unless
-/// the model is to be on `device`.
+/// adapter. Where the run trains a classification head (adapter_options.hpp) the model has one. `random` draws weights
+/// from config.seed instead of reading them. Opens config.device (device.hpp), unless the model is to be on `device`.
 LoadedModel load_weights(const RunConfig& config, Weights weights = Weights::pretrained,
                          std::optional<Device> device = {});
 

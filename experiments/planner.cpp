@@ -89,6 +89,11 @@ Followed train_steps(LoadedModel& loaded, const RunConfig& config) {
     batch.input_ids.push_back(
         static_cast<std::int32_t>(i * 7919 % static_cast<std::size_t>(model.config().vocab_size)));
   batch.labels = batch.input_ids;
+  if (model.config().num_labels > 1)
+    batch.row_classes.assign(static_cast<std::size_t>(config.batch_size), 0);
+  else if (model.classifies())
+    batch.row_scores.assign(static_cast<std::size_t>(config.batch_size), 0.0);
+  const auto counted = static_cast<double>(model.classifies() ? config.batch_size : config.batch_size * config.seq_len);
   reset_memory_peak(model.device());
   const KeptInputs kept(config, batch, model.device());
   random_state() = {};
@@ -101,7 +106,7 @@ Followed train_steps(LoadedModel& loaded, const RunConfig& config) {
       before_last = {flop_count(model.device()), followed.costs()};
       const Tensor loss = [&] {
         const auto [input, targets] = kept.of_pass(i, batch, model.device());
-        return model.loss(input, targets, static_cast<double>(count));
+        return model.loss(input, targets, counted);
       }();  // what the backward does not need of the batch goes here
       loss.backward();
     }

@@ -81,6 +81,7 @@ void describe(Fields& field, RunSummary& summary) {
   field("process_peak_bytes", summary.process_peak_bytes);
   field("final_train_loss", summary.final_train_loss);
   field("evaluation", summary.evaluation);
+  field("task_metrics", summary.task_metrics);
   field("items", summary.items);
   field("saved_tensors", summary.saved_tensors);
   field("data_hash", summary.data_hash);

@@ -65,6 +65,8 @@ struct RunSummary {
   std::optional<std::int64_t> pool_idle_bytes, process_peak_bytes;
   std::optional<double> final_train_loss;
   Evaluation evaluation;
+  std::map<std::string, double>
+      task_metrics;                 ///< of the real task: accuracy, bleu, matthews, ... those that are defined
   std::vector<std::int64_t> items;  ///< 1 or 0 per test item after training, in the order of the test set
   std::vector<SavedTensor> saved_tensors;
   std::string data_hash, batch_hash, config_hash;

@@ -17,6 +17,7 @@
 #include "experiments/memory_limit.hpp"
 #include "experiments/run_folder.hpp"
 #include "experiments/run_output.hpp"
+#include "experiments/task_score.hpp"
 #include "experiments/tasks/task.hpp"
 #include "experiments/trace_file.hpp"
 #include "experiments/trainer.hpp"
@@ -51,7 +52,7 @@ std::vector<double> settled(const std::vector<double>& seconds) {
 }
 
 void describe(RunSummary& summary, const RunConfig& config, LoadedModel& loaded) {
-  summary.task = fs::path(config.data).stem().string();
+  summary.task = task_name(config);
   summary.method = config.method;
   summary.seed = config.seed;
   summary.lr = config.lr;
@@ -181,6 +182,11 @@ RunSummary run_in(const RunConfig& config, const RunOptions& options, RunSummary
     const EvaluationResult after = evaluate(*loaded.model, evaluation);
     summary.evaluation.after = after.scores;
     summary.items = after.items;
+  }
+  if (!result.interrupted && !config.task.empty() && options.purpose == "final" &&
+      !score_on_task(config, loaded, folder, options.should_stop, summary)) {
+    summary.completed = false;
+    summary.error = "interrupted while " + config.task + " was scored";
   }
   if (!result.interrupted && !retained.empty())
     summary.evaluation.retained_after = evaluate(*loaded.model, retained).scores;

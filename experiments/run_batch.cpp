@@ -18,6 +18,7 @@
 #include "experiments/run.hpp"
 #include "experiments/run_folder.hpp"
 #include "experiments/run_state.hpp"
+#include "experiments/task_score.hpp"
 #include "nn/io/atomic_file.hpp"
 
 namespace osteon::experiments {
@@ -27,8 +28,8 @@ namespace fs = std::filesystem;
 
 /// data_hash, computed once for all runs of the same data.
 std::string known_data_hash(const RunConfig& config) {
-  static std::map<std::array<std::string, 3>, std::string> known;
-  std::string& hash = known[{config.data, config.eval_data, config.retain_data}];
+  static std::map<std::array<std::string, 4>, std::string> known;
+  std::string& hash = known[{config.data, config.eval_data, config.retain_data, config.task_data}];
   if (hash.empty())
     hash = data_hash(config);
   return hash;
@@ -142,7 +143,7 @@ class Batch {
     summary.suite = suite_.name;
     summary.purpose = kind_ == RunKind::sweep ? "sweep" : "final";
     summary.method = run.config.method;
-    summary.task = fs::path(run.config.data).stem().string();
+    summary.task = task_name(run.config);
     summary.seed = run.config.seed;
     summary.error = why;
     fs::create_directories(folder);

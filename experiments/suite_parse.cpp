@@ -9,6 +9,7 @@
 #include "experiments/suite.hpp"
 #include "experiments/suite_rules.hpp"
 #include "experiments/suite_source.hpp"
+#include "experiments/task_score.hpp"
 #include "experiments/toml_file.hpp"
 
 namespace osteon::experiments {
@@ -146,7 +147,7 @@ std::string cell_id(const Draft& draft) {
 void read_report(const SuiteSource& source, Suite& suite) {
   suite.title = suite.name;
   for (const Cell& cell : suite.cells) {
-    const std::string task = std::filesystem::path(cell.config.data).stem().string();  // as summary.json names it
+    const std::string task = task_name(cell.config);  // as summary.json names it
     if (std::find(suite.tasks.begin(), suite.tasks.end(), task) == suite.tasks.end())
       suite.tasks.push_back(task);
   }

@@ -22,7 +22,7 @@ std::string shapes_of(const StepData& step) {
   std::string text;
   for (const TokenBatch& batch : step.batches)
     text += join(batch.batch_size, "x", batch.seq_len, batch.positions.empty() ? "" : " positions",
-                 batch.key_range.empty() ? "" : " key_range", "; ");
+                 batch.key_range.empty() ? "" : " key_range", batch.classifies() ? " rows" : "", "; ");
   return text;
 }
 
@@ -136,6 +136,7 @@ void TrainingWindow::fill_buffers(const StepData& step, double tokens) {
     refill(input.ids, buffers_[i].input.ids);
     refill(input.positions, buffers_[i].input.positions);
     refill(input.key_range, buffers_[i].input.key_range);
+    refill(input.last, buffers_[i].input.last);
     refill(model_targets(batch, Device::cpu), buffers_[i].targets);
   }
 }

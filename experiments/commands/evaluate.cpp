@@ -10,33 +10,37 @@
 #include "backends/kernels/gemm.hpp"
 #include "backends/omp_threads.hpp"
 #include "backends/open_device.hpp"
+#include "experiments/adapter_options.hpp"
 #include "experiments/commands/command.hpp"
 #include "experiments/config_options.hpp"
 #include "experiments/evaluation.hpp"
 #include "experiments/model_loading.hpp"
-#include "experiments/scoring/run_task.hpp"
-#include "nn/io/hf_config.hpp"
+#include "experiments/scoring/glue.hpp"
+#include "experiments/task_score.hpp"
+#include "peft/hf_config.hpp"
 #include "peft/hf_format.hpp"
 
 namespace osteon::experiments {
 namespace {
 
 /// What an evaluation reads of a run's keys; a run's config.toml may be given all the same.
-constexpr std::array<std::string_view, 15> kKeys = {
-    "model",   "tokenizer", "data",       "eval_data", "template", "train_on_prompt", "seq_len",      "truncate",
-    "adapter", "eval_size", "batch_size", "dtype",     "device",   "threads",         "deterministic"};
+constexpr std::array<std::string_view, 18> kKeys = {
+    "model",    "tokenizer",       "data",    "eval_data",    "task",    "task_data", "task_type",
+    "template", "train_on_prompt", "seq_len", "truncate",     "adapter", "eval_size", "batch_size",
+    "dtype",    "device",          "threads", "deterministic"};
 
 /// Asks the model the items of a real task instead of taking the loss of records.
 struct TaskArguments {
-  std::string name, predictions, completions;
+  std::string predictions, completions;
   std::int64_t max_new_tokens = 0;
 };
 
 nlohmann::ordered_json evaluate_task(const TaskArguments& arguments, const RunConfig& config, const std::string& data,
                                      const LoadedModel& loaded, bool json) {
-  const scoring::RealTask task = scoring::open_real_task(arguments.name, data, config.template_name, config.eval_size);
+  const scoring::RealTask task =
+      scoring::open_real_task(config.task, data, config.template_name, config.eval_size, trains_classifier(config));
   check<ConfigError>(arguments.completions.empty() || task.kind == scoring::TaskKind::code,
-                     "--completions: expected with --task humaneval, got --task ", arguments.name);
+                     "--completions: expected with --task humaneval, got --task ", config.task);
   // Places that cannot be written are found now, not after the last item.
   std::optional<scoring::LineWriter> predictions, completions;
   if (!arguments.predictions.empty())
@@ -45,8 +49,7 @@ nlohmann::ordered_json evaluate_task(const TaskArguments& arguments, const RunCo
     completions.emplace(arguments.completions);
   const bool show = !json && ::isatty(STDERR_FILENO) == 1;
   std::size_t done = 0;
-  scoring::TaskOptions options;
-  options.stop_ids = nn::generation_eos_token_ids(config.model, loaded.model->config());
+  scoring::TaskOptions options = task_options(config, *loaded.model);
   options.max_new_tokens = arguments.max_new_tokens;
   options.on_item = [&](const scoring::Prediction& prediction) {
     if (predictions)
@@ -109,17 +112,35 @@ nlohmann::ordered_json evaluate_records(const RunConfig& config, const std::stri
   return result;
 }
 
+/// A classification head comes with its adapter: without one a model is asked in words.
+void settle_head(RunConfig& config, const std::vector<std::string>& given) {
+  const bool says_type = std::find(given.begin(), given.end(), "task_type") != given.end();
+  const bool head =
+      !config.adapter.empty() && peft::read_adapter_config(config.adapter).task_type == peft::kSequenceClassification;
+  check<ConfigError>(!head || scoring::is_glue(config.task), config.adapter,
+                     ": its task_type is SEQ_CLS: expected --task glue:NAME, got ",
+                     config.task.empty() ? "no task" : config.task);
+  check<ConfigError>(!says_type || config.task_type == "auto" || trains_classifier(config) == head,
+                     "task_type: expected what the adapter has, ", head ? "SEQ_CLS" : "CAUSAL_LM", ", got ",
+                     config.task_type);
+  config.task_type = head ? peft::kSequenceClassification : "CAUSAL_LM";
+}
+
 int run_evaluation(const ConfigArguments& arguments, const TaskArguments& task, bool json) {
-  const RunConfig config = resolve_config(arguments);
+  RunConfig config = resolve_config(arguments);
   check<ConfigError>(!config.model.empty(), "evaluate: expected --model");
-  check<ConfigError>(!task.name.empty() || (task.predictions.empty() && task.completions.empty()),
+  const std::vector<std::string> given = arguments.given();
+  settle_head(config, given);
+  check<ConfigError>(!config.task.empty() || (task.predictions.empty() && task.completions.empty()),
                      task.predictions.empty() ? "--completions" : "--predictions",
                      ": expected with --task, got no task");
   // --data means what to score, also beside a run's config.toml that has both.
-  const std::vector<std::string> given = arguments.given();
   const bool says_data = std::find(given.begin(), given.end(), "data") != given.end() &&
                          std::find(given.begin(), given.end(), "eval_data") == given.end();
-  const std::string data = says_data || config.eval_data.empty() ? config.data : config.eval_data;
+  const bool has_file = config.task.empty() ? !config.eval_data.empty() : !task_file(config).empty();
+  const std::string data = says_data || !has_file ? config.data
+                           : config.task.empty()  ? config.eval_data
+                                                  : task_file(config);
   check<ConfigError>(!data.empty(), "evaluate: expected --data");
   check_device(config.device);
   set_threads(config.threads);
@@ -130,7 +151,7 @@ int run_evaluation(const ConfigArguments& arguments, const TaskArguments& task, 
   for (const std::string& warning : loaded.warnings)
     fmt::print(stderr, "warning: {}\n", warning);
   nlohmann::ordered_json result = nlohmann::ordered_json::array();
-  if (task.name.empty())
+  if (config.task.empty())
     result = evaluate_records(config, data, loaded, json);
   else
     result.push_back(evaluate_task(task, config, data, loaded, json));
@@ -150,7 +171,6 @@ void add_evaluate(CLI::App& program, CommandContext& context) {
   auto arguments = std::make_shared<ConfigArguments>();
   add_config_options(*command, *arguments, kKeys);
   auto task = std::make_shared<TaskArguments>();
-  command->add_option("--task", task->name, join("Ask the items of --data: ", scoring::kRealTasks))->group("Task");
   command->add_option("--predictions", task->predictions, "Write every item's prediction and score there (jsonl)")
       ->group("Task");
   command->add_option("--completions", task->completions, "Write HumanEval's samples there, for its own scorer")

@@ -39,16 +39,24 @@ void print_summary(const RunSummary& summary) {
         mib(summary.peak_bytes->total), mib(summary.peak_bytes->weights), mib(summary.peak_bytes->adapter),
         mib(summary.peak_bytes->gradient), mib(summary.peak_bytes->optimizer), mib(summary.peak_bytes->activation),
         mib(summary.peak_bytes->workspace));
-  const auto scores = [](const char* when, const std::optional<Scores>& found) {
+  const auto scores = [&](const char* when, const std::optional<Scores>& found) {
     if (!found)
       return;
-    fmt::print("  {}: loss {:.4f}, perplexity {:.3f}", when, found->loss.value_or(0), found->perplexity.value_or(0));
+    fmt::print("  {}: loss {:.4f}", when, found->loss.value_or(0));
+    if (found->perplexity)
+      fmt::print(", perplexity {:.3f}", *found->perplexity);
     if (found->accuracy)
-      fmt::print(", exact match {:.1f}%", 100 * *found->accuracy);
+      fmt::print(", {} {:.1f}%", summary.task_metrics.empty() ? "exact match" : "accuracy", 100 * *found->accuracy);
     fmt::print("\n");
   };
   scores("before", summary.evaluation.before);
   scores("after", summary.evaluation.after);
+  if (!summary.task_metrics.empty())
+    fmt::print("  {}:", summary.task);
+  for (const auto& [name, value] : summary.task_metrics)
+    fmt::print(" {} {:.4f}", name, value);
+  if (!summary.task_metrics.empty())
+    fmt::print("\n");
 }
 
 /// A run of `ablate` ends with it, however it ends: the sweep that is started again must find the folder free. What is

@@ -47,6 +47,8 @@ std::string data_hash(const RunConfig& config) {
   std::vector<std::string> names = {config.data, config.eval_data};
   if (!config.retain_data.empty())  // runs from before there was such a key keep their hash
     names.push_back(config.retain_data);
+  if (!config.task_data.empty())
+    names.push_back(config.task_data);
   for (const std::string& name : names) {
     state = fnv1a({"\0", 1}, state);  // "ab" and "" are not "a" and "b"
     if (name.empty())

@@ -29,6 +29,18 @@ std::vector<Example> pieces_of(const Example& whole, bool has_bos, std::int64_t 
 
 }  // namespace
 
+bool RowLimit::cut(Example& example, bool truncate, const std::string& origin) const {
+  const auto length = static_cast<std::int64_t>(example.ids.size());
+  if (length <= most_)
+    return false;
+  check<FileError>(truncate, origin, ": expected at most ",
+                   by_model_ ? "the model's max_position_embeddings = " : "seq_len = ", most_, " tokens, got ", length,
+                   by_model_ ? " (--truncate cuts them)" : " (--seq-len takes longer ones, --truncate cuts them)");
+  example.ids.resize(static_cast<std::size_t>(most_));
+  example.labels.resize(static_cast<std::size_t>(most_));
+  return true;
+}
+
 std::int64_t DataSet::tokens() const {
   std::int64_t count = 0;
   for (const Example& example : examples)
@@ -48,8 +60,7 @@ DataSet load_data(const std::filesystem::path& file, const Tokenizer& tokenizer,
   DataSet data;
   data.source = file.string();
   const std::int64_t vocab_size = options.vocab_size ? options.vocab_size : tokenizer.vocab_size();
-  const bool by_model = options.max_positions > 0 && options.max_positions < options.seq_len;
-  const std::int64_t most = by_model ? options.max_positions : options.seq_len;
+  const RowLimit limit(options);
   const bool has_bos = tokenizer.bos() && tokenizer.special().add_bos;
   const auto full = [&] {
     return options.max_examples > 0 && static_cast<std::int64_t>(data.examples.size()) >= options.max_examples;
@@ -61,7 +72,7 @@ DataSet load_data(const std::filesystem::path& file, const Tokenizer& tokenizer,
     Example example = encode_segments(segments, tokenizer, options.train_on_prompt);
     check_vocabulary(example, vocab_size, origin);
     if (record.kind == TextRecord::Kind::text && segments.size() == 1) {
-      for (Example& piece : pieces_of(example, has_bos, most)) {
+      for (Example& piece : pieces_of(example, has_bos, limit.most())) {
         if (full())
           break;
         if (loss_tokens(piece) > 0)
@@ -69,15 +80,7 @@ DataSet load_data(const std::filesystem::path& file, const Tokenizer& tokenizer,
       }
       continue;
     }
-    if (const auto length = static_cast<std::int64_t>(example.ids.size()); length > most) {
-      check<FileError>(options.truncate, origin, ": expected at most ",
-                       by_model ? "the model's max_position_embeddings = " : "seq_len = ", most, " tokens, got ",
-                       length,
-                       by_model ? " (--truncate cuts them)" : " (--seq-len takes longer ones, --truncate cuts them)");
-      example.ids.resize(static_cast<std::size_t>(most));
-      example.labels.resize(static_cast<std::size_t>(most));
-      ++data.truncated;
-    }
+    data.truncated += limit.cut(example, options.truncate, origin) ? 1 : 0;
     if (loss_tokens(example) == 0) {
       ++data.dropped;
       continue;

@@ -20,6 +20,22 @@ struct DataOptions {
   std::int64_t max_positions = 0;  // of the model: no example is longer; 0 = any
 };
 
+/// How many tokens an example may have: seq_len, or the model's positions where these are fewer.
+class RowLimit {
+ public:
+  explicit RowLimit(const DataOptions& options)
+      : by_model_(options.max_positions > 0 && options.max_positions < options.seq_len),
+        most_(by_model_ ? options.max_positions : options.seq_len) {}
+
+  std::int64_t most() const { return most_; }
+  /// Cuts a longer example and says so, or throws FileError, beginning with `origin`, where it may not.
+  bool cut(Example& example, bool truncate, const std::string& origin) const;
+
+ private:
+  bool by_model_;
+  std::int64_t most_;
+};
+
 /// A data file as token sequences.
 struct DataSet {
   std::string source;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <map>
 
 #include "backends/error.hpp"
@@ -34,11 +35,26 @@ std::int64_t count_counted(std::span<const std::int32_t> labels) {
   return labels.empty() ? 0 : size_of(labels) - 1 - std::count(labels.begin() + 1, labels.end(), kIgnored);
 }
 
+/// The rows' classes or scores: all have one, or none has.
+template <class T>
+void add_targets(std::span<const Example* const> examples, std::optional<T> Example::*member, const char* name,
+                 std::vector<T>& targets) {
+  for (const Example* example : examples)
+    if (example->*member)
+      targets.push_back(*(example->*member));
+  check(targets.empty() || targets.size() == examples.size(), "pad_batch: expected a ", name,
+        " of every example or of ", "none, got ", targets.size(), " of ", examples.size());
+}
+
 }  // namespace
 
-std::int64_t loss_tokens(const Example& example) { return count_counted(example.labels); }
+std::int64_t loss_tokens(const Example& example) {
+  return example.row_class || example.row_score ? 1 : count_counted(example.labels);
+}
 
 std::int64_t loss_tokens(const TokenBatch& batch) {
+  if (batch.classifies())
+    return batch.batch_size;
   const std::span<const std::int32_t> labels(batch.labels);
   std::int64_t count = 0;
   for (std::int64_t row = 0; row < batch.batch_size; ++row)
@@ -70,6 +86,8 @@ TokenBatch pad_batch(std::span<const Example* const> examples, std::int32_t pad_
     std::copy(example.labels.begin(), example.labels.end(), batch.labels.begin() + row * seq_len);
     padded = padded || size_of(example.ids) < seq_len;
   }
+  add_targets(examples, &Example::row_class, "class", batch.row_classes);
+  add_targets(examples, &Example::row_score, "score", batch.row_scores);
   if (!padded)
     return batch;
   batch.key_range.reserve(static_cast<std::size_t>(2 * batch.batch_size * seq_len));
@@ -169,6 +187,13 @@ void BatchHash::add(const TokenBatch& batch) {
     add_number(values->size());
     for (const std::int32_t value : *values)
       add_number(static_cast<std::uint32_t>(value));
+  }
+  for (const std::int32_t value : batch.row_classes)
+    add_number(static_cast<std::uint32_t>(value));
+  for (const double value : batch.row_scores) {
+    const auto bits = std::bit_cast<std::uint64_t>(value);
+    add_number(bits);
+    add_number(bits >> 32);
   }
 }
 

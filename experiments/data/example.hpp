@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -12,10 +13,13 @@ namespace osteon::experiments {
 inline constexpr std::int32_t kIgnored = -100;
 
 /// One training sequence. labels[t] is the token at t or kIgnored: not shifted, the model's loss scores the output at t
-/// - 1 against labels[t]. Both have the same length.
+/// - 1 against labels[t]. Both have the same length. What a classifier learns is one class or one score of the whole
+/// sequence; all of its labels are ignored.
 struct Example {
   std::vector<std::int32_t> ids;
   std::vector<std::int32_t> labels;
+  std::optional<std::int32_t> row_class = {};
+  std::optional<double> row_score = {};
 
   bool operator==(const Example&) const = default;
 };
@@ -32,11 +36,15 @@ struct TokenBatch {
   /// rows end = min(t + 1, length), in packed rows begin = the document's start; never empty. No vector = causal, full
   /// rows.
   std::vector<std::int32_t> key_range;
+  /// [batch_size]: a classifier's classes or scores; both empty = next tokens are learned.
+  std::vector<std::int32_t> row_classes = {};
+  std::vector<double> row_scores = {};
 
+  bool classifies() const { return !row_classes.empty() || !row_scores.empty(); }
   bool operator==(const TokenBatch&) const = default;
 };
 
-/// Labels that the loss counts: those of positions 1 and later that are not ignored.
+/// Labels that the loss counts: those of positions 1 and later that are not ignored; a classifier's rows.
 std::int64_t loss_tokens(const Example& example);
 std::int64_t loss_tokens(const TokenBatch& batch);
 
@@ -44,7 +52,8 @@ std::int64_t loss_tokens(const TokenBatch& batch);
 std::int64_t real_tokens(const TokenBatch& batch);
 
 /// One example a row, padded on the right to `seq_len` (0 = the longest example). Padding has the id `pad_id` and
-/// ignored labels. Throws ShapeError if there is no example, one is empty, or one is longer than seq_len.
+/// ignored labels. Classes and scores go with their rows. Throws ShapeError if there is no example, one is empty, or
+/// one is longer than seq_len, and where some have a class or a score and others none.
 TokenBatch pad_batch(std::span<const Example* const> examples, std::int32_t pad_id, std::int64_t seq_len = 0);
 TokenBatch pad_batch(std::span<const Example> examples, std::int32_t pad_id, std::int64_t seq_len = 0);
 
@@ -54,7 +63,7 @@ std::vector<std::vector<std::int64_t>> pack_rows(std::span<const std::int64_t> l
 
 /// Several examples a row, each a document of its own: positions restart, attention stays inside it, and its first
 /// label is ignored, since nothing inside the document predicts it. The loss of a set of examples is therefore that of
-/// pad_batch. Throws ShapeError if there is no row, or a row is empty or longer than seq_len.
+/// pad_batch. Throws ShapeError if there is no row, or a row is empty or longer than seq_len. Not for a classifier.
 TokenBatch pack_batch(std::span<const std::vector<const Example*>> rows, std::int32_t pad_id, std::int64_t seq_len);
 
 /// Throws IndexError, beginning with `origin`, if an id or a label that counts lies outside [0, vocab_size).

@@ -5,9 +5,11 @@
 
 #include "backends/error.hpp"
 #include "backends/suggest.hpp"
+#include "experiments/adapter_options.hpp"
 #include "experiments/data/dataset.hpp"
 #include "experiments/data/loader.hpp"
 #include "experiments/data/token_file.hpp"
+#include "experiments/scoring/glue_data.hpp"
 #include "experiments/tasks/task_stream.hpp"
 
 namespace osteon::experiments {
@@ -33,6 +35,17 @@ void report_cuts(const DataSet& data) {
   if (data.dropped > 0)
     fmt::print(stderr, "warning: {}: {} examples without a token to be learned were left out\n", data.source,
                data.dropped);
+}
+
+/// The records of a file; those of a GLUE task's table as the run's task_type has them.
+DataSet load_examples(const std::string& name, const RunConfig& config, const Tokenizer& tokenizer,
+                      const DataOptions& options) {
+  const bool head = trains_classifier(config);
+  DataSet data = head || (scoring::is_glue(config.task) && name.ends_with(".tsv"))
+                     ? scoring::load_glue(scoring::glue_task(config.task), name, tokenizer, options, head)
+                     : load_data(name, tokenizer, options);
+  report_cuts(data);
+  return data;
 }
 
 void check_positions(std::int64_t row, const ModelLimits& limits, const std::string& name) {
@@ -101,8 +114,7 @@ std::unique_ptr<BatchStream> open_training_data(const RunConfig& config, const T
   check_data_file(config.data);
   if (is_token_file(config.data))
     return std::make_unique<TokenFileStream>(token_batches(config.data, limits), config.accumulate);
-  DataSet data = load_data(config.data, tokenizer, data_options(config, limits));
-  report_cuts(data);
+  DataSet data = load_examples(config.data, config, tokenizer, data_options(config, limits));
   const std::int64_t row = std::min(config.seq_len, limits.positions);
   return std::make_unique<DataLoader>(std::move(data.examples), LoaderOptions{.batch_size = config.batch_size,
                                                                               .accumulate = config.accumulate,
@@ -156,8 +168,7 @@ std::vector<EvaluationData> open_evaluation_data(const std::string& name, Split 
   }
   DataOptions options = data_options(config, limits);
   options.max_examples = config.eval_size;
-  const DataSet data = load_data(name, tokenizer, options);
-  report_cuts(data);
+  const DataSet data = load_examples(name, config, tokenizer, options);
   sets.push_back({name, evaluation_batches(data.examples, config.batch_size, tokenizer.pad().value_or(0))});
   return sets;
 }

@@ -24,9 +24,9 @@ struct ModelLimits {
 };
 
 /// The training stream that `config.data` names: an embedded task or the mixture, a safetensors file of ready tokens,
-/// or a file of records. Errors as load_data and read_token_file; a name that is neither a file nor a task is a
-/// FileError that suggests the nearest task. The tokenizer must outlive the stream. Says on stderr how many examples
-/// were cut or left out.
+/// or a file of records; with a task of GLUE, its tables. Errors as load_data and read_token_file; a name that is
+/// neither a file nor a task is a FileError that suggests the nearest task. The tokenizer must outlive the stream. Says
+/// on stderr how many examples were cut or left out.
 std::unique_ptr<BatchStream> open_training_data(const RunConfig& config, const Tokenizer& tokenizer,
                                                 const ModelLimits& limits);
 

@@ -10,6 +10,8 @@
 namespace osteon::scoring {
 namespace {
 
+constexpr std::string_view kPrefix = "glue:";
+
 /// Questions as lm-evaluation-harness puts them (EleutherAI, tasks/glue), written again; STS-B, which it lacks,
 /// likewise.
 const std::array<GlueTask, 6>& tasks() {
@@ -107,9 +109,15 @@ void read_label(const GlueTask& task, std::string_view text, const std::string& 
 
 }  // namespace
 
+bool is_glue(std::string_view task) { return task.starts_with(kPrefix); }
+
+std::int64_t label_count(const GlueTask& task) {
+  return std::max<std::int64_t>(1, static_cast<std::int64_t>(task.labels.size()));
+}
+
 const GlueTask& glue_task(std::string_view name) {
   std::string plain, names;
-  for (const char c : name)
+  for (const char c : is_glue(name) ? name.substr(kPrefix.size()) : name)
     if (c != '-')
       plain += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
   for (const GlueTask& task : tasks()) {

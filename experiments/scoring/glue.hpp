@@ -19,7 +19,12 @@ struct GlueTask {
   std::vector<std::string_view> choices;  ///< what continues the question for each label; STS-B: for 0 to 5
 };
 
-/// By name ("rte", "SST-2", ...; case and hyphens do not count). ConfigError that lists the names.
+/// Whether a task's name means one of these: "glue:rte".
+bool is_glue(std::string_view task);
+/// Outputs of a classification head: the labels, or STS-B's one number.
+std::int64_t label_count(const GlueTask& task);
+
+/// By name ("rte", "glue:rte", "SST-2", ...; case and hyphens do not count). ConfigError that lists the names.
 const GlueTask& glue_task(std::string_view name);
 
 struct GlueItem {

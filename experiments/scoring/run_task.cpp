@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "experiments/config_values.hpp"
 #include "experiments/data/open.hpp"
 #include "experiments/data/stream_decoder.hpp"
 #include "experiments/data/templates.hpp"
 #include "experiments/evaluation.hpp"
 #include "experiments/scoring/answer_match.hpp"
+#include "experiments/scoring/glue_data.hpp"
 #include "nn/generate.hpp"
 
 namespace osteon::scoring {
@@ -42,6 +44,17 @@ void score_answer(const RealTask& task, const TaskItem& item, Prediction& predic
   }
 }
 
+/// log softmax, in f64
+std::vector<double> log_shares(std::vector<double> logits) {
+  const double largest = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (const double logit : logits)
+    sum += std::exp(logit - largest);
+  for (double& logit : logits)
+    logit -= largest + std::log(sum);
+  return logits;
+}
+
 /// The likeliest choice; for STS-B the mean of 0 to 5 under the choices' shares.
 void score_choice(const TaskItem& item, Prediction& prediction) {
   const std::vector<double>& likelihoods = prediction.log_likelihoods;
@@ -64,6 +77,32 @@ void score_choice(const TaskItem& item, Prediction& prediction) {
   } else {
     prediction.score = share(prediction.prediction == item.references.front());
   }
+}
+
+/// A classification head's answer: the log share of each label, or one number. False where the text leaves no room.
+bool ask_head(const nn::Llama& model, const Tokenizer& tokenizer, const TaskItem& item, std::int64_t most_tokens,
+              Prediction& prediction) {
+  const NoGrad no_grad;
+  Example example = classifier_example(tokenizer, item.prompt);
+  if (const auto length = static_cast<std::int64_t>(example.ids.size()); most_tokens > 0 && length > most_tokens) {
+    example.ids.resize(static_cast<std::size_t>(most_tokens));
+    example.labels.resize(static_cast<std::size_t>(most_tokens));
+  }
+  const bool fits = static_cast<std::int64_t>(example.ids.size()) <= experiments::ModelLimits(model.config()).positions;
+  example.row_class = 0;  // a row of a classifier; nothing is compared with it here
+  std::vector<double> logits;
+  if (fits)
+    logits = model.logits(experiments::model_input(experiments::pad_batch(std::span(&example, 1), 0), model.device()))
+                 .to_doubles();
+  if (!item.choices.empty()) {
+    if (fits)
+      prediction.log_likelihoods = log_shares(std::move(logits));
+    score_choice(item, prediction);
+  } else if (fits) {
+    prediction.prediction = experiments::number_text(logits.front());
+    prediction.scores = {{"expected", logits.front()}, {"target", item.target}};
+  }
+  return fits;
 }
 
 }  // namespace
@@ -116,6 +155,10 @@ std::vector<double> choice_log_likelihoods(const nn::Llama& model, const Tokeniz
 
 TaskResult run_task(const nn::Llama& model, const Tokenizer& tokenizer, const RealTask& task,
                     const TaskOptions& options) {
+  check<ConfigError>(task.head_labels == model.config().num_labels, task.name, ": expected a model with ",
+                     task.head_labels == 0 ? "a language model's head" : join(task.head_labels, " labels"), ", got ",
+                     model.classifies() ? join("a classification head of ", model.config().num_labels)
+                                        : std::string("a language model"));
   TaskResult result;
   const std::int64_t most = options.max_new_tokens > 0 ? options.max_new_tokens : task.max_new_tokens;
   for (const TaskItem& item : task.items) {
@@ -124,7 +167,9 @@ TaskResult run_task(const nn::Llama& model, const Tokenizer& tokenizer, const Re
     prediction.prompt = item.prompt;
     prediction.prompt_hash = prompt_hash(item.prompt);
     prediction.references = item.references;
-    if (item.choices.empty()) {
+    if (task.head_labels > 0) {
+      result.too_long += ask_head(model, tokenizer, item, options.head_tokens, prediction) ? 0 : 1;
+    } else if (item.choices.empty()) {
       Continuation made = continue_text(model, tokenizer, item.prompt, task.stops, options.stop_ids, most);
       prediction.prediction = std::move(made.text);
       result.generated_tokens += made.tokens;

@@ -17,6 +17,7 @@ namespace osteon::scoring {
 struct TaskOptions {
   std::vector<std::int32_t> stop_ids = {};              ///< end a text, as the model's generation config has them
   std::int64_t max_new_tokens = 0;                      ///< 0 = the task's own
+  std::int64_t head_tokens = 0;                         ///< a classification head's texts are cut to these; 0 = never
   std::function<bool(const Prediction&)> on_item = {};  ///< sees each as it comes; false ends the run
 };
 
@@ -31,12 +32,14 @@ struct TaskResult {
 };
 
 /// Asks the model every item: greedy decoding with a KV cache up to a stop, or the sum of the log likelihoods of each
-/// choice's tokens behind the prompt (prompt and choice encoded as one text; no end token). Metrics by kind:
+/// choice's tokens behind the prompt (prompt and choice encoded as one text; no end token), or what a classification
+/// head says of the text; ConfigError where model and task have not the same head. Metrics by kind:
 ///   gsm8k  accuracy (number_answer), accuracy_metamath, accuracy_official
 ///   math   accuracy
 ///   text   bleu (mteval), sacrebleu, nist, rouge_l (coco), rouge_l_f1
 ///   code   none: completions are for HumanEval's own scorer
-///   glue   accuracy, f1, macro_f1, matthews; stsb: pearson, spearman of the expected score under the choices' shares
+///   glue   accuracy, f1, macro_f1, matthews; stsb: pearson, spearman of the head's number or of the expected score
+///          under the choices' shares
 TaskResult run_task(const nn::Llama& model, const experiments::Tokenizer& tokenizer, const RealTask& task,
                     const TaskOptions& options);
 

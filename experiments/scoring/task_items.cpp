@@ -1,5 +1,6 @@
 #include "experiments/scoring/task_items.hpp"
 
+#include <algorithm>
 #include <iterator>
 #include <map>
 
@@ -112,13 +113,16 @@ std::vector<TaskItem> code_items(const std::filesystem::path& file, std::int64_t
   return items;
 }
 
-std::vector<TaskItem> glue_items(const GlueTask& task, const std::filesystem::path& file, std::int64_t limit) {
+/// `head`: the text alone, which a classification head answers with a label's name.
+std::vector<TaskItem> glue_items(const GlueTask& task, const std::filesystem::path& file, std::int64_t limit,
+                                 bool head) {
+  const std::vector<std::string_view>& choices = head ? task.labels : task.choices;
   std::vector<TaskItem> items;
   for (const GlueItem& one : read_glue(task, file)) {
     TaskItem& item = items.emplace_back();
     item.id = one.id;
-    item.prompt = glue_prompt(task, one);
-    item.choices.assign(task.choices.begin(), task.choices.end());
+    item.prompt = head ? glue_text(one) : glue_prompt(task, one);
+    item.choices.assign(choices.begin(), choices.end());
     item.target = task.labels.empty() ? one.score : static_cast<double>(one.label);
     if (!task.labels.empty())
       item.references = {item.choices[static_cast<std::size_t>(one.label)]};
@@ -130,9 +134,18 @@ std::vector<TaskItem> glue_items(const GlueTask& task, const std::filesystem::pa
 
 }  // namespace
 
+void check_real_task(std::string_view name, std::string_view origin) {
+  static constexpr std::string_view kNames[] = {"gsm8k", "math", "e2e", "webnlg", "humaneval"};
+  if (is_glue(name))
+    glue_task(name);
+  else
+    check<ConfigError>(std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames), origin, ": expected ",
+                       kRealTasks, ", got '", name, "'");
+}
+
 RealTask open_real_task(std::string_view name, const std::filesystem::path& file, std::string_view template_name,
-                        std::int64_t limit) {
-  constexpr std::string_view kGlue = "glue:";
+                        std::int64_t limit, bool head) {
+  check_real_task(name, "--task");
   RealTask task{.name = std::string(name)};
   if (name == "gsm8k" || name == "math") {
     task.kind = name == "math" ? TaskKind::math : TaskKind::gsm8k;
@@ -148,11 +161,11 @@ RealTask open_real_task(std::string_view name, const std::filesystem::path& file
     task.items = code_items(file, limit);
     task.stops.assign(std::begin(kHumanEvalStops), std::end(kHumanEvalStops));
     task.max_new_tokens = 512;
-  } else if (name.starts_with(kGlue)) {
-    task.kind = TaskKind::glue;
-    task.items = glue_items(glue_task(name.substr(kGlue.size())), file, limit);
   } else {
-    fail<ConfigError>("--task: expected ", kRealTasks, ", got '", name, "'");
+    const GlueTask& glue = glue_task(name);
+    task.kind = TaskKind::glue;
+    task.head_labels = head ? label_count(glue) : 0;
+    task.items = glue_items(glue, file, limit, head);
   }
   return task;
 }

@@ -26,6 +26,7 @@ struct RealTask {
   std::vector<TaskItem> items = {};
   std::vector<std::string_view> stops = {};  ///< a text that is written ends before the first of these
   std::int64_t max_new_tokens = 0;           ///< as the papers have it
+  std::int64_t head_labels = 0;  ///< outputs of the classification head that answers; 0 = the model is asked in words
 };
 
 /// gsm8k, math, e2e, webnlg, humaneval, glue:rte, ... as help and errors list them.
@@ -37,9 +38,12 @@ inline constexpr std::string_view kRealTasks = "gsm8k, math, e2e, webnlg, humane
 ///   e2e        MR||reference lines; the references of an MR are one item's. The prompt is "MR||", as in training
 ///   webnlg     the challenge's JSON (2017): "subject : property : object | ...||", a reference a lexicalisation
 ///   humaneval  its JSON lines; the prompt as it stands
-///   glue:NAME  see glue.hpp
+///   glue:NAME  see glue.hpp; with `head` the sentences alone, for a classification head
 /// ConfigError for an unknown task, FileError with the file and line for what is not as expected.
 RealTask open_real_task(std::string_view name, const std::filesystem::path& file, std::string_view template_name,
-                        std::int64_t limit);
+                        std::int64_t limit, bool head = false);
+
+/// ConfigError, beginning with `origin`, for a name that is none of kRealTasks.
+void check_real_task(std::string_view name, std::string_view origin);
 
 }  // namespace osteon::scoring
