@@ -5,12 +5,16 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <set>
 
 #include "backends/error.hpp"
+#include "experiments/adapter_options.hpp"
 #include "experiments/data/open.hpp"
 #include "experiments/fairness.hpp"
 #include "experiments/folder_lock.hpp"
 #include "experiments/model_loading.hpp"
+#include "experiments/scoring/glue.hpp"
+#include "experiments/task_score.hpp"
 #include "experiments/tasks/task.hpp"
 #include "nn/io/atomic_file.hpp"
 
@@ -68,15 +72,35 @@ void check_data(const std::string& name, const std::string& place) {
   }
 }
 
+/// A real task's items are read once before anything runs: a file of another task is known by its first line.
+void check_task_items(const Cell& cell) {
+  const RunConfig config = filled(cell.config);
+  const bool head = trains_classifier(config);
+  const auto at = [&](const char* key, const auto& read) {
+    try {
+      read();
+    } catch (const Error& error) {
+      fail<FileError>(cell.place_of(key), ": ", error.what());
+    }
+  };
+  at(config.task_data.empty() ? "eval_data" : "task_data",
+     [&] { scoring::open_real_task(config.task, task_file(config), config.template_name, 0, head); });
+  if (head)
+    at("data", [&] { scoring::read_glue(scoring::glue_task(config.task), config.data); });
+}
+
 }  // namespace
 
 void check_inputs(const Suite& suite) {
+  std::set<std::vector<std::string>> tasks;
   for (const Cell& cell : suite.cells) {
     const RunConfig& config = cell.config;
     check_data(config.data, cell.place_of("data"));
     check_data(config.eval_data, cell.place_of("eval_data"));
     check_data(config.retain_data, cell.place_of("retain_data"));
     check_data(config.task_data, cell.place_of("task_data"));
+    if (!config.task.empty() && tasks.insert({config.task, config.task_type, task_file(config), config.data}).second)
+      check_task_items(cell);
     for (const auto& [key, folder] : {std::pair("model", config.model), {"adapter", config.adapter}})
       check<FileError>(folder.empty() || folder.starts_with("synthetic:") || fs::exists(folder), cell.place_of(key),
                        ": expected a folder, found no ", folder);

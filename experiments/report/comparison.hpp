@@ -36,7 +36,9 @@ struct Entry {
   Sample score;                           ///< the task's measure
   std::optional<Interval> item_interval;  ///< bootstrap over test items, answers averaged over seeds
   std::optional<Sample> accuracy, loss, keep;
-  std::optional<double> step_seconds;                        ///< median over the runs' medians
+  std::optional<Sample> forgotten;             ///< rise of the loss on retain_data
+  std::map<std::string, Sample> task_metrics;  ///< of a real task, those that every run has; accuracy is above
+  std::optional<double> step_seconds;          ///< median over the runs' medians
   std::optional<double> step_seconds_p10, step_seconds_p90;  ///< medians of the runs' percentiles
   std::optional<double> tokens_per_second;                   ///< median over runs
   std::optional<experiments::PeakBytes> peak_bytes;          ///< of the run with the highest total
@@ -80,6 +82,8 @@ struct Task {
   std::map<std::size_t, std::vector<SweepPoint>> sweep;  ///< contestant -> points in the order of learning rates
   bool same_batches = false;  ///< every seed's batch_hash is known and equal over the entries
 
+  /// The real task's metrics that any entry has, in the order of the alphabet.
+  std::vector<std::string> metrics() const;
   /// Positive where a higher score of the task's measure is better.
   double better(double difference) const { return by_accuracy ? difference : -difference; }
 };

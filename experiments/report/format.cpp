@@ -47,6 +47,8 @@ std::string milliseconds(double seconds) {
 
 std::string shortest(double value) { return fmt::format("{}", value); }
 
+std::string metric_text(double value) { return fixed(value, value >= 1 ? 2 : 3); }
+
 std::string score_text(const Task& task, double value) {
   return task.by_accuracy ? fixed(100 * value, 1) : fixed(value, 3);
 }

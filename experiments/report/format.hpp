@@ -31,6 +31,9 @@ std::string score_text(const Task& task, double value);
 std::string difference_text(const Task& task, double difference);  ///< with its sign, "+13.0"
 const char* score_unit(const Task& task);                          ///< "points" or "nats"
 
+/// A metric of a real task: "22.80" of 100, "0.373" of 1.
+std::string metric_text(double value);
+
 /// "a", "a and b", "a, b and c"
 std::string enumerate(const std::vector<std::string>& words, const char* last = "and");
 

@@ -79,6 +79,11 @@ std::string results_table(const Comparison& comparison, const Task& task) {
   heading(loss, "Loss", "held-out loss in nats a token, mean over seeds");
   heading(accuracy, "Accuracy %", "mean over seeds");
   heading(keep, "Keep %", "mean accuracy on the base model\u2019s skills after training: what was not forgotten");
+  const bool forgotten = any(&Entry::forgotten);
+  const std::vector<std::string> metrics = task.metrics();
+  heading(forgotten, "Forgotten", "rise of the loss on text like the base\u2019s own, in nats a token");
+  for (const std::string& metric : metrics)
+    heading(true, escaped(metric).c_str(), "of the real task, mean over seeds");
   heading(true, "Step ms", "median over the runs of the median step");
   heading(true, "Tokens/s", "median over the runs");
   heading(true, "Peak MiB", "live tensor bytes at the moment of the highest total");
@@ -114,6 +119,15 @@ std::string results_table(const Comparison& comparison, const Task& task) {
         skills += (skills.empty() ? "" : ", ") + skill + " " + fixed(100 * share, 0);
       html += number_cell(entry.keep ? std::optional(entry.keep->mean) : std::nullopt,
                           entry.keep ? fixed(100 * entry.keep->mean, 1) : "", skills + join(" (seed ", s.seed, ")"));
+    }
+    if (forgotten)
+      html += number_cell(entry.forgotten ? std::optional(entry.forgotten->mean) : std::nullopt,
+                          entry.forgotten ? fixed(entry.forgotten->mean, 3) : "");
+    for (const std::string& metric : metrics) {
+      const auto found = entry.task_metrics.find(metric);
+      const bool there = found != entry.task_metrics.end();
+      html += number_cell(there ? std::optional(found->second.mean) : std::nullopt,
+                          there ? metric_text(found->second.mean) : "");
     }
     html += number_cell(entry.step_seconds, entry.step_seconds ? milliseconds(*entry.step_seconds) : "",
                         entry.step_seconds_p10 && entry.step_seconds_p90

@@ -12,12 +12,13 @@ namespace osteon::report {
 
 namespace {
 
-/// One row of the table of a task, as texts; shared by Markdown and terminal.
-std::vector<std::string> row_texts(const Comparison& comparison, const Task& task, const Entry& entry) {
+/// One row of the table of a task, as texts; shared by Markdown and terminal. `metrics`: columns of the real task.
+std::vector<std::string> row_texts(const Comparison& comparison, const Task& task, const Entry& entry,
+                                   const std::vector<std::string>& metrics) {
   const experiments::RunSummary& s = entry.runs.front()->summary;
   const auto half = [](const Interval& interval) { return (interval.high - interval.low) / 2; };
   const std::string none = "-";
-  return {
+  std::vector<std::string> row = {
       comparison.contestants[entry.contestant].label,
       std::to_string(s.trainable_parameters),
       s.rank ? std::to_string(*s.rank) : none,
@@ -32,16 +33,24 @@ std::vector<std::string> row_texts(const Comparison& comparison, const Task& tas
       entry.step_seconds ? milliseconds(*entry.step_seconds) : none,
       entry.tokens_per_second ? fixed(*entry.tokens_per_second, 0) : none,
       entry.peak_bytes ? mebibytes(entry.peak_bytes->total) : none,
+      entry.forgotten ? fixed(entry.forgotten->mean, 3) : none,
   };
+  for (const std::string& metric : metrics) {
+    const auto found = entry.task_metrics.find(metric);
+    row.push_back(found == entry.task_metrics.end() ? none : metric_text(found->second.mean));
+  }
+  return row;
 }
 
 /// Headings and rows of a task's table, without the columns that no row fills.
 std::vector<std::vector<std::string>> table_of(const Comparison& comparison, const Task& task, const char* plus_minus) {
   std::vector<std::vector<std::string>> rows = {
       {"method", "trainable", "rank", "lr", task.by_accuracy ? "accuracy %" : "loss", std::string(plus_minus) + " 95%",
-       "over items", "loss", "keep %", "step ms", "tokens/s", "peak MiB"}};
+       "over items", "loss", "keep %", "step ms", "tokens/s", "peak MiB", "forgotten"}};
+  const std::vector<std::string> metrics = task.metrics();
+  rows[0].insert(rows[0].end(), metrics.begin(), metrics.end());
   for (const Entry& entry : task.entries)
-    rows.push_back(row_texts(comparison, task, entry));
+    rows.push_back(row_texts(comparison, task, entry, metrics));
   for (std::size_t c = rows[0].size(); c-- > 1;)
     if (std::all_of(rows.begin() + 1, rows.end(), [&](const auto& row) { return row[c] == "-"; }))
       for (auto& row : rows)

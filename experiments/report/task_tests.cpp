@@ -207,6 +207,18 @@ void summarise(Entry& entry, bool by_accuracy) {
       sum += accuracy;
     return sum / static_cast<double>(s.evaluation.keep.size());
   });
+  entry.forgotten = sample_over_runs(entry, [](const RunSummary& s) -> std::optional<double> {
+    const auto &before = s.evaluation.retained_before, &after = s.evaluation.retained_after;
+    return before && after && before->loss && after->loss ? std::optional(*after->loss - *before->loss) : std::nullopt;
+  });
+  for (const auto& [name, value] : entry.runs.front()->summary.task_metrics) {
+    const auto sample = sample_over_runs(entry, [&, &metric = name](const RunSummary& s) {
+      const auto found = s.task_metrics.find(metric);
+      return found == s.task_metrics.end() ? std::nullopt : std::optional(found->second);
+    });
+    if (sample && name != "accuracy")
+      entry.task_metrics[name] = *sample;
+  }
   const auto seconds = [&](double experiments::StepSeconds::*member) {
     return median_over_runs(entry, [member](const RunSummary& s) {
       return s.step_seconds ? std::optional((*s.step_seconds).*member) : std::nullopt;
@@ -222,6 +234,14 @@ void summarise(Entry& entry, bool by_accuracy) {
       entry.peak_bytes = bytes;
   if (by_accuracy)
     entry.item_interval = interval_over_items(entry);
+}
+
+std::vector<std::string> Task::metrics() const {
+  std::set<std::string> names;
+  for (const Entry& entry : entries)
+    for (const auto& [metric, sample] : entry.task_metrics)
+      names.insert(metric);
+  return {names.begin(), names.end()};
 }
 
 void test_task(Task& task, std::vector<std::string>& cautions) {

@@ -77,6 +77,10 @@ tolerance = {tolerance}
         self.assertRegex(osteon("ablate", suite, status=1).stderr, r"s\.toml:4: data: gone\.jsonl")
         suite = self.suite('retain_data = "gone.txt"\n')
         self.assertRegex(osteon("ablate", suite, "--dry-run", status=1).stderr, r"s\.toml:9: retain_data: gone\.txt")
+        suite = self.suite('task = "e2e"\ntask_data = "gone.txt"\n')
+        self.assertRegex(osteon("ablate", suite, status=1).stderr, r"s\.toml:10: task_data: gone\.txt: expected a file")
+        suite = self.suite(f'task = "gsm8k"\ntask_data = "{ROOT}/README.md"\n')
+        self.assertRegex(osteon("ablate", suite, status=1).stderr, r"s\.toml:10: task_data: .*README\.md:1: ")
         suite = self.suite("", base=BASE.replace("synthetic:tiny", "no/model"))
         self.assertIn("s.toml:3: model: expected a folder, found no no/model", osteon("ablate", suite, status=1).stderr)
 
@@ -151,6 +155,27 @@ tolerance = {tolerance}
         before, after = run["evaluation"]["retained_before"]["loss"], run["evaluation"]["retained_after"]["loss"]
         self.assertGreater(after, before)
 
+    def test_a_real_task_scores_the_runs(self):
+        pairs = self.folder / "pairs.txt"
+        pairs.write_text("name : A||A is it .\nname : A||It is A .\nname : B||B is it .\n")
+        out = self.folder / "real"
+        suite = self.suite(f'eval_data = "{pairs}"\ntask = "e2e"\ntruncate = true\nseq_len = 64\nretain_data = "add"\n'
+                           '[axes]\nmethod = ["lora", "bone"]\n[sweep]\nlr = [1e-2]\nseed = 7\neval_data = "down"\n',
+                           base=BASE.replace('"down"', f'"{pairs}"'))
+        osteon("ablate", suite, "--out", out, "--quiet")
+        runs = self.summaries(out)
+        self.assertNotIn("predictions.jsonl", [file.name for file in (out / "sweep").rglob("*")])  # only what is reported
+        for name in ["lora-seed1", "bone-seed1"]:
+            self.assertEqual(set(runs[name]["task_metrics"]), {"bleu", "sacrebleu", "nist", "rouge_l", "rouge_l_f1"})
+            self.assertEqual(runs[name]["task"], "e2e")
+            lines = [json.loads(line) for line in (out / "final" / name / "predictions.jsonl").read_text().splitlines()]
+            self.assertEqual([(line["id"], len(line["references"])) for line in lines], [("e2e:1", 2), ("e2e:3", 1)])
+            again = json.loads(osteon("evaluate", "--model", "synthetic:tiny", "--adapter", out / "final" / name / "adapter",
+                                      "--task", "e2e", "--data", pairs, "--json").stdout)
+            self.assertEqual(again["results"][0]["metrics"], runs[name]["task_metrics"])
+        report = (out / "report/report.md").read_text()
+        self.assertRegex(report, r"\| method .*\| forgotten \| bleu \| nist \| rouge\\_l \| rouge\\_l\\_f1 \| sacrebleu \|")
+
     def test_a_report_tells_initialisations_apart(self):
         out = self.folder / "inits"
         osteon("ablate", self.suite('method = "bone"\n[axes]\ninit_weights = ["true", "false"]\n'), "--out", out, "--quiet")
@@ -162,6 +187,10 @@ tolerance = {tolerance}
         listed = json.loads(osteon("ablate", "--list", "--json").stdout)["suites"]
         self.assertEqual({one["suite"] for one in listed}, {path.stem for path in (ROOT / "experiments/suites").glob("*.toml")})
         for one in listed:
+            if one["suite"].startswith("real_") and not (ROOT / "../shared/data").exists():  # is not in the repository
+                said = osteon("ablate", one["suite"], status=1).stderr
+                self.assertRegex(said, rf"suites/{one['suite']}\.toml:\d+: data: \.\./shared/data/\S+: expected a file")
+                continue
             plan, cells = self.dry(one["suite"])
             self.assertTrue(plan["question"].endswith("?") or one["suite"] == "quickstart", one)
             self.assertEqual([cell for cell in cells if "error" in cells[cell]], [], one["suite"])

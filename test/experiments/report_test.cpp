@@ -106,6 +106,29 @@ TEST_CASE("methods at several ranks have a figure of their scores, with the rank
     CHECK(contains(io::read_file(written.html), "<section id=\"ranks\">"));
 }
 
+TEST_CASE("a real task's metrics and what was forgotten are columns, as means over seeds") {
+  const TemporaryFolder folder;
+  const SyntheticTask task = small_task({{80, 82}, {70, 71}});
+  for (std::size_t method : {0, 1})
+    for (std::size_t seed : {0, 1}) {
+      experiments::RunSummary run = test::synthetic_summary(task, method, seed);
+      run.task_metrics = {{"accuracy", 0.5}, {"bleu", 20.0 + static_cast<double>(seed)}};
+      if (method == 0)
+        run.task_metrics["nist"] = 0.25;
+      run.evaluation.retained_before.emplace().loss = 1.5;
+      run.evaluation.retained_after.emplace().loss = 1.75 + 0.5 * static_cast<double>(seed);
+      test::write_synthetic_run(folder / join("runs/", method, '-', seed), run);
+    }
+  const WrittenReport written = write_report({folder / "runs"}, folder / "out");
+  const std::string text = io::read_file(written.markdown);
+  CHECK(contains(text, " forgotten | bleu | nist |"));
+  CHECK(contains(text, " 0.500 | 20.50 | 0.250 |"));
+  CHECK(contains(text, " 0.500 | 20.50 | - |"));
+  const std::string html = io::read_file(written.html);
+  CHECK(contains(html, ">bleu</th>"));
+  CHECK(contains(html, ">20.50</td>"));
+}
+
 TEST_CASE("the terminal table is plain ASCII with aligned columns") {
   const TemporaryFolder folder;
   test::write_ablation(folder.path(), test::reference_tasks());
