@@ -16,7 +16,9 @@
 #include "experiments/scoring/glue.hpp"
 #include "experiments/task_score.hpp"
 #include "experiments/tasks/task.hpp"
+#include "experiments/tasks/toy_sine.hpp"
 #include "nn/io/atomic_file.hpp"
+#include "nn/io/model_files.hpp"
 
 namespace osteon::experiments {
 namespace {
@@ -63,7 +65,7 @@ void drop_unchosen(Suite& suite, const std::map<std::string, std::string>& chose
 }
 
 void check_data(const std::string& name, const std::string& place) {
-  if (name.empty() || is_task(name))
+  if (name.empty() || name == kSine || is_task(name))
     return;
   try {
     check_data_file(name);
@@ -89,6 +91,21 @@ void check_task_items(const Cell& cell) {
     at("data", [&] { scoring::read_glue(scoring::glue_task(config.task), config.data); });
 }
 
+/// A model whose weights cannot be found would fail in every run. Not part of check_inputs: a dry run reads no weights.
+void check_weights(const Suite& suite) {
+  std::set<std::string> seen;
+  for (const Cell& cell : suite.cells) {
+    const std::string& model = cell.config.model;
+    if (model == kToyModel || !seen.insert(model).second)
+      continue;
+    try {
+      const io::ModelFiles files(model == kTinyModel ? tiny_model_folder() : fs::path(model));
+    } catch (const Error& error) {
+      fail<FileError>(cell.place_of("model"), ": ", error.what());
+    }
+  }
+}
+
 }  // namespace
 
 void check_inputs(const Suite& suite) {
@@ -101,6 +118,9 @@ void check_inputs(const Suite& suite) {
     check_data(config.task_data, cell.place_of("task_data"));
     if (!config.task.empty() && tasks.insert({config.task, config.task_type, task_file(config), config.data}).second)
       check_task_items(cell);
+    check<ConfigError>(
+        !config.model.starts_with("synthetic:") || config.model == kTinyModel || config.model == kToyModel,
+        cell.place_of("model"), ": expected a model folder, ", kTinyModel, " or ", kToyModel, ", got ", config.model);
     for (const auto& [key, folder] : {std::pair("model", config.model), {"adapter", config.adapter}})
       check<FileError>(folder.empty() || folder.starts_with("synthetic:") || fs::exists(folder), cell.place_of(key),
                        ": expected a folder, found no ", folder);
@@ -113,6 +133,7 @@ AblationResult run_ablation(const Suite& given, const AblationOptions& options) 
   AblationResult result;
   Suite suite = given;
   check_inputs(suite);
+  check_weights(suite);
   const FolderLock lock(options.folder);
   io::write_file_atomically(options.folder / "suite.toml", suite.text);
   std::map<std::string, std::string> chosen;

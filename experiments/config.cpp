@@ -9,6 +9,7 @@
 #include "experiments/config_values.hpp"
 #include "experiments/scoring/task_items.hpp"
 #include "experiments/tasks/task.hpp"
+#include "experiments/tasks/toy_sine.hpp"
 #include "experiments/toml_file.hpp"
 
 namespace osteon::experiments {
@@ -80,7 +81,7 @@ void check_config(const RunConfig& config) {
                      "layers_pattern: expected layers_to_transform beside it, got none");
   check_task(config);
   check<ConfigError>(config.early_stop == 0 || config.eval_every > 0, "early_stop: expected eval_every above 0, got 0");
-  check<ConfigError>(config.eval_every == 0 || !config.eval_data.empty() || is_task(config.data),
+  check<ConfigError>(is_toy_sine(config) || config.eval_every == 0 || !config.eval_data.empty() || is_task(config.data),
                      "eval_every: expected eval_data beside it, got none");
 }
 

@@ -103,6 +103,8 @@ struct RunConfig {
   std::int64_t save_every = 0;
   std::int64_t early_stop = 0;
   bool tensorboard = false;
+  bool profile = false;
+  bool spectra = false;
 
   bool operator==(const RunConfig&) const = default;
 };

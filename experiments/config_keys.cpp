@@ -149,6 +149,11 @@ std::vector<Key> make_keys() {
        {},
        at_least(0)},
       {run, "tensorboard", &C::tensorboard, "write the metrics for TensorBoard too, in the run folder's tensorboard/"},
+      {run, "profile", &C::profile,
+       "what the steps after the first spent their time on, op by op, beside what the machine can do: printed, and in "
+       "the run folder's profile.json"},
+      {run, "spectra", &C::spectra,
+       "singular values of what training changed in six weights, in the run folder's spectra.json"},
   };
 }
 

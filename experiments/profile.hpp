@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <filesystem>
 #include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <span>
@@ -88,5 +89,10 @@ class Profiler {
 std::string profile_text(const Profile& profile);
 /// The same numbers as one JSON object, per step.
 nlohmann::ordered_json to_json(const Profile& profile);
+
+/// `folder`/profile.json: to_json's object; written atomically.
+void write_profile(const std::filesystem::path& folder, const Profile& profile);
+/// The split of a step that it holds, per step and in its order. FileError naming the file and what is wrong.
+std::vector<ProfilePart> read_profile_parts(const std::filesystem::path& folder);
 
 }  // namespace osteon::experiments

@@ -1,7 +1,9 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "backends/error.hpp"
 #include "experiments/profile.hpp"
+#include "nn/io/atomic_file.hpp"
 
 namespace osteon::experiments {
 namespace {
@@ -138,6 +140,23 @@ nlohmann::ordered_json to_json(const Profile& profile) {
             {"copy_bytes", machine.copy}}},
           {"parts", std::move(parts)},
           {"ops", std::move(ops)}};
+}
+
+void write_profile(const std::filesystem::path& folder, const Profile& profile) {
+  io::write_file_atomically(folder / "profile.json", to_json(profile).dump(1) + "\n");
+}
+
+std::vector<ProfilePart> read_profile_parts(const std::filesystem::path& folder) {
+  const std::filesystem::path path = folder / "profile.json";
+  try {
+    const auto json = nlohmann::ordered_json::parse(io::read_file(path));
+    std::vector<ProfilePart> parts;
+    for (const auto& [name, part] : json.at("parts").items())
+      parts.push_back({name, part.at("seconds").get<double>(), part.at("flops").get<double>()});
+    return parts;
+  } catch (const nlohmann::json::exception& error) {
+    fail<FileError>(path.string(), ": expected the parts of a step with seconds and flops, got ", error.what());
+  }
 }
 
 }  // namespace osteon::experiments

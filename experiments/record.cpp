@@ -59,6 +59,7 @@ void describe(Fields& field, RunSummary& summary) {
   field("suite", summary.suite);
   field("task", summary.task);
   field("method", summary.method);
+  field("case", summary.case_name);
   field("purpose", summary.purpose);
   field("rank", summary.rank);
   field("alpha", summary.alpha);
@@ -73,6 +74,7 @@ void describe(Fields& field, RunSummary& summary) {
   field("batch_size", summary.batch_size);
   field("seq_len", summary.seq_len);
   field("tokens", summary.tokens);
+  field("init_seconds", summary.init_seconds);
   field("tokens_per_second", summary.tokens_per_second);
   field("train_seconds", summary.train_seconds);
   field("step_seconds", summary.step_seconds);
@@ -80,6 +82,7 @@ void describe(Fields& field, RunSummary& summary) {
   field("pool_idle_bytes", summary.pool_idle_bytes);
   field("process_peak_bytes", summary.process_peak_bytes);
   field("final_train_loss", summary.final_train_loss);
+  field("loss_unit", summary.loss_unit);
   field("evaluation", summary.evaluation);
   field("task_metrics", summary.task_metrics);
   field("items", summary.items);
@@ -103,6 +106,16 @@ StepSeconds StepSeconds::of(std::vector<double> seconds) {
     return seconds[below] + (position - static_cast<double>(below)) * (seconds[above] - seconds[below]);
   };
   return {.median = quantile(0.5), .p10 = quantile(0.1), .p90 = quantile(0.9), .min = seconds.front()};
+}
+
+PeakBytes PeakBytes::of(const MemoryUse& use) {
+  return {use[Category::weights],
+          use[Category::adapter],
+          use[Category::gradient],
+          use[Category::optimizer],
+          use[Category::activation],
+          use[Category::workspace],
+          use.total()};
 }
 
 std::string to_json(const RunSummary& summary) {

@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "backends/memory.hpp"
+
 /// What a run leaves behind, part one: `summary.json`. The lines of a run are in metrics.hpp, its machine in
 /// environment.hpp. A run folder is any folder that holds one of these files.
 namespace osteon::experiments {
@@ -22,6 +24,7 @@ struct StepSeconds {
 /// Live bytes per category at the moment of the highest total (not the peak of each, which may fall at other moments).
 struct PeakBytes {
   std::int64_t weights = 0, adapter = 0, gradient = 0, optimizer = 0, activation = 0, workspace = 0, total = 0;
+  static PeakBytes of(const MemoryUse& use);
 };
 
 /// Scores on held-out data. `loss` is in nats a token, `accuracy` a share in [0, 1].
@@ -48,6 +51,7 @@ struct SavedTensor {
 /// summary.json. Optional members that were not measured are left out of the file.
 struct RunSummary {
   std::string name, suite, task, method;
+  std::optional<std::string> case_name;  ///< key `case`: of the suite's case that the run belongs to
   /// "final"; "sweep": only chose a learning rate, scored on validation data; "base": pretrained what others start from
   std::string purpose = "final";
   std::optional<std::int64_t> rank;
@@ -59,11 +63,13 @@ struct RunSummary {
   std::vector<std::string> target_modules;
   std::int64_t trainable_parameters = 0, total_parameters = 0;
   std::int64_t steps = 0, batch_size = 0, seq_len = 0, tokens = 0;
+  std::optional<double> init_seconds;  ///< of making the adapter
   std::optional<double> tokens_per_second, train_seconds;
   std::optional<StepSeconds> step_seconds;
   std::optional<PeakBytes> peak_bytes;
   std::optional<std::int64_t> pool_idle_bytes, process_peak_bytes;
   std::optional<double> final_train_loss;
+  std::optional<std::string> loss_unit;  ///< of all losses, where they are not in nats a token: "MSE"
   Evaluation evaluation;
   std::map<std::string, double>
       task_metrics;                 ///< of the real task: accuracy, bleu, matthews, ... those that are defined

@@ -1,6 +1,7 @@
 #include "experiments/run.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -17,8 +18,10 @@
 #include "experiments/memory_limit.hpp"
 #include "experiments/run_folder.hpp"
 #include "experiments/run_output.hpp"
+#include "experiments/spectra.hpp"
 #include "experiments/task_score.hpp"
 #include "experiments/tasks/task.hpp"
+#include "experiments/tasks/toy_sine.hpp"
 #include "experiments/trace_file.hpp"
 #include "experiments/trainer.hpp"
 #include "nn/io/atomic_file.hpp"
@@ -28,16 +31,6 @@ namespace osteon::experiments {
 namespace {
 
 namespace fs = std::filesystem;
-
-PeakBytes peak_bytes(const MemoryUse& use) {
-  return {use[Category::weights],
-          use[Category::adapter],
-          use[Category::gradient],
-          use[Category::optimizer],
-          use[Category::activation],
-          use[Category::workspace],
-          use.total()};
-}
 
 std::int64_t process_peak_bytes() {
   rusage usage{};
@@ -117,13 +110,27 @@ class Recording {
   Profiler profiler_;
 };
 
+void begin(const fs::path& folder, const RunConfig& config) {
+  if (folder.empty())
+    return;
+  fs::remove(folder / "summary.json");  // of a run before: it does not speak of this one
+  io::write_file_atomically(folder / "config.toml", to_toml(config));
+}
+
 RunSummary run_in(const RunConfig& config, const RunOptions& options, RunSummary& summary) {
+  if (is_toy_sine(config)) {
+    begin(config.out, config);
+    run_toy_sine(config, options.split, summary);
+    return summary;
+  }
   Recording recording(options);  // first: a trace that cannot be written is known before the model is read
   LoadedModel loaded = load_model(config, options.from_random_weights ? Weights::random : Weights::pretrained);
   for (const std::string& warning : loaded.warnings)
     fmt::print(stderr, "warning: {}\n", warning);
   const ModelLimits limits(loaded.model->config());
+  const auto making = std::chrono::steady_clock::now();
   add_run_adapter(loaded, config);
+  summary.init_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - making).count();
   describe(summary, config, loaded);
   const std::unique_ptr<BatchStream> data = open_training_data(config, *loaded.tokenizer, limits);
   std::vector<EvaluationData> evaluation;
@@ -136,11 +143,11 @@ RunSummary run_in(const RunConfig& config, const RunOptions& options, RunSummary
     retained = open_evaluation_data(config.retain_data, options.split, config, *loaded.tokenizer, limits);
 
   const fs::path folder = config.out;
-  if (!folder.empty()) {
-    fs::remove(folder / "summary.json");  // of a run before: it does not speak of this one
-    io::write_file_atomically(folder / "config.toml", to_toml(config));
-  }
+  begin(folder, config);
   const StartingFactors start(loaded, config);
+  std::optional<SpectrumProbe> probe;
+  if (config.spectra && !folder.empty())
+    probe.emplace(loaded);
   if (options.score_before && !evaluation.empty())
     summary.evaluation.before = evaluate(*loaded.model, evaluation).scores;
   if (!retained.empty())
@@ -163,7 +170,7 @@ RunSummary run_in(const RunConfig& config, const RunOptions& options, RunSummary
   if (!result.step_seconds.empty()) {
     summary.step_seconds = StepSeconds::of(settled(result.step_seconds));
     summary.tokens_per_second = static_cast<double>(result.tokens) / std::max(result.train_seconds, 1e-9);
-    summary.peak_bytes = peak_bytes(result.memory.peak);
+    summary.peak_bytes = PeakBytes::of(result.memory.peak);
   }
   summary.final_train_loss = result.last_loss;
   summary.pool_idle_bytes = result.memory.pool_idle_bytes;
@@ -178,6 +185,8 @@ RunSummary run_in(const RunConfig& config, const RunOptions& options, RunSummary
 
   if (!folder.empty() && options.keep_model)  // first: an evaluation may take long, or more memory than there is
     save_result(loaded, start, folder, options.save_dtype);
+  if (!result.interrupted && probe)
+    write_spectra(folder, probe->spectra());
   if (!result.interrupted && !evaluation.empty()) {
     const EvaluationResult after = evaluate(*loaded.model, evaluation);
     summary.evaluation.after = after.scores;
@@ -207,6 +216,8 @@ RunConfig result_keys(const RunConfig& config) {
   same.log_every = 1;
   same.save_every = 0;
   same.tensorboard = false;
+  same.profile = false;
+  same.spectra = false;
   return same;
 }
 
@@ -228,6 +239,8 @@ RunSummary run(const RunConfig& given, const RunOptions& options) {
   summary.suite = options.suite;
   summary.purpose = options.purpose;
   summary.method = config.method;
+  if (!options.case_name.empty())
+    summary.case_name = options.case_name;
   summary.seed = config.seed;
   summary.config_hash = config_hash(config);
   const fs::path folder = config.out;

@@ -17,7 +17,7 @@ struct RunOptions {
   bool from_random_weights = false;  ///< pretrain
   bool quiet = false;
   std::string name;  ///< of the run; the out folder's by default
-  std::string suite, purpose = "final";
+  std::string suite, case_name, purpose = "final";
   Split split = Split::test;        ///< of a task's held-out items that the run is scored on
   bool score_before = true;         ///< score the model before training too
   bool score_forgetting = false;    ///< score the pretraining skills after training (tiny base only)

@@ -144,6 +144,8 @@ class Batch {
     summary.purpose = kind_ == RunKind::sweep ? "sweep" : "final";
     summary.method = run.config.method;
     summary.task = task_name(run.config);
+    if (const std::string name = suite_.cells[run.cell].case_name(); !name.empty())
+      summary.case_name = name;
     summary.seed = run.config.seed;
     summary.error = why;
     fs::create_directories(folder);
@@ -155,6 +157,9 @@ class Batch {
     RunConfig config = run.config;
     config.out = folder.string();
     config.threads = options_.threads;
+    const bool sweep = kind_ == RunKind::sweep;
+    if (sweep)  // it only chooses: nobody looks at its figures
+      config.profile = config.spectra = false;
     fs::create_directories(folder);
     config.resume = has_checkpoint_of(folder, run.config);
     if (!config.resume)
@@ -162,7 +167,6 @@ class Batch {
     fs::remove(folder / "summary.json");  // of other data or settings, or of an attempt that failed
     const fs::path file = folder / "given.toml";
     io::write_file_atomically(file, to_toml(config));
-    const bool sweep = kind_ == RunKind::sweep;
     std::vector<std::string> words = {"/proc/self/exe", "finetune",
                                       file.string(),    "--quiet",
                                       "--name",         run.id,
@@ -170,6 +174,8 @@ class Batch {
                                       "--purpose",      sweep ? "sweep" : "final",
                                       "--split",        sweep ? "validation" : "test",
                                       "--parent",       std::to_string(getpid())};
+    if (const std::string name = suite_.cells[run.cell].case_name(); !name.empty())
+      words.insert(words.end(), {"--case", name});
     if (sweep)
       words.emplace_back("--discard");
     else if (config.model == kTinyModel)

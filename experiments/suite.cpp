@@ -57,6 +57,12 @@ std::string Cell::place_of(const std::string& key) const {
   return found == places.end() ? key : found->second + ": " + key;
 }
 
+std::string Cell::case_name() const {
+  const auto found =
+      std::find_if(labels.begin(), labels.end(), [](const auto& label) { return label.first == "case"; });
+  return found == labels.end() ? std::string() : found->second;
+}
+
 bool set_by_ablate(std::string_view key) { return key == "out" || key == "threads" || key == "resume"; }
 
 Suite embedded_suite(std::string_view name, bool quick, const std::vector<std::string>& replaced) {

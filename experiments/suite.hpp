@@ -23,6 +23,8 @@ struct Cell {
 
   /// "suite.toml:12: data", or "data" where nothing set it.
   std::string place_of(const std::string& key) const;
+  /// Of its case; empty where it belongs to none that has a name.
+  std::string case_name() const;
 };
 
 /// The search for one key's value, cell by cell, on validation data and with a seed that no reported run uses.

@@ -12,7 +12,6 @@
 #include "experiments/event_file.hpp"
 #include "experiments/metrics.hpp"
 #include "experiments/progress.hpp"
-#include "nn/optim/schedule.hpp"
 
 namespace osteon::experiments {
 namespace {
@@ -23,12 +22,6 @@ std::int64_t steps_of(const RunConfig& config, const BatchStream& data) {
   const std::int64_t steps = config.steps > 0 ? config.steps : data.steps_in(config.epochs);
   check<ConfigError>(steps > 0, "steps: expected a number above 0 for data without an end (", config.data, ")");
   return steps;
-}
-
-nn::Schedule schedule_of(const RunConfig& config, std::int64_t steps) {
-  const auto by_ratio = static_cast<std::int64_t>(std::ceil(config.warmup_ratio * static_cast<double>(steps)));
-  return {nn::parse_schedule(config.schedule), config.lr, std::max(config.warmup_steps, by_ratio), steps,
-          config.min_lr_ratio};
 }
 
 /// One group for each distinct factor; weight decay is the same for all.
@@ -84,6 +77,12 @@ std::string status_text(double loss, double tokens_per_second, const MemoryRepor
 }
 
 }  // namespace
+
+nn::Schedule schedule_of(const RunConfig& config, std::int64_t steps) {
+  const auto by_ratio = static_cast<std::int64_t>(std::ceil(config.warmup_ratio * static_cast<double>(steps)));
+  return {nn::parse_schedule(config.schedule), config.lr, std::max(config.warmup_steps, by_ratio), steps,
+          config.min_lr_ratio};
+}
 
 Trainer::Trainer(const RunConfig& config, LoadedModel& loaded, BatchStream& data, TrainerOptions options)
     : config_(config),

@@ -14,6 +14,7 @@
 #include "experiments/record.hpp"
 #include "experiments/run_state.hpp"
 #include "experiments/training_window.hpp"
+#include "nn/optim/schedule.hpp"
 
 namespace osteon::experiments {
 
@@ -43,6 +44,9 @@ struct TrainingResult {
   MemoryReport memory;
   bool interrupted = false, stopped_early = false;
 };
+
+/// The learning rates of a run of so many steps.
+nn::Schedule schedule_of(const RunConfig& config, std::int64_t steps);
 
 /// Trains the active adapter of a model: gradient accumulation normalised by the tokens of the whole window, clipping
 /// by global norm, AdamW, a schedule, evaluation, checkpoints. With a run folder it writes metrics.jsonl, checkpoint/

@@ -20,10 +20,10 @@ namespace {
 
 struct TrainArguments {
   ConfigArguments config;
-  std::string suite, purpose = "final", split = "test", name, save_dtype;
+  std::string suite, case_name, purpose = "final", split = "test", name, save_dtype;
   std::string trace;
   std::int64_t parent = 0;
-  bool forgetting = false, quiet = false, discard = false, profile = false;
+  bool forgetting = false, quiet = false, discard = false;
 };
 
 void print_summary(const RunSummary& summary) {
@@ -93,6 +93,7 @@ int train(const TrainArguments& arguments, const RunConfig& defaults, bool pretr
   options.quiet = arguments.quiet;
   options.name = arguments.name;
   options.suite = arguments.suite;
+  options.case_name = arguments.case_name;
   options.purpose = arguments.purpose;
   options.split = arguments.split == "validation" ? Split::validation : Split::test;
   options.score_forgetting = arguments.forgetting;
@@ -103,14 +104,17 @@ int train(const TrainArguments& arguments, const RunConfig& defaults, bool pretr
   options.should_stop = interrupted;
   options.trace = arguments.trace;
   Profile profile;
-  if (arguments.profile)
+  if (config.profile)
     options.profile = &profile;
   const RunSummary summary = run(config, options);
   const bool profiled = profile.steps > 0;
-  if (profiled)
+  if (profiled) {
     on_device(default_device(), [&](auto dev) { profile.machine = measure_machine(dev); });
-  else if (arguments.profile)
+    if (!config.out.empty())
+      write_profile(config.out, profile);
+  } else if (config.profile) {
     fmt::print(stderr, "warning: --profile: nothing to show: no step came after the first, which does not count\n");
+  }
   if (json) {
     std::string text = to_json(summary);
     if (profiled) {
@@ -138,9 +142,6 @@ void add_training(CLI::App& program, CommandContext& context, const std::string&
   command->add_flag("--quiet", arguments->quiet, "No progress and no summary");
   command->add_option("--save-dtype", arguments->save_dtype,
                       "Of the model that is written: f32 or bf16; the run's own by default");
-  command->add_flag("--profile", arguments->profile,
-                    "After the run: what the steps after the first spent their time on, op by op, beside what the "
-                    "machine can do");
   command
       ->add_option("--trace", arguments->trace,
                    "Write steps 2 to 4 of this process as a trace for ui.perfetto.dev or chrome://tracing")
@@ -149,6 +150,7 @@ void add_training(CLI::App& program, CommandContext& context, const std::string&
   const std::string hidden;
   command->add_option("--name", arguments->name)->group(hidden);
   command->add_option("--suite", arguments->suite)->group(hidden);
+  command->add_option("--case", arguments->case_name)->group(hidden);
   command->add_option("--purpose", arguments->purpose)->group(hidden)->check(CLI::IsMember({"sweep", "final"}));
   command->add_option("--split", arguments->split)->group(hidden)->check(CLI::IsMember({"validation", "test"}));
   command->add_option("--parent", arguments->parent)->group(hidden);

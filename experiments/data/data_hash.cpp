@@ -8,6 +8,7 @@
 #include "experiments/data/example.hpp"
 #include "experiments/data/open.hpp"
 #include "experiments/tasks/held_out.hpp"
+#include "experiments/tasks/toy_sine.hpp"
 
 namespace osteon::experiments {
 namespace {
@@ -53,7 +54,9 @@ std::string data_hash(const RunConfig& config) {
     state = fnv1a({"\0", 1}, state);  // "ab" and "" are not "a" and "b"
     if (name.empty())
       continue;
-    if (!is_task(name))
+    if (name == kSine)
+      state = fnv1a(kSine, state);
+    else if (!is_task(name))
       state = hash_of_file(name, state);
     else if (name.ends_with(kMixture))
       for (const WeightedTask& skill : mixture_skills())

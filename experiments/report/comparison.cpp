@@ -24,6 +24,7 @@ std::string number(double value) { return join(value); }
 
 const std::vector<Setting>& settings() {
   static const std::vector<Setting> all = {
+      {"case", [](const RunSummary& s) { return s.case_name.value_or(""); }},
       {"rank", [](const RunSummary& s) { return s.rank ? std::to_string(*s.rank) : std::string(); }},
       {"alpha", [](const RunSummary& s) { return s.alpha ? number(*s.alpha) : std::string(); }},
       {"lr", [](const RunSummary& s) { return s.lr ? number(*s.lr) : std::string(); }},
@@ -108,15 +109,20 @@ class Builder {
         values[{run->summary.task, run->summary.method, label(run->summary)}].insert(settings()[i].text(run->summary));
       for (const auto& [key, different] : values)
         if (different.size() > 1)
-          varying_.insert({std::get<1>(key), i});
+          varying_.insert({std::get<1>(key), settings()[i].name});
     }
+  }
+
+  /// Whether runs of the method are told apart by this setting.
+  bool varies(const RunSummary& summary, const std::string& setting) const {
+    return varying_.contains({summary.method, setting});
   }
 
   std::string label(const RunSummary& summary, bool with_lr = true) const {
     std::string text = display_name(summary.method);
     for (std::size_t i = 0; i < settings().size(); ++i)
-      if (varying_.contains({summary.method, i}) && (with_lr || std::string(settings()[i].name) != "lr"))
-        text += std::string(" ") + settings()[i].name + " " + settings()[i].text(summary);
+      if (varies(summary, settings()[i].name) && (with_lr || settings()[i].name != std::string("lr")))
+        text += (i == 0 ? "" : join(" ", settings()[i].name)) + " " + settings()[i].text(summary);  // a case is a name
     return text;
   }
 
@@ -125,8 +131,8 @@ class Builder {
     std::set<Key> keys;
     for (const Run* run : finals_) {
       const RunSummary& s = run->summary;
-      keys.insert({method_order(s.method), s.method, varying_.contains({s.method, 0}) ? s.rank.value_or(0) : 0,
-                   varying_.contains({s.method, 2}) ? s.lr.value_or(0) : 0, label(s)});
+      keys.insert({method_order(s.method), s.method, varies(s, "rank") || varies(s, "case") ? s.rank.value_or(0) : 0,
+                   varies(s, "lr") ? s.lr.value_or(0) : 0, label(s)});
     }
     // The usual five keep their colours in every report; others take those that are left.
     const std::map<std::string, std::size_t> usual = {{"full", 0}, {"lora", 1}, {"pissa", 2}, {"bone", 3}, {"bat", 4}};
@@ -162,6 +168,7 @@ class Builder {
       task = out_.tasks.insert(task, Task{});
       task->name = s.task;
       task->by_accuracy = by_accuracy_.at(s.task);
+      task->loss_unit = s.loss_unit.value_or(task->loss_unit);
     }
     const std::size_t who = contestant(label(s));
     auto entry =
@@ -258,7 +265,7 @@ class Builder {
   Comparison out_;
   std::vector<const Run*> finals_, sweeps_;
   std::map<std::string, bool> by_accuracy_;
-  std::set<std::pair<std::string, std::size_t>> varying_;  ///< (method, index of the setting)
+  std::set<std::pair<std::string, std::string>> varying_;  ///< (method, setting)
   std::map<std::tuple<std::ptrdiff_t, std::size_t, double>, std::vector<double>> sweep_scores_;
 };
 

@@ -71,6 +71,7 @@ struct SweepPoint {
 struct Task {
   std::string name;
   bool by_accuracy = true;  ///< else by held-out loss, where lower is better
+  std::string loss_unit = "nats a token";
   std::vector<Entry> entries;
   std::vector<Pair> pairs;
   std::vector<std::int64_t> seeds;  ///< of any entry

@@ -22,6 +22,8 @@ std::map<std::uint32_t, std::string> page_colours() {
     colours[hex(kStyles[i].light)] = fmt::format("var(--m{})", i);
   for (const Category& category : kCategories)
     colours[hex(category.light)] = fmt::format("var(--k-{})", category.name);
+  for (std::size_t i = 0; i < kStepParts.size(); ++i)
+    colours[hex(kStepParts[i].light)] = fmt::format("var(--t{})", i);
   return colours;
 }
 
@@ -40,7 +42,7 @@ Easel::Easel(std::filesystem::path folder, std::string gnuplot)
   available_ = missing_.empty();
 }
 
-Figure Easel::draw(const std::string& name, const std::string& task, const std::string& description,
+Figure Easel::draw(const std::string& name, const std::string& caption, const std::string& description,
                    const std::string& csv, const std::string& settings, const std::string& plot) {
   const std::string page_file = name + ".page.svg";
   const std::string script =
@@ -52,12 +54,12 @@ Figure Easel::draw(const std::string& name, const std::string& task, const std::
       fmt::format("data = '{}.csv'\n", name) + settings +
       // the page's version first: gnuplot keeps a background once it is set
       "unset key\n" + terminal(280, "", page_file) + plot + "\n" +
-      fmt::format("set title {} textcolor rgb '{}'\n", gnuplot_quoted(task), kInk) +
+      fmt::format("set title {} textcolor rgb '{}'\n", gnuplot_quoted(caption), kInk) +
       fmt::format("set key below Left reverse height 1 samplen 1.5 textcolor rgb '{}'\n", kInk) +
       terminal(340, " background '#ffffff'", name + ".svg") + "replot\n";
   io::write_file_atomically(folder_ / (name + ".csv"), csv);
   io::write_file_atomically(folder_ / (name + ".gp"), script);
-  Figure figure{.name = name, .task = task, .description = description, .svg = {}};
+  Figure figure{.name = name, .task = caption, .caption = caption, .description = description, .svg = {}};
   if (!available_)
     return figure;
   if (const auto failed = run_gnuplot(gnuplot_, name + ".gp", folder_)) {

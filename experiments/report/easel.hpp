@@ -10,6 +10,7 @@ namespace osteon::report {
 struct Figure {
   std::string name;  ///< of its files in the figures folder: NAME.csv, NAME.gp, NAME.svg
   std::string task;
+  std::string caption;      ///< the task, or what of it where a task has several panels
   std::string description;  ///< for readers that cannot see it
   std::string svg;          ///< to stand in the page; empty when gnuplot failed
 };
@@ -27,8 +28,8 @@ class Easel {
   /// Writes NAME.csv and NAME.gp and runs gnuplot. The script finds the data as `data`; `settings` come before `plot`.
   /// It draws twice: bare for the page, where one key serves a row of panels, and with title and key on white paper
   /// for use elsewhere.
-  Figure draw(const std::string& name, const std::string& task, const std::string& description, const std::string& csv,
-              const std::string& settings, const std::string& plot);
+  Figure draw(const std::string& name, const std::string& caption, const std::string& description,
+              const std::string& csv, const std::string& settings, const std::string& plot);
 
   /// Why there are no figures, or not all; empty when all is well.
   const std::string& missing() const { return missing_; }

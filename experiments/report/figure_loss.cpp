@@ -76,8 +76,8 @@ void draw_loss(const Panel& panel, std::vector<Figure>& row) {
       }
     csv += "\n";
   }
-  std::string settings =
-      fmt::format("set xlabel 'step'\nset ylabel 'training loss, nats a token'\nset xrange [0:{}]\n", *steps.rbegin());
+  std::string settings = fmt::format("set xlabel 'step'\nset ylabel {}\nset xrange [0:{}]\n",
+                                     gnuplot_quoted("training loss, " + panel.task.loss_unit), *steps.rbegin());
   if (lowest > 0 && highest > kLogRatio * lowest)
     settings +=
         fmt::format("set logscale y\nset format y '%g'\nset yrange [{:.4g}:{:.4g}]\n", lowest / 1.15, highest * 1.15);

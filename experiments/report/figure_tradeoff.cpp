@@ -75,7 +75,7 @@ void draw_tradeoff(const Panel& panel, const char* kind, const char* xlabel, boo
   const double pad_y = std::max(0.08 * (high_y - low_y), 0.01 * panel.unit());
   const double bottom = panel.task.by_accuracy ? std::max(low_y - pad_y, 0.0) : low_y - pad_y;
   const double top = panel.task.by_accuracy ? std::min(high_y + pad_y, 102.0) : high_y + pad_y;
-  settings += fmt::format("EOD\nset xlabel '{}'\nset ylabel '{}'\n", xlabel, panel.axis()) +
+  settings += fmt::format("EOD\nset xlabel '{}'\nset ylabel {}\n", xlabel, gnuplot_quoted(panel.axis())) +
               fmt::format("set xrange [{:.6g}:{:.6g}]\nset yrange [{:.6g}:{:.6g}]\n", left, right, bottom, top);
   row.push_back(panel.draw(
       kind, fmt::format("{} against {}, a point a method, 95% intervals, Pareto front marked", panel.axis(), xlabel),

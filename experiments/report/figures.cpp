@@ -47,8 +47,8 @@ void draw_sweep(const Panel& panel, std::vector<Figure>& row) {
     csv += "\n";
   }
   const std::string settings =
-      fmt::format("set logscale x\nset xtics ({})\nset xlabel 'learning rate'\nset ylabel 'validation {}'\n", tics,
-                  panel.axis()) +
+      fmt::format("set logscale x\nset xtics ({})\nset xlabel 'learning rate'\nset ylabel {}\n", tics,
+                  gnuplot_quoted("validation " + panel.axis())) +
       fmt::format("set xrange [{:.6g}:{:.6g}]\n", rates.begin()->first / 1.4, rates.rbegin()->first * 1.4) +
       (panel.task.by_accuracy ? "set yrange [0:102]\n" : "");
   row.push_back(panel.draw("rate", "Validation score against learning rate, the chosen rates ringed", csv, settings,
@@ -92,13 +92,13 @@ void draw_ranks(const Panel& panel, std::vector<Figure>& row) {
     }
     csv += "\n";
   }
-  row.push_back(panel.draw(
-      "rank", "Score against rank, a line a method, 95% intervals", csv,
-      fmt::format("set logscale x 2\nset xtics ({})\nset xlabel 'rank'\nset ylabel '{}'\n", tics, panel.axis()) +
-          fmt::format("set xrange [{:.6g}:{:.6g}]\n", static_cast<double>(*ranks.begin()) / 1.3,
-                      static_cast<double>(*ranks.rbegin()) * 1.3) +
-          (panel.task.by_accuracy ? "set yrange [0:102]\n" : ""),
-      plot));
+  row.push_back(panel.draw("rank", "Score against rank, a line a method, 95% intervals", csv,
+                           fmt::format("set logscale x 2\nset xtics ({})\nset xlabel 'rank'\nset ylabel {}\n", tics,
+                                       gnuplot_quoted(panel.axis())) +
+                               fmt::format("set xrange [{:.6g}:{:.6g}]\n", static_cast<double>(*ranks.begin()) / 1.3,
+                                           static_cast<double>(*ranks.rbegin()) * 1.3) +
+                               (panel.task.by_accuracy ? "set yrange [0:102]\n" : ""),
+                           plot));
 }
 
 /// Bytes by category at the peak, a bar an entry.
@@ -121,12 +121,8 @@ void draw_memory(const Panel& panel, std::vector<Figure>& row) {
       rows += "\n";
     }
   if (!rows.empty())
-    row.push_back(panel.draw(
-        "bytes", "Memory by category at the peak, a bar a method", csv + "\n" + rows,
-        std::string("set style data histograms\nset style histogram rowstacked\nset style fill solid 1 noborder\n"
-                    "set boxwidth 0.66\nset yrange [0:*]\nset ylabel 'MiB at the peak'\n") +
-            (panel.task.entries.size() > 6 ? "set xtics rotate by -40\nset rmargin 6\n" : ""),
-        plot));
+    row.push_back(panel.draw("bytes", "Memory by category at the peak, a bar a method", csv + "\n" + rows,
+                             stacked_bars(panel.task.entries.size(), "MiB at the peak"), plot));
 }
 
 /// A file name part of a task's name.
@@ -177,6 +173,8 @@ Figures draw_figures(const Comparison& comparison, const std::filesystem::path& 
         figures.parameters_tradeoff);
     draw_sweep(panel, figures.sweep);
     draw_ranks(panel, figures.ranks);
+    draw_spectra(panel, figures.spectra);
+    draw_step_time(panel, figures.step_time);
     draw_memory(panel, figures.memory);
   }
   figures.missing = easel.missing();

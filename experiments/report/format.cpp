@@ -60,7 +60,9 @@ std::string difference_text(const Task& task, double difference) {
   return (difference > 0 ? "+" : "\u2212") + text;
 }
 
-const char* score_unit(const Task& task) { return task.by_accuracy ? "points" : "nats"; }
+std::string score_unit(const Task& task) {
+  return task.by_accuracy ? "points" : task.loss_unit.substr(0, task.loss_unit.find(' '));
+}
 
 std::string enumerate(const std::vector<std::string>& words, const char* last) {
   std::string text;

@@ -29,7 +29,7 @@ std::string shortest(double value);
 /// A score, interval or difference in the unit of the task: percent with one decimal, or nats with three.
 std::string score_text(const Task& task, double value);
 std::string difference_text(const Task& task, double difference);  ///< with its sign, "+13.0"
-const char* score_unit(const Task& task);                          ///< "points" or "nats"
+std::string score_unit(const Task& task);                          ///< "points", "nats" or another loss's
 
 /// A metric of a real task: "22.80" of 100, "0.373" of 1.
 std::string metric_text(double value);

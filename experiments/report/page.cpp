@@ -27,6 +27,10 @@ std::string style_sheet() {
     light += fmt::format("--k-{}:{};", category.name, category.light);
     dark += fmt::format("--k-{}:{};", category.name, category.dark);
   }
+  for (std::size_t i = 0; i < kStepParts.size(); ++i) {
+    light += fmt::format("--t{}:{};", i, kStepParts[i].light);
+    dark += fmt::format("--t{}:{};", i, kStepParts[i].dark);
+  }
   return ":root{color-scheme:light dark;" + light + "}@media screen and (prefers-color-scheme:dark){:root{" + dark +
          "}}" + kStyleSheet;
 }

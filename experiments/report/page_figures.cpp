@@ -6,6 +6,7 @@
 #include <set>
 #include <utility>
 
+#include "experiments/report/format.hpp"
 #include "experiments/report/html.hpp"
 #include "experiments/report/page_tables.hpp"
 #include "experiments/report/palette.hpp"
@@ -34,7 +35,7 @@ std::string panels(const Figures& figures, const std::vector<Figure>& row) {
   std::string html = "<div class=\"panels\">";
   for (const Figure& figure : row)
     html += "<figure role=\"img\" aria-label=\"" + escaped(figure.description) + "\"><figcaption>" +
-            escaped(figure.task) + "</figcaption>" +
+            escaped(figure.caption) + "</figcaption>" +
             (figure.svg.empty() ? "<p class=\"note\">not drawn: " + escaped(figures.missing) + "</p>" : figure.svg) +
             "</figure>";
   return html + "</div>";
@@ -64,7 +65,7 @@ std::string tradeoffs(const Comparison& comparison, const Figures& figures) {
     std::vector<Figure> together;
     for (const auto& [cost, row] : rows)
       for (Figure figure : *row) {
-        figure.task = std::string("Against ") + cost;
+        figure.caption = std::string("Against ") + cost;
         together.push_back(std::move(figure));
       }
     html += key(comparison, figures.parameters_tradeoff) + panels(figures, together);
@@ -101,6 +102,53 @@ std::string ranks(const Comparison& comparison, const Figures& figures) {
          key + "</ul>" + panels(figures, figures.ranks);
 }
 
+/// Of what each entry changed, kind by kind.
+std::string stable_ranks(const Comparison& comparison) {
+  std::string html;
+  for (const Task& task : comparison.tasks) {
+    const std::set<std::string> kinds = spectrum_kinds(task);
+    if (kinds.empty())
+      continue;
+    html += "<div class=\"scroll\"><table class=\"narrow\"><thead><tr><th>stable rank, " + escaped(task.name) + "</th>";
+    for (const std::string& kind : kinds)
+      html += "<th>" + escaped(kind) + "</th>";
+    html += "</tr></thead><tbody>";
+    for (const Entry& entry : task.entries) {
+      html += "<tr><th>" + contestant_html(comparison.contestants[entry.contestant]) + "</th>";
+      for (const std::string& kind : kinds) {
+        const std::optional<double> rank = stable_rank(entry, kind);
+        html += "<td>" + (rank ? fixed(*rank, 1) : "-") + "</td>";
+      }
+      html += "</tr>";
+    }
+    html += "</tbody></table></div>";
+  }
+  return html;
+}
+
+std::string spectra(const Comparison& comparison, const Figures& figures) {
+  if (figures.spectra.empty())
+    return "";
+  return "<p>Singular values of W' - W over the largest one, geometric means over seeds and over the first, middle and "
+         "last layer: how many directions of the weight a method moves. A change of rank r ends behind value r; what "
+         "is "
+         "below 1e-5 is rounding and left out. The stable rank, the squared Frobenius norm over the square of the "
+         "largest value, says the same in one number.</p>" +
+         key(comparison, figures.spectra) + panels(figures, figures.spectra) + stable_ranks(comparison);
+}
+
+std::string step_time(const Figures& figures) {
+  if (figures.step_time.empty())
+    return "";
+  std::string parts = "<ul class=\"key\">";
+  for (std::size_t i = 0; i < kStepParts.size(); ++i)
+    parts += fmt::format("<li><span class=\"dot square\" style=\"background:var(--t{})\"></span>{}</li>", i,
+                         escaped(kStepParts[i].name));
+  return "<p>Milliseconds of a training step by what they are spent on, means over the steps after the first and over "
+         "the runs with a profile. Each op's time is its own; a product counts with what it multiplies with.</p>" +
+         parts + "</ul>" + panels(figures, figures.step_time);
+}
+
 std::string memory(const Figures& figures) {
   if (figures.memory.empty())
     return "";
@@ -120,6 +168,8 @@ std::vector<FigureSection> figure_sections(const Comparison& comparison, const F
                                          {"tradeoffs", "Score against cost", tradeoffs(comparison, figures)},
                                          {"rates", "Learning rate", rates(comparison, figures)},
                                          {"ranks", "Rank", ranks(comparison, figures)},
+                                         {"spectra", "What changed in the weights", spectra(comparison, figures)},
+                                         {"time", "Where a step's time goes", step_time(figures)},
                                          {"memory", "Memory by category", memory(figures)}};
   std::erase_if(sections, [](const FigureSection& section) { return section.html.empty(); });
   return sections;

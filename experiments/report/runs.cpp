@@ -52,15 +52,22 @@ void read_run(const fs::path& folder, const fs::path& highest, RunCollection& co
       collection.absent.push_back({name, reason});
       return;
     }
-    Run run{.folder = folder, .summary = experiments::read_summary(folder), .metrics = {}, .environment = {}};
+    Run run;
+    run.folder = folder;
+    run.summary = experiments::read_summary(folder);
     if (run.summary.purpose == "base")
       return;  // what the compared runs start from
     if (!run.summary.completed) {
       collection.absent.push_back({name, why_absent(run.summary)});
       return;
     }
-    if (run.summary.purpose == "final" && fs::exists(folder / "metrics.jsonl"))
+    const auto has = [&](const char* file) { return run.summary.purpose == "final" && fs::exists(folder / file); };
+    if (has("metrics.jsonl"))
       run.metrics = experiments::read_metrics(folder / "metrics.jsonl");
+    if (has("spectra.json"))
+      run.spectra = experiments::read_spectra(folder);
+    if (has("profile.json"))
+      run.step_parts = experiments::read_profile_parts(folder);
     run.environment = environment_of(folder, highest);
     collection.runs.push_back(std::move(run));
   } catch (const Error& error) {

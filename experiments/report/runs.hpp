@@ -7,7 +7,9 @@
 
 #include "experiments/environment.hpp"
 #include "experiments/metrics.hpp"
+#include "experiments/profile.hpp"
 #include "experiments/record.hpp"
+#include "experiments/spectra.hpp"
 
 namespace osteon::report {
 
@@ -15,8 +17,10 @@ namespace osteon::report {
 struct Run {
   std::filesystem::path folder;
   experiments::RunSummary summary;
-  experiments::Metrics metrics;                         ///< empty for runs of a sweep, and where the file is missing
-  std::optional<experiments::Environment> environment;  ///< its own, or that of the nearest folder above it
+  experiments::Metrics metrics;                           ///< empty for runs of a sweep, and where the file is missing
+  std::optional<experiments::Environment> environment;    ///< its own, or that of the nearest folder above it
+  std::vector<experiments::Spectrum> spectra = {};        ///< of a final run with spectra.json
+  std::vector<experiments::ProfilePart> step_parts = {};  ///< seconds a step, of a final run with profile.json
 };
 
 /// A run that cannot be compared: it failed, was stopped, or its files are not readable.

@@ -1,10 +1,12 @@
 """Suites through the osteon program: what is refused before the first run, what a rule of fairness chooses, runs that fail
 beside others, runs that wait for memory, data that changes, batches that differ. OSTEON names the program."""
 import json
+import os
 import re
 import shutil
 import subprocess
 import unittest
+from unittest import mock
 
 from program import OSTEON, ROOT, ProgramTest, osteon
 
@@ -83,6 +85,22 @@ tolerance = {tolerance}
         self.assertRegex(osteon("ablate", suite, status=1).stderr, r"s\.toml:10: task_data: .*README\.md:1: ")
         suite = self.suite("", base=BASE.replace("synthetic:tiny", "no/model"))
         self.assertIn("s.toml:3: model: expected a folder, found no no/model", osteon("ablate", suite, status=1).stderr)
+        suite = self.suite("", base=BASE.replace("synthetic:tiny", "synthetic:huge"))
+        self.assertIn("s.toml:3: model: expected a model folder, synthetic:tiny or synthetic:mlp, got synthetic:huge",
+                      osteon("ablate", suite, "--dry-run", status=1).stderr)
+
+    def test_missing_weights_are_refused_with_their_line_before_the_first_run(self):
+        suite, out, empty = self.suite(""), self.folder / "no weights", self.folder / "empty"
+        empty.mkdir()
+        with mock.patch.dict(os.environ, OSTEON_BASE=str(empty)):
+            said = osteon("ablate", suite, "--out", out, status=1).stderr
+            self.assertIn("s.toml:3: model: ", said)
+            self.assertIn(str(empty), said)
+            self.assertFalse((out / "final").exists())
+            osteon("ablate", suite, "--out", out, "--dry-run")  # which needs none
+        suite = self.suite("", base=BASE.replace("synthetic:tiny", str(empty)))
+        self.assertIn("s.toml:3: model: ", osteon("ablate", suite, "--out", out, status=1).stderr)
+        self.assertFalse((out / "final").exists())
 
     def test_only_and_a_dry_run_that_learns_from_runs(self):
         suite = self.suite('[axes]\nmethod = ["lora", "bone"]\n')

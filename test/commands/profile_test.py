@@ -92,6 +92,9 @@ class Profile(ProgramTest):
         name = "adapter/adapter_model.safetensors"
         self.assertEqual((self.folder / "plain" / name).read_bytes(), (self.folder / "profiled" / name).read_bytes())
 
+    def test_the_run_folder_keeps_the_profile(self):
+        self.assertEqual(json.loads((self.folder / "profiled/profile.json").read_text()), self.profile)
+
     def test_the_table_is_for_reading(self):
         said = self.finetune("table", 3, "--profile").stdout
         self.assertRegex(said, r"(?m)^profile of 2 steps after the first: [\d.]+ ms a step$")

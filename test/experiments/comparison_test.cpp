@@ -163,6 +163,25 @@ TEST_CASE("labels tell what runs of a method differ in, and nothing that follows
         Labels{"LoRA rank 2 alpha 4", "LoRA rank 8 alpha 16", "LoRA rank 8 alpha 4"});
 }
 
+TEST_CASE("cases of a suite are called by their names, and nothing that follows from them is told beside") {
+  const TemporaryFolder folder;
+  experiments::RunSummary run = test::synthetic_summary(small_task({{80, 82}, {70, 71}}), 1, 0);
+  std::int64_t rank = 18;
+  for (const char* name : {"qv", "mlp", "all"}) {
+    run.case_name = name;
+    run.rank = rank;
+    run.target_modules = {name};
+    rank /= 2;
+    test::write_synthetic_run(folder / name, run);
+  }
+  run.method = "bone";  // in one case only: there is nothing to tell apart
+  test::write_synthetic_run(folder / "bone", run);
+  std::vector<std::string> labels;
+  for (const Contestant& contestant : compare(collect_runs({folder.path()})).contestants)
+    labels.push_back(contestant.label);
+  CHECK(labels == std::vector<std::string>{"LoRA all", "LoRA mlp", "LoRA qv", "Bone"});  // by rank
+}
+
 TEST_CASE("runs under another memory policy are contestants of their own; those from before there was one are `save`") {
   const TemporaryFolder folder;
   experiments::RunSummary run = test::synthetic_summary(small_task({{80, 82}, {70, 71}}), 1, 0);

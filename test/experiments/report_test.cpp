@@ -129,6 +129,43 @@ TEST_CASE("a real task's metrics and what was forgotten are columns, as means ov
   CHECK(contains(html, ">20.50</td>"));
 }
 
+TEST_CASE("spectra and profiles that runs left become figures, with their data") {
+  const TemporaryFolder folder;
+  const SyntheticTask task = small_task({{80, 82}, {70, 71}});
+  for (std::size_t seed = 0; seed < 2; ++seed) {
+    const fs::path path = folder / "runs" / std::to_string(seed);
+    const experiments::RunSummary run = test::synthetic_summary(task, 1, seed);
+    test::write_synthetic_run(path, run);
+    const double share = seed == 0 ? 0.4 : 0.1;  // whose geometric mean is 0.2
+    experiments::write_spectra(
+        path, {{.module = "layers.0.q_proj", .norm = 2, .stable_rank = 1.5, .values = {8, 8 * share, 1e-9}},
+               {.module = "layers.1.q_proj", .norm = 0, .stable_rank = 0, .values = {0, 0, 0}}});
+    experiments::Profile profile;
+    profile.steps = 10;
+    profile.parts = {{"base products", seed == 0 ? 0.03 : 0.05, 1}, {"gradient norm", 0.01, 0}, {"optimizer", 0.02, 0}};
+    experiments::write_profile(path, profile);
+  }
+  test::write_synthetic_run(folder / "runs/bare", test::synthetic_summary(task, 0, 0));
+  const WrittenReport written = write_report({folder / "runs"}, folder / "out");
+  CHECK(io::read_file(written.figures / ("1-" + task.name + "-spectrum-q_proj.csv")) ==
+        "number,\"LoRA\"\n1,1\n2,0.2\n");
+  const std::string times = io::read_file(written.figures / ("1-" + task.name + "-step-time.csv"));
+  CHECK(contains(times, "method,\"base products\",\"adapter products\""));
+  CHECK(contains(times, "\n\"LoRA\",4,0,0,0,0,0,0,3,0\n"));
+  CHECK(count_of(times, "\n") == 2);  // the run without a profile has no bar
+  const std::string html = io::read_file(written.html);
+  CHECK(contains(html, "<section id=\"spectra\">"));
+  CHECK(contains(html, "<td>1.5</td>"));  // stable rank, of the layer that changed
+  CHECK(contains(html, "<section id=\"time\">"));
+  if (written.missing_figures.empty())
+    CHECK(contains(html, "<figcaption>" + task.name + ", q_proj</figcaption>"));
+
+  io::write_file_atomically(folder / "runs/0/profile.json", R"({"parts": {"base products": {"seconds": 1}}})");
+  const RunCollection collection = collect_runs({folder / "runs"});
+  REQUIRE(collection.absent.size() == 1);
+  CHECK(contains(collection.absent[0].reason, "profile.json: expected the parts of a step with seconds and flops"));
+}
+
 TEST_CASE("the terminal table is plain ASCII with aligned columns") {
   const TemporaryFolder folder;
   test::write_ablation(folder.path(), test::reference_tasks());

@@ -13,58 +13,19 @@
 #include "experiments/model_loading.hpp"
 #include "experiments/planner.hpp"
 #include "nn/io/atomic_file.hpp"
-#include "nn/io/pretrained.hpp"
 #include "nn/io/safetensors.hpp"
 #include "peft/hf_format.hpp"
+#include "test/experiments/small_run.hpp"
 #include "test/nn/io_messages.hpp"
-#include "test/nn/temporary_folder.hpp"
 
 using namespace osteon;
 using namespace osteon::experiments;
+using test::make_model;
+using test::silent;
+using test::small_run;
 namespace fs = std::filesystem;
 
 namespace {
-
-/// A folder with a random byte-level model, small enough to train in milliseconds.
-void make_model(const fs::path& folder) {
-  nn::LlamaConfig config;
-  config.vocab_size = 256;
-  config.hidden_size = 16;
-  config.intermediate_size = 24;
-  config.num_hidden_layers = 2;
-  config.num_attention_heads = 2;
-  config.num_key_value_heads = 1;
-  config.head_dim = 8;
-  config.max_position_embeddings = 64;
-  config.initializer_range = 0.2;
-  nn::Llama model(config, DType::f32);
-  model.initialize(5);
-  nn::save_llama(model, folder);
-}
-
-RunConfig small_run(const fs::path& model, const fs::path& out, const std::string& method) {
-  RunConfig config;
-  config.model = model.string();
-  config.tokenizer = "byte";
-  config.data = "down";
-  config.eval_size = 8;
-  config.method = method;
-  config.rank = 4;
-  config.steps = 6;
-  config.batch_size = 4;
-  config.accumulate = 1;
-  config.lr = 1e-2;
-  config.threads = 2;
-  config.seed = 3;
-  config.out = out.string();
-  return config;
-}
-
-RunOptions silent() {
-  RunOptions options;
-  options.quiet = true;
-  return options;
-}
 
 /// The bytes of the weights that a run made.
 std::string weights(const fs::path& run) {
