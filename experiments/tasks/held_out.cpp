@@ -4,14 +4,28 @@
 
 namespace osteon::experiments {
 
+namespace {
+
+constexpr int kMostRepeats = 10000;  // draws in a row without a new prompt: there is hardly one left
+
+void check_variety(const Task& task, int repeats, const char* of_what) {
+  check<ConfigError>(repeats < kMostRepeats, "task ", task.name(), ": expected many more than ",
+                     kValidationItems + kTestItems, " ", of_what, ", found none in ", kMostRepeats, " draws");
+}
+
+}  // namespace
+
 HeldOut held_out(const Task& task) {
   HeldOut held;
   Draw draw({fnv1a(task.name()), static_cast<std::uint64_t>(Purpose::held_out)});
   const auto fill = [&](std::vector<Item>& items, std::int64_t count) {
-    while (static_cast<std::int64_t>(items.size()) < count) {
+    for (int repeats = 0; static_cast<std::int64_t>(items.size()) < count;) {
       Item item = task.sample(draw);
-      if (held.prompts.insert(item.prompt).second)
+      const bool fresh = held.prompts.insert(item.prompt).second;
+      if (fresh)
         items.push_back(std::move(item));
+      repeats = fresh ? 0 : repeats + 1;
+      check_variety(task, repeats, "distinct prompts");
     }
   };
   fill(held.validation, kValidationItems);
@@ -21,8 +35,8 @@ HeldOut held_out(const Task& task) {
 
 Item training_item(const Task& task, const HeldOut& held, Draw& draw) {
   Item item = task.sample(draw);
-  while (held.holds(item))
-    item = task.sample(draw);
+  for (int repeats = 0; held.holds(item); item = task.sample(draw))
+    check_variety(task, ++repeats, "prompts that are not held out");
   return item;
 }
 

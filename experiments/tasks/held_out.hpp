@@ -16,7 +16,7 @@ inline constexpr std::int64_t kValidationItems = 200;
 inline constexpr std::int64_t kTestItems = 500;
 
 /// The items that a task is judged by. They follow from the task's name alone, never from a run's seed; no prompt comes
-/// twice, in one set or in both, and training never draws one.
+/// twice, in one set or in both, and training never draws one. ConfigError for a task that has too few prompts.
 struct HeldOut {
   std::vector<Item> validation;  // kValidationItems: chooses the learning rate
   std::vector<Item> test;        // kTestItems: what is reported

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -28,18 +30,22 @@ class Task {
   virtual Item sample(Draw& draw) const = 0;
   /// The longest "\n" prompt answer "\n" in bytes: rows of a batch are padded to it, so that all have one shape.
   virtual std::int64_t max_length() const = 0;
-  /// Length of a run in the embedded ablation.
-  virtual std::int64_t steps() const = 0;
+  /// Length of a run in the embedded ablation; 0 for a task that is not part of it.
+  virtual std::int64_t steps() const { return 0; }
 };
 
 /// A task by its name, with or without "synthetic:" before it. Throws ConfigError that suggests the nearest name.
 std::unique_ptr<Task> make_task(std::string_view name);
 
+/// Adds a task of the user's own, made anew for each use: it is then data like the embedded ones. One of the same name
+/// is replaced. ConfigError for the name of an embedded task or of the mixture.
+void register_task(std::function<std::unique_ptr<Task>()> make);
+
 /// Whether `name` is an embedded task or the mixture ("synthetic:" before it is not looked at).
 bool is_task(std::string_view name);
 
-/// The pretraining skills, then the downstream tasks.
-const std::vector<std::string>& task_names();
+/// The pretraining skills, then the downstream tasks, then those that were registered.
+std::vector<std::string> task_names();
 std::vector<std::string> skill_names();
 std::vector<std::string> downstream_names();
 

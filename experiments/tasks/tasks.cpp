@@ -205,22 +205,46 @@ std::vector<std::string> names_where(const std::function<bool(const Entry&)>& ke
   return names;
 }
 
+struct Registered {
+  std::string name;
+  std::function<std::unique_ptr<Task>()> make;
+};
+
+std::vector<Registered>& registered() {
+  static std::vector<Registered> all;
+  return all;
+}
+
 }  // namespace
 
 std::unique_ptr<Task> make_task(std::string_view name) {
   for (const Entry& entry : kEntries)
     if (entry.name == without_prefix(name))
       return std::make_unique<ListedTask>(entry);
+  for (const Registered& own : registered())
+    if (own.name == without_prefix(name))
+      return own.make();
   fail<ConfigError>("unknown task '", name, "'", suggestion(without_prefix(name), task_names()));
 }
 
+void register_task(std::function<std::unique_ptr<Task>()> make) {
+  const std::string name(make()->name());
+  const std::vector<std::string> embedded = names_where([](const Entry&) { return true; });
+  check<ConfigError>(name != kMixture && std::find(embedded.begin(), embedded.end(), name) == embedded.end(),
+                     "register_task: expected another name than that of an embedded task, got ", name);
+  std::erase_if(registered(), [&](const Registered& own) { return own.name == name; });
+  registered().push_back({name, std::move(make)});
+}
+
 bool is_task(std::string_view name) {
-  const std::vector<std::string>& names = task_names();
+  const std::vector<std::string> names = task_names();
   return without_prefix(name) == kMixture || std::find(names.begin(), names.end(), without_prefix(name)) != names.end();
 }
 
-const std::vector<std::string>& task_names() {
-  static const std::vector<std::string> names = names_where([](const Entry&) { return true; });
+std::vector<std::string> task_names() {
+  std::vector<std::string> names = names_where([](const Entry&) { return true; });
+  for (const Registered& own : registered())
+    names.push_back(own.name);
   return names;
 }
 

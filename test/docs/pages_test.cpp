@@ -9,14 +9,10 @@
 // The code of docs/adding-an-adapter.md, which the build takes out of the page; that of docs/adding-an-op.md is among
 // the ops of test/op_cases.cpp.
 
-namespace osteon::peft {
-std::unique_ptr<Method> fixed_projection_method();
-}
-
 using namespace osteon;
 
 TEST_CASE("the adapter of adding-an-adapter.md trains, counts and merges as the built-in ones do") {
-  peft::register_method(peft::fixed_projection_method());
+  // as the page says, its file has registered it
   nn::LlamaConfig architecture;
   architecture.vocab_size = 11;
   architecture.hidden_size = 8;

@@ -4,7 +4,7 @@
 #include <set>
 
 #include "backends/error.hpp"
-#include "experiments/tasks/task.hpp"
+#include "experiments/tasks/held_out.hpp"
 #include "test/experiments/solve_task.hpp"
 
 using namespace osteon;
@@ -91,4 +91,42 @@ TEST_CASE("names: lists, prefix, and suggestions for wrong ones") {
   CHECK(!is_task("down.jsonl"));
   CHECK_THROWS_WITH_AS(make_task("synthetic:stroy2"), "unknown task 'synthetic:stroy2'; did you mean 'story2'?",
                        ConfigError);
+}
+
+namespace {
+
+/// A user's own task with a given number of prompts.
+class Few final : public Task {
+ public:
+  explicit Few(std::int64_t prompts, std::string name = "few") : prompts_(prompts), name_(std::move(name)) {}
+  std::string_view name() const override { return name_; }
+  std::string_view summary() const override { return "5>  ->  5"; }
+  std::int64_t max_length() const override { return 12; }
+  Item sample(Draw& draw) const override {
+    const std::string number = std::to_string(draw.below(prompts_));
+    return {number + ">", number};
+  }
+
+ private:
+  std::int64_t prompts_;
+  std::string name_;
+};
+
+}  // namespace
+
+TEST_CASE("a task of the user's own needs a name of its own and enough prompts") {
+  CHECK_THROWS_WITH_AS(register_task([] { return std::make_unique<Few>(10, "op"); }),
+                       "register_task: expected another name than that of an embedded task, got op", ConfigError);
+  CHECK_THROWS_AS(register_task([] { return std::make_unique<Few>(10, "mixture"); }), ConfigError);
+  CHECK_THROWS_WITH_AS(held_out(Few(600)),
+                       "task few: expected many more than 700 distinct prompts, found none in 10000 draws",
+                       ConfigError);
+  const Few just(700);
+  const HeldOut all = held_out(just);  // which leaves none to train on
+  CHECK(all.prompts.size() == 700);
+  Draw draw({1, 2});
+  CHECK_THROWS_WITH_AS(training_item(just, all, draw),
+                       "task few: expected many more than 700 prompts that are not held out, found none in 10000 draws",
+                       ConfigError);
+  CHECK(held_out(Few(5000)).test.size() == 500);
 }
