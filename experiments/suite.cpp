@@ -131,6 +131,8 @@ std::vector<SuiteRun> sweep_runs(const Suite& suite) {
         run.id = join(cell.id, '-', suite.sweep->key, value, "-seed", suite.sweep->seed);
         std::string& chosen_on = run.config.eval_data;
         const std::string reported = chosen_on;
+        if (!run.config.task.empty() && run.config.task_data.empty())
+          run.config.task_data = reported;  // eval_data is another's now; what a sweep runs is not asked anyway
         if (!suite.sweep->eval_data.empty())
           chosen_on = suite.sweep->eval_data;
         check<ConfigError>(chosen_on.empty() || is_task(chosen_on) || chosen_on != reported, suite.name,

@@ -216,6 +216,22 @@ TEST_CASE("a suite is read from a file") {
   std::filesystem::remove(file);
 }
 
+TEST_CASE("a sweep chooses on its own data, also where eval_data is the real task's file") {
+  const Suite suite = parse_suite(kBase + R"(eval_data = "test.txt"
+task = "e2e"
+[sweep]
+lr = [0.1]
+seed = 9
+eval_data = "valid.txt"
+)",
+                                  "s.toml");
+  const std::vector<SuiteRun> runs = sweep_runs(suite);
+  REQUIRE(runs.size() == 1);
+  CHECK(runs[0].config.eval_data == "valid.txt");
+  CHECK_NOTHROW(check_config(runs[0].config));
+  CHECK(final_runs(suite, {{suite.cells[0].id, "0.1"}})[0].config.task_data.empty());
+}
+
 TEST_CASE("the embedded suites") {
   std::set<std::string> files;
   for (const auto& entry : std::filesystem::directory_iterator("experiments/suites"))
