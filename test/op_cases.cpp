@@ -17,9 +17,9 @@ std::string describe(const OpCase& op_case) {
 }
 
 using Add = void (*)(CaseList&, bool);
-constexpr Add kFamilies[] = {add_elementwise_cases, add_product_cases, add_norm_cases,
-                             add_attention_cases,   add_loss_cases,    add_adapter_cases,
-                             add_bat_cases,         add_dora_cases,    add_square_cases};
+constexpr Add kFamilies[] = {add_elementwise_cases, add_product_cases, add_norm_cases,  add_attention_cases,
+                             add_loss_cases,        add_adapter_cases, add_bat_cases,   add_dora_cases,
+                             add_rwkv_cases,        add_wkv_cases,     add_square_cases};
 
 CaseList all(bool large) {
   CaseList list;

@@ -98,6 +98,8 @@ void add_loss_cases(CaseList& list, bool large);
 void add_adapter_cases(CaseList& list, bool large);
 void add_bat_cases(CaseList& list, bool large);
 void add_dora_cases(CaseList& list, bool large);
+void add_rwkv_cases(CaseList& list, bool large);
+void add_wkv_cases(CaseList& list, bool large);
 void add_square_cases(CaseList& list, bool large);  ///< the op of docs/adding-an-op.md
 
 }  // namespace osteon::test

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "backends/check.hpp"
+#include "backends/cpu/column_chain.hpp"
 #include "backends/cpu/parallel.hpp"
 #include "backends/cpu/simd.hpp"
 #include "backends/gpu_workspace.hpp"
@@ -52,42 +53,6 @@ void store_scalar(const char* op, const Sink& out, double value) {
     store(*out.view.as<double>(), value, out.add);
 }
 
-/// out[j] (+)= sum over rows of term(row * d + j), one chain per column, columns in parallel.
-template <class C, class F>
-void column_chain(const char* op, std::int64_t rows, std::int64_t d, const Sink& sink, const F& term) {
-  expect_numel(op, "out", sink.view, d);
-  dispatch_floating(sink.view.dtype, op, [&](auto element) {
-    using T = decltype(element);
-    using Sum = decltype(C{} + load(element));
-    constexpr std::int64_t kColumns = 64;  // running sums held at a time
-    T* out = sink.view.as<T>();
-    parallel_ranges(d, rows, kColumns, [=, add = sink.add](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t j0 = begin; j0 < end; j0 += kColumns) {
-        const std::int64_t width = std::min(kColumns, end - j0);
-        std::array<Sum, kColumns> chain{};
-        if (add)
-          for (std::int64_t j = 0; j < width; ++j)
-            chain[static_cast<std::size_t>(j)] = static_cast<Sum>(out[j0 + j]);
-        Sum* const c = chain.data();
-        for (std::int64_t row = 0; row < rows; ++row) {
-          const std::int64_t at = row * d + j0;
-          if (width == kColumns) {
-#pragma omp simd
-            for (std::int64_t j = 0; j < kColumns; ++j)
-              c[j] += static_cast<Sum>(term(at + j));
-          } else {
-#pragma omp simd
-            for (std::int64_t j = 0; j < width; ++j)
-              c[j] += static_cast<Sum>(term(at + j));
-          }
-        }
-        for (std::int64_t j = 0; j < width; ++j)
-          store(out[j0 + j], c[j]);
-      }
-    });
-  });
-}
-
 }  // namespace
 
 void sum(Cpu, ConstView x, Factor factor, Sink out) {
@@ -125,7 +90,8 @@ void column_sum(Cpu, ConstView x, Sink out) {
   dispatch_floating(x.dtype, "column_sum", [&](auto element) {
     using T = decltype(element);
     const T* data = x.as<T>();
-    column_chain<compute_t<T>>("column_sum", x.rows(), x.cols(), out, [=](std::int64_t i) { return load(data[i]); });
+    column_chain<compute_t<T>>("column_sum", x.rows(), x.cols(), out,
+                               [=](std::int64_t, std::int64_t i) { return load(data[i]); });
   });
 }
 
@@ -139,7 +105,7 @@ void column_dot(Cpu, ConstView a, ConstView b, Sink out) {
       const A* left = a.as<A>();
       const B* right = b.as<B>();
       column_chain<C>("column_dot", a.rows(), a.cols(), out,
-                      [=](std::int64_t i) { return static_cast<C>(left[i]) * static_cast<C>(right[i]); });
+                      [=](std::int64_t, std::int64_t i) { return static_cast<C>(left[i]) * static_cast<C>(right[i]); });
     });
   });
 }

@@ -22,6 +22,7 @@ QUICK = {
     "bench_merge": ("^merge/bat/f32/1408x512", "bytes_per_second"),
     "bench_ops": ("^BM_add/model:0/dtype:0", "bytes_per_second"),
     "bench_step": ("^step/nano/lora/f32/", "step_seconds"),
+    "bench_wkv": ("^BM_wkv7/dtype:0", "bytes_per_second"),
 }
 
 
