@@ -1,17 +1,20 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <fmt/format.h>
 #include <iostream>
+#include <thread>
 
 #include "backends/error.hpp"
 #include "backends/omp_threads.hpp"
 #include "backends/suggest.hpp"
 #include "experiments/commands/command.hpp"
 #include "experiments/environment.hpp"
+#include "experiments/mpi/communicator.hpp"
 
 namespace osteon::experiments {
 namespace {
@@ -65,6 +68,19 @@ int run_program(int argc, char** argv) {
   return context.action();
 }
 
+/// Says why and gives the status. A rank that fails ends all; the others leave it to rank 0, which mostly failed alike.
+int failed(const std::exception& error) {
+  const bool own = dynamic_cast<const Error*>(&error) != nullptr;
+  std::string text = (own ? "" : "unexpected error: ") + std::string(error.what());
+  if (mpi::rank() > 0) {
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+    text = join("rank ", mpi::rank(), ": ", text);
+  }
+  print_error(text);
+  mpi::abort(1);
+  return 1;
+}
+
 /// What was printed must have arrived: a full disk behind `>` is an error like any other.
 int after_printing(int status) {
   std::cout.flush();
@@ -82,12 +98,13 @@ int main(int argc, char** argv) {
   osteon::limit_spinning(argv);
   std::signal(SIGXFSZ, SIG_IGN);  // a file beyond the limit (ulimit -f) is an error that names it
   try {
-    return osteon::experiments::after_printing(osteon::experiments::run_program(argc, argv));
-  } catch (const osteon::Error& error) {
-    osteon::experiments::print_error(error.what());
-    return 1;
-  } catch (const std::exception& error) {
-    osteon::experiments::print_error(std::string("unexpected error: ") + error.what());
-    return 1;
+    const osteon::experiments::mpi::Session session;
+    try {
+      return osteon::experiments::after_printing(osteon::experiments::run_program(argc, argv));
+    } catch (const std::exception& error) {
+      return osteon::experiments::failed(error);
+    }
+  } catch (const std::exception& error) {  // there is no MPI to open
+    return osteon::experiments::failed(error);
   }
 }

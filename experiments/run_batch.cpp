@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 #include <map>
 #include <thread>
-#include <unistd.h>
 
 #include "experiments/adapter_options.hpp"
 #include "experiments/byte_size.hpp"
@@ -13,6 +12,8 @@
 #include "experiments/fairness.hpp"
 #include "experiments/memory_limit.hpp"
 #include "experiments/model_loading.hpp"
+#include "experiments/mpi/communicator.hpp"
+#include "experiments/mpi/remote_runs.hpp"
 #include "experiments/process_pool.hpp"
 #include "experiments/progress.hpp"
 #include "experiments/run.hpp"
@@ -77,7 +78,7 @@ class Batch {
         options_(options),
         kind_(kind),
         result_(result),
-        pool_(options.runs_at_a_time(), options.should_stop, options.memory_limit) {}
+        pool_(options.runs_at_a_time(), options.should_stop, options.memory_limit, mpi::other_ranks()) {}
 
   std::vector<std::optional<RunSummary>> run(const std::vector<SuiteRun>& runs) {
     std::vector<std::optional<RunSummary>> summaries(runs.size());
@@ -173,7 +174,7 @@ class Batch {
                                       "--suite",        suite_.name,
                                       "--purpose",      sweep ? "sweep" : "final",
                                       "--split",        sweep ? "validation" : "test",
-                                      "--parent",       std::to_string(getpid())};
+                                      "--parent",       kParent};
     if (const std::string name = suite_.cells[run.cell].case_name(); !name.empty())
       words.insert(words.end(), {"--case", name});
     if (sweep)
@@ -194,6 +195,8 @@ class Batch {
 }  // namespace
 
 std::int64_t AblationOptions::runs_at_a_time() const {
+  if (jobs == 0 && mpi::size() > 1)
+    return 1;  // the launcher has spread the ranks over the processors
   const auto processors = static_cast<std::int64_t>(std::max(1U, std::thread::hardware_concurrency()));
   return jobs > 0 ? jobs : std::max<std::int64_t>(1, processors / std::max<std::int64_t>(1, threads));
 }

@@ -13,10 +13,11 @@
 namespace osteon::experiments {
 
 struct AblationOptions {
-  std::filesystem::path folder;   ///< sweep/, final/ and suite.toml are written here
-  std::int64_t jobs = 0;          ///< runs at a time, a process each; 0 = processors / threads of a run
+  std::filesystem::path folder;  ///< sweep/, final/ and suite.toml are written here
+  std::int64_t jobs =
+      0;  ///< runs at a time, a process each; 0 = processors / threads of a run, 1 for a rank of several
   std::int64_t threads = 1;       ///< of each run
-  std::int64_t memory_limit = 0;  ///< most bytes that runs at a time need by their plans; 0 = no limit
+  std::int64_t memory_limit = 0;  ///< most bytes that runs at a time need by their plans, at each rank; 0 = no limit
   bool quiet = false;
   std::function<bool()> should_stop;
 

@@ -12,6 +12,8 @@
 #include "experiments/fairness.hpp"
 #include "experiments/forecast.hpp"
 #include "experiments/model_loading.hpp"
+#include "experiments/mpi/communicator.hpp"
+#include "experiments/mpi/remote_runs.hpp"
 #include "experiments/progress.hpp"
 #include "experiments/report/report.hpp"
 #include "experiments/run.hpp"
@@ -182,6 +184,12 @@ int say_interrupted() {
 }
 
 int run_ablate(const AblateArguments& arguments, bool json) {
+  if (mpi::rank() > 0) {
+    catch_signals();
+    mpi::serve_runs(interrupted);
+    return 0;
+  }
+  const mpi::RemoteRuns others;
   if (arguments.list)
     return list_suites(json);
   const Suite suite = suite_of(arguments);
@@ -239,7 +247,9 @@ void add_ablate(CLI::App& program, CommandContext& context) {
       ->type_name("KEY=VALUE")
       ->expected(1)
       ->take_all();
-  command->add_option("--jobs", arguments->jobs, "Runs at a time; 0 = processors / threads")
+  command
+      ->add_option("--jobs", arguments->jobs,
+                   "Runs at a time, at each rank of mpirun; 0 = processors / threads, or 1 a rank")
       ->capture_default_str()
       ->check(CLI::Range(0, 4096));
   command->add_option("--threads", arguments->threads, "Threads of each run")
