@@ -1,0 +1,128 @@
+#include "nn/rwkv.hpp"
+
+#include "backends/flops.hpp"
+#include "backends/kernels/elementwise.hpp"
+
+namespace osteon::nn {
+
+ShapeOf shapes_of(const io::ModelFiles& files) {
+  return [&files](const std::string& name) {
+    return files.contains(name) ? std::optional(files.info(name).shape) : std::nullopt;
+  };
+}
+
+std::int64_t extent(const ShapeOf& shape_of, const std::string& name, std::int64_t dim) {
+  const std::optional<Shape> shape = shape_of(name);
+  check<FileError>(shape.has_value(), "rwkv: expected a tensor ", name, ", got none");
+  check<FileError>(shape->rank() > dim, "rwkv: ", name, ": expected more than ", dim, " dimensions, got ", *shape);
+  return (*shape)[dim];
+}
+
+RwkvConfig read_rwkv_config(const ShapeOf& shape_of, const std::string& head_tensor) {
+  RwkvConfig config;
+  config.vocab_size = extent(shape_of, "emb.weight", 0);
+  config.hidden_size = extent(shape_of, "emb.weight", 1);
+  config.intermediate_size = extent(shape_of, "blocks.0.ffn.key.weight", 0);
+  config.heads = extent(shape_of, "blocks.0." + head_tensor, 0);
+  while (shape_of(join("blocks.", config.num_hidden_layers, ".ln1.weight")))
+    ++config.num_hidden_layers;
+  check<FileError>(config.heads >= 1 && config.hidden_size % config.heads == 0, "rwkv: blocks.0.", head_tensor,
+                   ": expected heads that divide ", config.hidden_size, " channels, got ", config.heads);
+  return config;
+}
+
+RwkvNorm::RwkvNorm(std::string norm_name, std::int64_t hidden_size, std::int64_t group_count, double epsilon,
+                   DType dtype, Device device)
+    : name(std::move(norm_name)),
+      weight(empty({hidden_size}, dtype, device, Category::weights)),
+      bias(empty({hidden_size}, dtype, device, Category::weights)),
+      groups(group_count),
+      eps(epsilon) {}
+
+void RwkvNorm::visit(const ParameterVisitor& visitor) {
+  visitor(name + ".weight", weight);
+  visitor(name + ".bias", bias);
+}
+
+Rwkv::Rwkv(const RwkvConfig& config, DType dtype, Device device)
+    : config_(config),
+      dtype_(dtype),
+      device_(device),
+      embedding_(empty({config.vocab_size, config.hidden_size}, dtype, device, Category::weights)),
+      first_norm_("blocks.0.ln0", config.hidden_size, 1, kLayerNormEps, dtype, device),
+      last_norm_("ln_out", config.hidden_size, 1, kLayerNormEps, dtype, device),
+      head_("head", config.hidden_size, config.vocab_size, false, dtype, device) {}
+
+Tensor Rwkv::hidden(const Tensor& ids, RwkvState* state) const {
+  check(ids.defined() && ids.shape().rank() == 2 && ids.dim(1) > 0, "rwkv: ids: expected [batch, seq_len], got ", ids);
+  check(state == nullptr || state->empty() || state->size() == layers_.size(), "rwkv: state: expected ", layers_.size(),
+        " layers, got ", state == nullptr ? 0 : state->size());
+  if (state != nullptr)
+    state->resize(layers_.size());
+  Tensor x = first_norm_(embedding(embedding_, ids)), first_value;
+  for (std::size_t i = 0; i < layers_.size(); ++i) {
+    const InModule here(join("blocks.", i));
+    x = (*layers_[i])(x, first_value, state != nullptr ? &(*state)[i] : nullptr);
+  }
+  return last_norm_(x);
+}
+
+Tensor Rwkv::loss(const Tensor& ids, const Tensor& targets, const Normalizer& normalizer, RwkvState* state) const {
+  const Tensor x = hidden(ids, state);
+  const CountAs work(Work::head);
+  if (l2_wrap_) {
+    const Tensor logits = head_(x);
+    return l2_wrap(cross_entropy(logits, targets, normalizer), logits);
+  }
+  // An adapted head has no weight that a chunk could be multiplied with.
+  return head_.override() != nullptr ? cross_entropy(head_(x), targets, normalizer)
+                                     : linear_cross_entropy(x, head_.weight, targets, normalizer);
+}
+
+void Rwkv::visit(const ParameterVisitor& visitor) {
+  visitor("emb.weight", embedding_);
+  first_norm_.visit(visitor);
+  for (const auto& layer : layers_)
+    layer->visit(visitor);
+  last_norm_.visit(visitor);
+  head_.visit(visitor);
+}
+
+NamedTensors Rwkv::parameters() const {
+  NamedTensors all;
+  const_cast<Rwkv*>(this)->visit(  // NOLINT: the visitor only reads
+      [&](const std::string& name, Tensor& parameter) { all.emplace_back(name, parameter); });
+  return all;
+}
+
+std::int64_t Rwkv::parameter_count() const {
+  std::int64_t count = 0;
+  for (const auto& [name, parameter] : parameters())
+    count += parameter.numel();
+  return count;
+}
+
+std::vector<Linear*> Rwkv::linears() {
+  std::vector<Linear*> all;
+  for (const auto& layer : layers_)
+    for (Linear* linear : layer->linears())
+      all.push_back(linear);
+  all.push_back(&head_);
+  return all;
+}
+
+void Rwkv::set_requires_grad(bool requires_grad) {
+  visit([&](const std::string&, Tensor& parameter) { parameter.set_requires_grad(requires_grad); });
+}
+
+Tensor last_rows(const Tensor& x) {
+  const std::int64_t batch = x.dim(0), seq_len = x.dim(1), d = x.dim(2);
+  const Tensor last = empty({batch, d}, x.dtype(), x.device());
+  for (std::int64_t row = 0; row < batch; ++row) {
+    const Tensor from = x.slice(row, row + 1).alias({seq_len, d}).slice(seq_len - 1, seq_len);
+    on_device(x.device(), [&](auto dev) { kernels::copy(dev, from.view(), last.slice(row, row + 1).mut()); });
+  }
+  return last;
+}
+
+}  // namespace osteon::nn

@@ -1,0 +1,128 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "autograd/rwkv_ops.hpp"
+#include "nn/io/model_files.hpp"
+#include "nn/linear.hpp"
+
+namespace osteon::nn {
+
+/// What a layer remembers of the tokens before: the last rows that its two token shifts saw [batch, hidden_size], and
+/// the matrices of its recurrence [batch, heads, n, n]. Undefined at the start of a text.
+struct RwkvLayerState {
+  Tensor time_mix_row, channel_mix_row, wkv;
+};
+/// One for each layer; empty at the start of a text. Constants: no gradient goes back through them.
+using RwkvState = std::vector<RwkvLayerState>;
+
+/// The shape of a tensor of a model's file; none where the file has no such tensor.
+using ShapeOf = std::function<std::optional<Shape>(const std::string& name)>;
+ShapeOf shapes_of(const io::ModelFiles& files);
+
+/// What both versions say of themselves by the shapes of their tensors. A file has no other configuration.
+struct RwkvConfig {
+  std::int64_t vocab_size = 0, hidden_size = 0, intermediate_size = 0, num_hidden_layers = 0;
+  std::int64_t heads = 0;
+
+  std::int64_t head_size() const { return hidden_size / heads; }
+};
+/// `head_tensor` [heads, n] of a block tells the heads ("att.r_k"). FileError names a tensor that is missing or whose
+/// shape does not fit.
+RwkvConfig read_rwkv_config(const ShapeOf& shape_of, const std::string& head_tensor);
+/// The extent `dim` of a matrix that must be there.
+std::int64_t extent(const ShapeOf& shape_of, const std::string& name, std::int64_t dim);
+
+/// torch's LayerNorm with RWKV's epsilon, or its GroupNorm over heads.
+struct RwkvNorm {
+  RwkvNorm(std::string name, std::int64_t hidden_size, std::int64_t groups, double eps, DType dtype, Device device);
+  Tensor operator()(const Tensor& x) const { return group_norm(x, groups, weight, bias, eps); }
+  void visit(const ParameterVisitor& visitor);
+
+  std::string name;
+  Tensor weight, bias;  ///< [hidden_size]
+  std::int64_t groups;
+  double eps;
+};
+
+constexpr double kLayerNormEps = 1e-5;
+constexpr double kHeadNormEps = 64e-5;  ///< 1e-5 * 8^2, whatever the head size
+
+/// One layer: x + time mixing, + channel mixing.
+class RwkvLayer {
+ public:
+  virtual ~RwkvLayer() = default;
+  /// `first_value` is what the first layer's values were (RWKV-7): set by it, read by the others. `state` may be null.
+  virtual Tensor operator()(const Tensor& x, Tensor& first_value, RwkvLayerState* state) const = 0;
+  virtual void visit(const ParameterVisitor& visitor) = 0;
+  virtual std::vector<Linear*> linears() = 0;
+};
+
+/// A recurrent language model as RWKV-6 and RWKV-7 have it; the versions differ in their layers. Parameters have the
+/// names and shapes of the files. Not movable: adapters hold pointers to its linears.
+class Rwkv {
+ public:
+  Rwkv(const Rwkv&) = delete;
+  Rwkv& operator=(const Rwkv&) = delete;
+  virtual ~Rwkv() = default;
+
+  /// Final hidden states [batch, seq_len, hidden_size] of ids [batch, seq_len], normalised. A state that is given is
+  /// where the text goes on, and is left as it is after the last token.
+  Tensor hidden(const Tensor& ids, RwkvState* state = nullptr) const;
+  /// Logits [batch, seq_len, vocab_size] in the model's dtype.
+  Tensor logits(const Tensor& ids, RwkvState* state = nullptr) const { return head_(hidden(ids, state)); }
+  /// Sum of the losses over targets [batch, seq_len] (already shifted, -100 = ignored), divided by `normalizer`.
+  Tensor loss(const Tensor& ids, const Tensor& targets, const Normalizer& normalizer, RwkvState* state = nullptr) const;
+  /// Whether the loss's gradient pulls large logits back, as RWKV's trainers do (l2_wrap): off at first. The logits
+  /// then exist as a whole.
+  void set_l2_wrap(bool on) { l2_wrap_ = on; }
+
+  /// Every parameter once.
+  void visit(const ParameterVisitor& visitor);
+  NamedTensors parameters() const;
+  std::int64_t parameter_count() const;
+  /// Every linear of the layers that RWKV-PEFT adapts, in order, the head last.
+  std::vector<Linear*> linears();
+  void set_requires_grad(bool requires_grad);
+
+  const RwkvConfig& config() const { return config_; }
+  DType dtype() const { return dtype_; }
+  Device device() const { return device_; }
+
+ protected:
+  /// Parameters are allocated, not initialised; the layers are the version's to add.
+  Rwkv(const RwkvConfig& config, DType dtype, Device device);
+  void add_layer(std::unique_ptr<RwkvLayer> layer) { layers_.push_back(std::move(layer)); }
+
+ private:
+  RwkvConfig config_;
+  DType dtype_;
+  Device device_;
+  bool l2_wrap_ = false;
+  Tensor embedding_;
+  RwkvNorm first_norm_, last_norm_;
+  std::vector<std::unique_ptr<RwkvLayer>> layers_;
+  Linear head_;
+};
+
+/// The last row of each sequence of x [batch, seq_len, d], without a place in the graph.
+Tensor last_rows(const Tensor& x);
+
+/// The token shift of one input of a layer, which remembers its last row if there is a state.
+class TokenShift {
+ public:
+  TokenShift(const Tensor& x, Tensor* row) : x_(x), before_(row != nullptr ? *row : Tensor{}) {
+    if (row != nullptr)
+      *row = last_rows(x);
+  }
+  Tensor operator()(const Tensor& mix, const Tensor& extra = {}) const { return time_mix(x_, mix, extra, before_); }
+
+ private:
+  Tensor x_, before_;
+};
+
+}  // namespace osteon::nn
