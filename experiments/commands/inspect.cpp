@@ -7,7 +7,9 @@
 #include "experiments/record.hpp"
 #include "nn/io/model_files.hpp"
 #include "nn/io/pretrained.hpp"
+#include "nn/io/tensor_file.hpp"
 #include "peft/hf_config.hpp"
+#include "peft/rwkv_format.hpp"
 
 namespace osteon::experiments {
 namespace {
@@ -15,16 +17,40 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
+Json tensor_facts(const io::TensorEntry& entry) {
+  return {{"name", entry.name},
+          {"dtype", std::string(io::name_of(entry.dtype))},
+          {"shape", std::vector<std::int64_t>(entry.shape.begin(), entry.shape.end())},
+          {"bytes", entry.end - entry.begin}};
+}
+
 Json tensors(const io::ModelFiles& files) {
   Json list = Json::array();
-  for (const std::string& name : files.names()) {
-    const io::TensorEntry& entry = files.info(name);
-    list.push_back({{"name", name},
-                    {"dtype", std::string(io::name_of(entry.dtype))},
-                    {"shape", std::vector<std::int64_t>(entry.shape.begin(), entry.shape.end())},
-                    {"bytes", entry.end - entry.begin}});
-  }
+  for (const std::string& name : files.names())
+    list.push_back(tensor_facts(files.info(name)));
   return list;
+}
+
+/// What is in a single file; of RWKV-PEFT's adapters, what they are too.
+void add_file(Json& found, const fs::path& path) {
+  const io::TensorFile file(path);
+  bool is_adapter = false;
+  Json list = Json::array();
+  for (const io::TensorEntry& entry : file.tensors()) {
+    list.push_back(tensor_facts(entry));
+    is_adapter = is_adapter || entry.name.ends_with(".disha") || entry.name.ends_with(".bone") ||
+                 (io::is_torch_path(path) && entry.name.ends_with(".lora_A"));
+  }
+  if (is_adapter) {
+    const peft::RwkvAdapter adapter = peft::read_rwkv_adapter(file);
+    found["adapter"] = {{"method", std::string(peft::name_of(adapter.kind))},
+                        {"rank", adapter.rank},
+                        {"modules", adapter.modules.size()},
+                        {"full_parameters", adapter.full_parameters}};
+    if (adapter.kind == peft::RwkvKind::bat)
+      found["adapter"]["layout"] = "RWKV-PEFT: a matrix an input block";
+  }
+  found["tensors"] = list;
 }
 
 Json model_facts(const fs::path& folder) {
@@ -59,13 +85,13 @@ void add_adapter(Json& found, const fs::path& folder) {
 }
 
 /// Everything that is recognised at a path: a model, an adapter, a run with its adapter or model, or a single
-/// safetensors file.
+/// safetensors or .pth file.
 Json facts(const fs::path& path) {
   check<FileError>(fs::exists(path), path.string(), ": expected a file or folder, found nothing");
   Json found;
   found["path"] = path.string();
   if (!fs::is_directory(path)) {
-    found["tensors"] = tensors(io::ModelFiles(path));
+    add_file(found, path);
     return found;
   }
   if (fs::exists(path / "config.json"))
@@ -137,7 +163,7 @@ void add_inspect(CLI::App& program, CommandContext& context) {
   CLI::App* command = new_command(program, context, "inspect", "What a model, adapter or run folder holds",
                                   "osteon inspect runs/bone/adapter");
   auto path = std::make_shared<std::string>();
-  command->add_option("path", *path, "Folder, or safetensors file")->required();
+  command->add_option("path", *path, "Folder, or safetensors or .pth file")->required();
   command->callback([path, &context] {
     context.action = [path, &context] {
       const Json found = facts(*path);

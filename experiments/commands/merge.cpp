@@ -2,13 +2,16 @@
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "experiments/commands/command.hpp"
 #include "experiments/data/tokenizer.hpp"
 #include "experiments/model_loading.hpp"
 #include "nn/io/output_folder.hpp"
 #include "nn/io/pretrained.hpp"
+#include "nn/io/tensor_file.hpp"
 #include "peft/hf_format.hpp"
+#include "peft/rwkv_format.hpp"
 
 namespace osteon::experiments {
 namespace {
@@ -18,14 +21,24 @@ namespace fs = std::filesystem;
 struct MergeArguments {
   RunConfig config;
   std::string out;
+  std::string kind, base, start;  // of merge, for RWKV files
+  double alpha = 16;              // RWKV-PEFT's default
 };
 
 void add_options(CLI::App* command, MergeArguments& arguments) {
-  command->add_option("--model", arguments.config.model, "Hugging Face folder, or synthetic:tiny")->required();
-  command->add_option("--adapter", arguments.config.adapter, "Adapter folder")->required();
+  command->add_option("--model", arguments.config.model, "Hugging Face folder, or synthetic:tiny")
+      ->required(command->get_name() != "merge");
+  command->add_option("--adapter", arguments.config.adapter, "Adapter folder; with --kind a file")->required();
   command->add_option("--dtype", arguments.config.dtype, "f32 or bf16, of the written weights")->capture_default_str();
   add_device_option(command, arguments.config.device);
-  command->add_option("--out", arguments.out, "Folder to write")->required();
+  command->add_option("--out", arguments.out, "Folder to write; with --kind a file")->required();
+}
+
+void add_rwkv_options(CLI::App* command, MergeArguments& arguments) {
+  command->add_option("--kind", arguments.kind, "RWKV-PEFT's files: bone, bat, lora or pissa");
+  command->add_option("--base", arguments.base, "With --kind: the model, .pth or safetensors");
+  command->add_option("--start", arguments.start, "With --kind pissa: init_pissa.pth");
+  command->add_option("--alpha", arguments.alpha, "With --kind lora: lora_alpha")->capture_default_str();
 }
 
 LoadedModel load(const MergeArguments& arguments) {
@@ -54,7 +67,28 @@ void say(bool json, const std::string& out, const std::string& text) {
     fmt::print("{}: {}\n", out, text);
 }
 
+/// RWKV-PEFT's merge scripts: files to a file, without a model.
+int run_rwkv_merge(const MergeArguments& arguments, bool json) {
+  const peft::RwkvKind kind = peft::parse_rwkv_kind(arguments.kind);
+  check<ConfigError>(!arguments.base.empty(), "--base: expected the RWKV file to merge into, with --kind");
+  check<ConfigError>(arguments.config.model.empty(),
+                     "--model: expected --base with --kind, got both --model and --kind");
+  const io::TensorFile base(arguments.base), adapter(arguments.config.adapter);
+  std::optional<io::TensorFile> start;
+  if (!arguments.start.empty())
+    start.emplace(arguments.start);
+  check<ConfigError>(!fs::is_directory(arguments.out), "--out: expected a .pth or safetensors file, got the folder ",
+                     arguments.out);
+  peft::merge_rwkv(base, adapter, start ? &*start : nullptr, kind, arguments.alpha, arguments.out);
+  say(json, arguments.out, "the model with its adapter merged");
+  return 0;
+}
+
 int run_merge(const MergeArguments& arguments, bool json) {
+  if (!arguments.kind.empty())
+    return run_rwkv_merge(arguments, json);
+  check<ConfigError>(!arguments.config.model.empty(), "merge: expected --model, or --kind and --base for RWKV files");
+  check<ConfigError>(arguments.base.empty() && arguments.start.empty(), "--base, --start: expected only with --kind");
   check_apart(arguments.out, arguments.config.model, "--model");
   check_apart(arguments.out, arguments.config.adapter, "--adapter");
   LoadedModel loaded = load(arguments);
@@ -89,6 +123,8 @@ void add(CLI::App& program, CommandContext& context, const std::string& name, co
   CLI::App* command = new_command(program, context, name, summary, example);
   auto arguments = std::make_shared<MergeArguments>();
   add_options(command, *arguments);
+  if (name == "merge")
+    add_rwkv_options(command, *arguments);
   command->callback([arguments, &context, act] {
     context.action = [arguments, &context, act] { return act(*arguments, context.json); };
   });

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "nn/io/tensor_file.hpp"
+
+namespace osteon::peft {
+
+/// What RWKV-PEFT trains, by what its adapter file holds (`rwkv-<epoch>.pth`):
+///   bone  `<module>.disha` (older: `.bone`) [r, out]: W[o,i] += D[i mod r, o], r need not divide in
+///   bat   the same names [in/r, r, r], one matrix an *input* block: W_ab <- W_ab (I + B_b) + B_b
+///   lora  `<module>.lora_A` [r, in], `.lora_B` [out, r]: W += B A alpha/r; PiSSA has the same names
+///   pissa the same, with the start in init_pissa.pth: W += B A - B0 A0
+enum class RwkvKind : std::uint8_t { bone, bat, lora, pissa };
+
+std::string_view name_of(RwkvKind kind);
+RwkvKind parse_rwkv_kind(std::string_view name);  ///< ConfigError, naming --kind
+
+struct RwkvAdapter {
+  RwkvKind kind = RwkvKind::bone;  ///< lora for PiSSA too: the file alone does not tell them apart
+  std::int64_t rank = 0;
+  std::string suffix;                        ///< "disha", "bone" or "lora_A"
+  std::vector<std::string> modules;          ///< "blocks.0.att.key"
+  std::vector<std::string> full_parameters;  ///< trained as a whole (train_parts): they replace the base's
+};
+
+/// FileError where the file holds no adapter, adapters of two kinds or ranks, half a pair, or a shape of no kind.
+RwkvAdapter read_rwkv_adapter(const io::TensorFile& file);
+
+/// Writes the base with the adapter merged, as RWKV-PEFT's merge scripts do but in f32 with one rounding to the base's
+/// dtype, tensor by tensor: memory is one weight and its adapter. `alpha` is for lora; `start`, PiSSA's init_pissa.pth,
+/// is needed for pissa and refused otherwise. FileError for an adapter of another kind, a module or parameter that the
+/// base lacks, or shapes that do not fit.
+void merge_rwkv(const io::TensorFile& base, const io::TensorFile& adapter, const io::TensorFile* start, RwkvKind kind,
+                double alpha, const std::filesystem::path& out);
+
+}  // namespace osteon::peft
