@@ -6,6 +6,7 @@
 
 #include "autograd/audit.hpp"
 #include "autograd/op_costs.hpp"
+#include "autograd/shared_step.hpp"
 #include "autograd/watchdog.hpp"
 #include "backends/kernels/elementwise.hpp"
 #include "backends/kernels/reduce.hpp"
@@ -182,6 +183,16 @@ Tensor record(std::string_view op, const Tensor& y, std::initializer_list<Tensor
   return y;
 }
 
+/// Asked for each place once; parts that were kept apart may come again.
+Sink Grads::place(GradState& state) {
+  if (std::find(handed_out_.begin(), handed_out_.end(), &state) == handed_out_.end()) {
+    handed_out_.push_back(&state);
+    if (SharedStep* const step = SharedStep::active(); step != nullptr && is_leaf(state))
+      step->before_write(state);
+  }
+  return sink_of(state);
+}
+
 bool Grads::wanted(std::size_t i) const { return inputs_[i] != nullptr && inputs_[i]->requires_grad; }
 
 Sink Grads::operator[](std::size_t i) {
@@ -193,8 +204,7 @@ Sink Grads::operator[](std::size_t i) {
     apart_.emplace_back(i, new_gradient(state));
     return {apart_.back().second.mut(), false};
   }
-  handed_out_.push_back(&state);
-  return sink_of(state);
+  return place(state);
 }
 
 Sink Grads::narrow(std::size_t i) {
@@ -237,10 +247,14 @@ void Grads::give(std::size_t i, const Tensor& gradient, const Tensor& dy) {
 void Grads::finish() {
   for (const auto& part : apart_) {
     const Tensor& gradient = part.second;  // clang captures no structured binding
-    const Sink sink = sink_of(*inputs_[part.first]);
+    const Sink sink = place(*inputs_[part.first]);
     on_device(gradient.device(), [&](auto dev) { kernels::scale(dev, gradient.view(), 1.0, sink); });
   }
   apart_.clear();
+  if (SharedStep* const step = SharedStep::active())
+    for (GradState* const state : handed_out_)
+      if (is_leaf(*state))
+        step->after_write(*state);
 }
 
 FirstRun::FirstRun() : outer_(first_run) { first_run = this; }

@@ -56,8 +56,10 @@ class Grads {
   void finish();
 
  private:
+  Sink place(GradState& state);
+
   const std::vector<std::shared_ptr<GradState>>& inputs_;
-  std::vector<const GradState*> handed_out_;
+  std::vector<GradState*> handed_out_;
   std::vector<std::pair<std::size_t, Tensor>> apart_;
 };
 

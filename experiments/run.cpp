@@ -16,6 +16,7 @@
 #include "experiments/evaluation.hpp"
 #include "experiments/folder_lock.hpp"
 #include "experiments/memory_limit.hpp"
+#include "experiments/mpi/communicator.hpp"
 #include "experiments/run_folder.hpp"
 #include "experiments/run_output.hpp"
 #include "experiments/spectra.hpp"
@@ -117,6 +118,17 @@ void begin(const fs::path& folder, const RunConfig& config) {
   io::write_file_atomically(folder / "config.toml", to_toml(config));
 }
 
+/// What several ranks cannot share yet.
+void check_ranks(const RunConfig& config) {
+  if (mpi::size() == 1)
+    return;
+  check<ConfigError>(default_device() == Device::cpu, "device: expected cpu for a run of ", mpi::size(), " ranks, got ",
+                     config.device);
+  check<ConfigError>(config.dropout == 0 || !config.deterministic,
+                     "dropout: expected 0 for a deterministic run of several ranks, got ", config.dropout,
+                     "; with deterministic = false each rank draws masks of its own");
+}
+
 RunSummary run_in(const RunConfig& config, const RunOptions& options, RunSummary& summary) {
   if (is_toy_sine(config)) {
     begin(config.out, config);
@@ -125,7 +137,8 @@ RunSummary run_in(const RunConfig& config, const RunOptions& options, RunSummary
   }
   Recording recording(options);  // first: a trace that cannot be written is known before the model is read
   LoadedModel loaded = load_model(config, options.from_random_weights ? Weights::random : Weights::pretrained);
-  for (const std::string& warning : loaded.warnings)
+  const bool leads = mpi::rank() == 0;  // the others only train
+  for (const std::string& warning : leads ? loaded.warnings : std::vector<std::string>())
     fmt::print(stderr, "warning: {}\n", warning);
   const ModelLimits limits(loaded.model->config());
   const auto making = std::chrono::steady_clock::now();
@@ -143,14 +156,15 @@ RunSummary run_in(const RunConfig& config, const RunOptions& options, RunSummary
     retained = open_evaluation_data(config.retain_data, options.split, config, *loaded.tokenizer, limits);
 
   const fs::path folder = config.out;
-  begin(folder, config);
+  if (leads)
+    begin(folder, config);
   const StartingFactors start(loaded, config);
   std::optional<SpectrumProbe> probe;
-  if (config.spectra && !folder.empty())
+  if (leads && config.spectra && !folder.empty())
     probe.emplace(loaded);
-  if (options.score_before && !evaluation.empty())
+  if (leads && options.score_before && !evaluation.empty())
     summary.evaluation.before = evaluate(*loaded.model, evaluation).scores;
-  if (!retained.empty())
+  if (leads && !retained.empty())
     summary.evaluation.retained_before = evaluate(*loaded.model, retained).scores;
 
   Trainer trainer(config, loaded, *data,
@@ -183,6 +197,8 @@ RunSummary run_in(const RunConfig& config, const RunOptions& options, RunSummary
         "interrupted after step {} of {}; {}", result.steps, trainer.total_steps(),
         folder.empty() ? "without --out nothing was saved" : "the same command with --resume goes on from there");
 
+  if (!leads)
+    return summary;
   if (!folder.empty() && options.keep_model)  // first: an evaluation may take long, or more memory than there is
     save_result(loaded, start, folder, options.save_dtype);
   if (!result.interrupted && probe)
@@ -230,6 +246,7 @@ RunSummary run(const RunConfig& given, const RunOptions& options) {
   fill_adapter_defaults(config);
   check_config(config);
   settle_memory_policy(config);
+  check_ranks(config);
   set_threads(config.threads);
   kernels::set_deterministic_gemm(config.deterministic);
   RunSummary summary;
@@ -245,23 +262,28 @@ RunSummary run(const RunConfig& given, const RunOptions& options) {
   summary.config_hash = config_hash(config);
   const fs::path folder = config.out;
   std::optional<FolderLock> lock;
-  if (!folder.empty()) {
+  const bool writes = mpi::rank() == 0 && !folder.empty();
+  std::optional<RunSummary> done;
+  if (writes) {
     lock.emplace(folder);
     if (config.resume)
-      if (const auto done = finished_run(folder, summary.config_hash, data_hash(config)))
-        return *done;
-    prepare_run_folder(config, summary.config_hash);
+      done = finished_run(folder, summary.config_hash, data_hash(config));
+    if (!done)
+      prepare_run_folder(config, summary.config_hash);
   }
+  summary.completed = mpi::any(done.has_value());  // the others read the folder only when it is ready
+  if (summary.completed)
+    return done.value_or(summary);
   try {
     run_in(config, options, summary);
   } catch (const std::exception& error) {
     summary.completed = false;
     summary.error = error.what();
-    if (!folder.empty())
+    if (writes)
       write_summary(folder, summary);
     throw;
   }
-  if (!folder.empty()) {
+  if (writes) {
     kernels::GemmBackend gemm{};
     on_device(default_device(), [&](auto dev) { gemm = kernels::gemm_backend(dev); });
     write_environment(folder, capture_environment({.threads = threads(),

@@ -11,6 +11,7 @@
 #include "experiments/evaluation.hpp"
 #include "experiments/event_file.hpp"
 #include "experiments/metrics.hpp"
+#include "experiments/mpi/communicator.hpp"
 #include "experiments/progress.hpp"
 
 namespace osteon::experiments {
@@ -44,6 +45,12 @@ NamedTensors flat(const std::vector<peft::TrainableParameter>& parameters) {
   for (const peft::TrainableParameter& parameter : parameters)
     all.emplace_back(parameter.name, parameter.tensor);
   return all;
+}
+
+/// Several ranks sum in one rank's order where the run is to be deterministic and gradients are small. A head's
+/// gradient is made in the forward pass already, ahead of its turn.
+bool sums_in_order(const RunConfig& config) {
+  return config.deterministic && config.method != "full" && config.modules_to_save.empty();
 }
 
 /// The allocator's report of training alone: what evaluations and saves in between need is not in its peaks.
@@ -91,15 +98,18 @@ Trainer::Trainer(const RunConfig& config, LoadedModel& loaded, BatchStream& data
       options_(std::move(options)),
       total_steps_(steps_of(config, data)),
       optimizer_(parameter_groups(*loaded.adapted, config), {config.beta1, config.beta2, config.eps}),
-      window_(*loaded.model, flat(loaded.adapted->trainable_parameters()), config.cuda_graph == "auto") {
+      window_(*loaded.model, flat(loaded.adapted->trainable_parameters()), config.cuda_graph == "auto",
+              sums_in_order(config)) {
   state_.config_hash = options_.config_hash;
   state_.data_hash = options_.data_hash;
 }
 
 TrainingWindow::Result Trainer::accumulate(const StepData& step) {
   // Each step draws its dropout masks from a stream of its own: a resumed run draws the same ones.
-  random_state() = {
-      RandomKey{static_cast<std::uint64_t>(config_.seed), 3}.split(static_cast<std::uint64_t>(state_.step)), 0};
+  RandomKey key = RandomKey{static_cast<std::uint64_t>(config_.seed), 3}.split(static_cast<std::uint64_t>(state_.step));
+  if (mpi::size() > 1)
+    key = key.split(static_cast<std::uint64_t>(mpi::rank()));
+  random_state() = {key, 0};
   return window_.run(step, join("step ", state_.step + 1));
 }
 
@@ -153,13 +163,14 @@ void Trainer::save() {
 
 TrainingResult Trainer::run(std::span<const EvaluationData> evaluation) {
   using Clock = std::chrono::steady_clock;
-  const bool writes = !options_.folder.empty();
+  const bool leads = mpi::rank() == 0, writes = leads && !options_.folder.empty();
   const nn::Schedule schedule = schedule_of(config_, total_steps_);
   std::optional<MetricsWriter> metrics;
-  if (config_.resume && writes && fs::exists(options_.folder / "checkpoint")) {
+  if (config_.resume && !options_.folder.empty() && fs::exists(options_.folder / "checkpoint")) {
     state_ = load_run_state(options_.folder / "checkpoint", *loaded_.adapted, optimizer_);
     data_.restore(state_.stream);
-    metrics = MetricsWriter::resume(options_.folder / "metrics.jsonl", state_.step);
+    if (writes)
+      metrics = MetricsWriter::resume(options_.folder / "metrics.jsonl", state_.step);
   } else if (writes) {
     metrics.emplace(options_.folder / "metrics.jsonl");
   }
@@ -185,7 +196,7 @@ TrainingResult Trainer::run(std::span<const EvaluationData> evaluation) {
   };
   while (state_.step < total_steps_) {
     result.stopped_early = config_.early_stop > 0 && state_.evaluations_without_gain >= config_.early_stop;
-    result.interrupted = !result.stopped_early && options_.should_stop && options_.should_stop();
+    result.interrupted = mpi::any(!result.stopped_early && options_.should_stop && options_.should_stop());
     if (result.stopped_early || result.interrupted) {
       save_once();
       break;
@@ -214,9 +225,11 @@ TrainingResult Trainer::run(std::span<const EvaluationData> evaluation) {
     if (config_.eval_every > 0 && !evaluation.empty() && state_.step % config_.eval_every == 0) {
       memory.pause();
       window_.reset();
-      const EvaluationResult scores = evaluate(*loaded_.model, evaluation);
+      EvaluationResult scores;
+      if (leads)
+        scores = evaluate(*loaded_.model, evaluation);
       log(EvaluationMetrics{state_.step, scores.scores.loss, scores.scores.accuracy});
-      if (improved(scores.scores.loss.value_or(0)) && writes && options_.save)
+      if (improved(mpi::broadcast(scores.scores.loss.value_or(0))) && writes && options_.save)
         options_.save(options_.folder / "best");
       memory.resume();
     }

@@ -20,7 +20,7 @@ namespace osteon::experiments {
 
 /// How a run is driven, beside its config.
 struct TrainerOptions {
-  std::filesystem::path folder;  ///< the run folder; empty = nothing is written
+  std::filesystem::path folder;  ///< the run folder; empty = nothing is written; rank 0 alone writes
   bool quiet = false;            ///< no progress
   std::string title;             ///< before the progress bar
   std::string config_hash, data_hash;

@@ -6,6 +6,8 @@
 
 #include "backends/trace.hpp"
 #include "experiments/evaluation.hpp"
+#include "experiments/mpi/communicator.hpp"
+#include "experiments/mpi/gradient_exchange.hpp"
 #include "nn/optim/adamw.hpp"
 
 namespace osteon::experiments {
@@ -50,8 +52,8 @@ std::vector<SavedTensor> saved_tensor_lines(const std::vector<SavedRecord>& reco
   return lines;
 }
 
-TrainingWindow::TrainingWindow(const nn::Llama& model, NamedTensors parameters, bool graph)
-    : model_(model), parameters_(std::move(parameters)) {
+TrainingWindow::TrainingWindow(const nn::Llama& model, NamedTensors parameters, bool graph, bool in_order)
+    : model_(model), parameters_(std::move(parameters)), in_order_(in_order) {
   if (graph && model.device() == Device::cuda)
     captured_.emplace(tensors_of(parameters_));
 }
@@ -73,6 +75,8 @@ Tensor TrainingWindow::audited_loss(const Batch& batch, const Normalizer& normal
 TrainingWindow::Result TrainingWindow::run(const StepData& step, const std::string& name) {
   const auto tokens = static_cast<double>(step.loss_tokens());
   check<NumericError>(tokens > 0, name, ": the window has no token to learn");
+  if (mpi::size() > 1)
+    return run_shared(step, tokens);
   if (captured_)
     return run_captured(step, tokens);
   Result result;
@@ -88,6 +92,28 @@ TrainingWindow::Result TrainingWindow::run(const StepData& step, const std::stri
   }
   const TraceScope part("gradient norm");
   model_.finish_gradients();
+  result.norm = nn::global_gradient_norm(parameters_);
+  return result;
+}
+
+TrainingWindow::Result TrainingWindow::run_shared(const StepData& step, double tokens) {
+  mpi::GradientExchange exchange(parameters_, in_order_);
+  for (const TokenBatch& batch : step.batches) {
+    const mpi::Rows rows = exchange.begin(batch);
+    if (rows.count() == 0)
+      continue;
+    const Tensor loss = audited_loss(uploaded(mpi::part_of(batch, rows)), tokens);
+    const TraceScope part("backward");
+    loss.backward();
+  }
+  Result result;
+  {
+    const TraceScope part("gradient exchange");
+    model_.finish_gradients();
+    exchange.finish();
+    result.loss = exchange.loss(tokens);
+  }
+  const TraceScope part("gradient norm");
   result.norm = nn::global_gradient_norm(parameters_);
   return result;
 }

@@ -23,7 +23,9 @@ class TrainingWindow {
 
   /// `graph`: on a GPU a window whose batches have the shapes of the two before it is captured and replayed
   /// (autograd/captured_step.hpp). Model and parameters must stay the same tensors.
-  TrainingWindow(const nn::Llama& model, NamedTensors parameters, bool graph);
+  /// `in_order`: where several ranks share a window, its gradients are bit-equal to one rank's
+  /// (mpi/gradient_exchange.hpp).
+  TrainingWindow(const nn::Llama& model, NamedTensors parameters, bool graph, bool in_order = true);
 
   /// Leaves the gradients in the parameters, which have none before. The first forward pass leaves its audit. Throws
   /// NumericError, beginning with `name`, if no token counts.
@@ -45,11 +47,13 @@ class TrainingWindow {
 
   Batch uploaded(const TokenBatch& batch) const;
   Tensor audited_loss(const Batch& batch, const Normalizer& normalizer);
+  Result run_shared(const StepData& step, double tokens);
   Result run_captured(const StepData& step, double tokens);
   void fill_buffers(const StepData& step, double tokens);
 
   const nn::Llama& model_;
   NamedTensors parameters_;
+  bool in_order_;
   std::optional<CapturedStep> captured_;
   std::vector<Batch> buffers_;  ///< what a captured window reads
   Tensor inverse_;              ///< 1 / the tokens that count

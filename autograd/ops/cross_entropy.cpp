@@ -5,6 +5,7 @@
 #include "autograd/compute_copy.hpp"
 #include "autograd/node.hpp"
 #include "autograd/ops.hpp"
+#include "autograd/shared_step.hpp"
 #include "backends/flops.hpp"
 #include "backends/kernels/elementwise.hpp"
 #include "backends/kernels/gemm.hpp"
@@ -84,6 +85,8 @@ void add_weight_gradient(Dev dev, const ConstView& dlogits, const ConstView& x, 
 }
 
 Tensor total(const Tensor& losses, const Normalizer& normalizer, DType dtype) {
+  if (SharedStep* const step = SharedStep::active())
+    step->losses(losses);
   Tensor loss = empty({}, dtype, losses.device());
   on_any_device(losses.device(), [&](auto dev) {
     kernels::sum(dev, losses.view(), normalizer.factor(), {loss.mut(), false});

@@ -12,6 +12,7 @@
 #include "experiments/commands/command.hpp"
 #include "experiments/config_options.hpp"
 #include "experiments/data/open.hpp"
+#include "experiments/mpi/communicator.hpp"
 #include "experiments/profile.hpp"
 #include "experiments/run.hpp"
 
@@ -81,16 +82,18 @@ int train(const TrainArguments& arguments, const RunConfig& defaults, bool pretr
   RunConfig config = resolve_config(arguments.config, defaults);
   if (!config.adapter.empty())
     adopt_adapter(config, arguments.config.given());
-  warn_of_unused_keys(config);
+  const bool leads = mpi::rank() == 0;  // alone it writes and says anything
+  if (leads)
+    warn_of_unused_keys(config);
   if (!config.out.empty()) {  // a resumed run would begin from what the stopped one wrote
     check_apart((std::filesystem::path(config.out) / "adapter").string(), config.adapter, "--adapter");
     check_apart((std::filesystem::path(config.out) / "model").string(), config.model, "--model");
-  } else {
+  } else if (leads) {
     fmt::print(stderr, "warning: without --out nothing of the run is kept\n");
   }
   RunOptions options;
   options.from_random_weights = pretrain;
-  options.quiet = arguments.quiet;
+  options.quiet = arguments.quiet || !leads;
   options.name = arguments.name;
   options.suite = arguments.suite;
   options.case_name = arguments.case_name;
@@ -102,11 +105,13 @@ int train(const TrainArguments& arguments, const RunConfig& defaults, bool pretr
   if (!arguments.save_dtype.empty())
     options.save_dtype = dtype_named(arguments.save_dtype);
   options.should_stop = interrupted;
-  options.trace = arguments.trace;
+  options.trace = leads ? arguments.trace : std::string();
   Profile profile;
-  if (config.profile)
+  if (config.profile && leads)
     options.profile = &profile;
   const RunSummary summary = run(config, options);
+  if (!leads)
+    return summary.completed ? 0 : 130;
   const bool profiled = profile.steps > 0;
   if (profiled) {
     on_device(default_device(), [&](auto dev) { profile.machine = measure_machine(dev); });

@@ -1,6 +1,7 @@
 #include "experiments/mpi/communicator.hpp"
 
 #include <algorithm>
+#include <map>
 #define OMPI_SKIP_MPICXX 1  // the C interface alone
 #define MPICH_SKIP_MPICXX 1
 #include <mpi.h>
@@ -17,7 +18,12 @@ constexpr int kTextTag = 0, kFirstDataTag = 1;
 
 int own_rank = 0, ranks = 1;
 std::int64_t sent = 0;
-std::vector<MPI_Request> sends;
+std::map<int, std::vector<MPI_Request>> sends;  // by tag
+
+void finish(std::vector<MPI_Request>& requests) {
+  MPI_Waitall(static_cast<int>(requests.size()), requests.data(), MPI_STATUSES_IGNORE);
+  requests.clear();
+}
 
 /// MPI's own handler ends all ranks with its message, so nothing that returns has failed.
 template <class F>
@@ -69,19 +75,20 @@ std::optional<std::string> poll_text(std::int64_t from) {
 
 void start_send(std::int64_t to, int tag, std::span<const std::byte> bytes) {
   pieces(bytes.size(), [&](std::size_t begin, int count) {
-    sends.emplace_back();
+    MPI_Request& request = sends[tag].emplace_back();
     MPI_Isend(bytes.data() + begin, count, MPI_BYTE, static_cast<int>(to), kFirstDataTag + tag, MPI_COMM_WORLD,
-              &sends.back());
+              &request);
   });
   sent += static_cast<std::int64_t>(bytes.size());
 }
 
 void finish_sends() {
-  MPI_Waitall(static_cast<int>(sends.size()), sends.data(), MPI_STATUSES_IGNORE);
-  sends.clear();
+  for (auto& [tag, requests] : sends)
+    finish(requests);
 }
 
 void receive(std::int64_t from, int tag, std::span<std::byte> bytes) {
+  finish(sends[tag]);  // what went out of this memory has arrived long ago, for what comes now goes on from it
   pieces(bytes.size(), [&](std::size_t begin, int count) {
     MPI_Recv(bytes.data() + begin, count, MPI_BYTE, static_cast<int>(from), kFirstDataTag + tag, MPI_COMM_WORLD,
              MPI_STATUS_IGNORE);

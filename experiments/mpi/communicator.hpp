@@ -35,7 +35,8 @@ void abort(int status);
 void send_text(std::int64_t to, const std::string& text);
 std::optional<std::string> poll_text(std::int64_t from);
 
-/// Starts sending bytes, which must stay as they are until finish_sends(); `tag` tells them from others on their way.
+/// Starts sending bytes, which must stay as they are until finish_sends(), or a receive() of the same tag;
+/// `tag` tells them from others on their way.
 void start_send(std::int64_t to, int tag, std::span<const std::byte> bytes);
 void finish_sends();
 void receive(std::int64_t from, int tag, std::span<std::byte> bytes);

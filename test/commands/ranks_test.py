@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 import unittest
 
 from program import OSTEON, ProgramTest, files_of, osteon
@@ -19,12 +20,17 @@ eval_size = 4
 """
 
 
+# More ranks than processors, in a container without ptrace, as root: what a test must stand.
+ENVIRONMENT = dict(os.environ, OMP_WAIT_POLICY="passive", OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
+                   OMPI_MCA_btl_vader_single_copy_mechanism="none")
+
+
+def launched(ranks, *arguments):
+    return ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks), OSTEON, *map(str, arguments)]
+
+
 def mpirun(ranks, *arguments, status=0):
-    # More ranks than processors, in a container without ptrace, as root: what a test must stand.
-    env = dict(os.environ, OMP_WAIT_POLICY="passive", OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
-               OMPI_MCA_btl_vader_single_copy_mechanism="none", OMPI_MCA_rmaps_base_oversubscribe="1")
-    done = subprocess.run(["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks), OSTEON, *map(str, arguments)],
-                          capture_output=True, text=True, timeout=300, env=env)
+    done = subprocess.run(launched(ranks, *arguments), capture_output=True, text=True, timeout=300, env=ENVIRONMENT)
     assert done.returncode == status, f"{arguments}: status {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
 
@@ -74,6 +80,63 @@ class Suites(ProgramTest):
     def test_a_wrong_suite_ends_all_ranks(self):
         said = mpirun(2, "ablate", self.folder / "gone.toml", status=1).stderr
         self.assertEqual(said.count("gone.toml: expected a suite file"), 1)
+
+@unittest.skipUnless(shutil.which("mpirun") and os.environ.get("OSTEON_MPI", "1") == "1", "no mpirun, or a build without MPI")
+class SharedRuns(ProgramTest):
+    """A batch of 3 rows, two of them a step: 2 ranks take 2 and 1, of 4 ranks one has none."""
+
+    def words(self, out, *arguments):
+        return ["finetune", "--model", "synthetic:tiny", "--data", self.data, "--tokenizer", "byte", "--template", "none",
+                "--set", "seq_len=32", "--set", "batch_size=3", "--set", "accumulate=2", "--set", "steps=4", "--set", "rank=8",
+                "--set", "lr=1e-3", "--threads", 1, "--quiet", "--out", out, *arguments]
+
+    def train(self, name, ranks, *arguments, status=0):
+        out = self.folder / name
+        words = self.words(out, *arguments)
+        done = osteon(*words) if ranks == 1 else mpirun(ranks, *words, status=status)
+        return done if status else out
+
+    def lines(self, out):
+        kept = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+        return [{key: line[key] for key in line if "seconds" not in key} for line in kept]
+
+    def test_adapters_are_bit_equal_to_one_rank(self):
+        for method, ranks in [("lora", 2), ("lora", 3), ("bone", 2), ("bat", 3), ("dora", 4)]:
+            with self.subTest(method=method, ranks=ranks):
+                one = self.train(f"{method}-1", 1, "--method", method)
+                several = self.train(f"{method}-{ranks}", ranks, "--method", method)
+                self.assertEqual(self.lines(several), self.lines(one))
+                self.assertEqual(files_of(several / "adapter"), files_of(one / "adapter"))
+                self.assertEqual(scores(several), {several.name: scores(one)[one.name]})
+
+    def test_a_stopped_run_goes_on_with_another_number_of_ranks(self):
+        more = ["--method", "bone", "--set", "steps=60", "--set", f"eval_data={self.data}", "--set", "eval_every=20"]
+        whole = self.train("whole", 1, *more)
+        part = self.folder / "part"
+        more += ["--set", "save_every=1"]
+        with subprocess.Popen(launched(3, *self.words(part, *more)), env=ENVIRONMENT, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL) as job:
+            while not (part / "checkpoint/state.json").exists() and job.poll() is None:
+                time.sleep(0.01)
+            job.terminate()
+        self.assertLess(len((part / "metrics.jsonl").read_text().splitlines()), 60)
+        self.train("part", 2, *more, "--resume")
+        self.assertEqual(self.lines(part), self.lines(whole))
+        self.assertEqual(files_of(part / "adapter"), files_of(whole / "adapter"))
+
+    def test_sums_at_the_end_are_equal_to_rounding(self):
+        for arguments in [("--method", "full"), ("--method", "lora", "--set", "deterministic=false"),
+                          ("--method", "lora", "--set", "modules_to_save=embed_tokens")]:
+            with self.subTest(arguments=arguments):
+                name = "-".join(word.replace("=", "-") for word in arguments)
+                one = self.lines(self.train(name + "1", 1, *arguments))
+                for line, other in zip(one, self.lines(self.train(name + "3", 3, *arguments)), strict=True):
+                    for key in line:
+                        self.assertAlmostEqual(line[key], other[key], delta=2e-5 * abs(line[key]), msg=key)
+
+    def test_what_ranks_cannot_share_is_refused(self):
+        said = self.train("dropout", 2, "--method", "lora", "--set", "dropout=0.1", status=1).stderr
+        self.assertIn("dropout: expected 0 for a deterministic run of several ranks, got 0.1", said)
 
 
 if __name__ == "__main__":
