@@ -40,6 +40,9 @@ void print_summary(const RunSummary& summary) {
         mib(summary.peak_bytes->total), mib(summary.peak_bytes->weights), mib(summary.peak_bytes->adapter),
         mib(summary.peak_bytes->gradient), mib(summary.peak_bytes->optimizer), mib(summary.peak_bytes->activation),
         mib(summary.peak_bytes->workspace));
+  if (mpi::size() > 1)
+    fmt::print("  {} ranks: the first sent {:.2f} MiB of gradients
+", mpi::size(), mib(mpi::bytes_sent()));
   const auto scores = [&](const char* when, const std::optional<Scores>& found) {
     if (!found)
       return;
