@@ -14,8 +14,9 @@ constexpr std::array kParts = {kBase,   kAdapter,      kAttention, kHead, kNorms
                                kAround, kGradientNorm, kOptimizer, kData, kRest};
 
 /// Ops that only adapters have: what they do beside their products is the method's.
-constexpr std::array<std::string_view, 8> kAdapterOps = {"bat_linear", "block_sum", "block_tile",     "dora_linear",
-                                                         "dora_ratio", "dropout",   "dropout_linear", "scale_columns"};
+constexpr std::array<std::string_view, 9> kAdapterOps = {"bat_linear", "block_linear",   "block_sum",
+                                                         "block_tile", "dora_linear",    "dora_ratio",
+                                                         "dropout",    "dropout_linear", "scale_columns"};
 
 std::string_view part_of(Work work) {
   constexpr std::array<std::string_view, kWorks.size()> parts = {kBase, kAdapter, kAttention, kHead};

@@ -4,6 +4,7 @@
 
 #include "backends/kernels/decompose.hpp"
 #include "backends/kernels/elementwise.hpp"
+#include "peft/bat_blocks.hpp"
 #include "peft/method_list.hpp"
 
 // Bat ("Weight Guide"), arXiv:2409.15371 v1-v3 (called Bone there), Hugging Face's layout: a block of the weight itself
@@ -53,26 +54,13 @@ class Bat final : public Adapter {
     return merged;
   }
 
-  /// W_ab = (W'_ab - B_a) (I + B_a)^-1, which is the same transform with (I + B_a)^-1 - I for B_a. Refused where
-  /// I + B_a is close to singular: the error grows with its condition.
+  /// W_ab = (W'_ab - B_a) (I + B_a)^-1, which is the same transform with (I + B_a)^-1 - I for B_a.
   Tensor unmerged_weight(const nn::Linear& base) const override {
-    const std::int64_t rank = blocks_.dim(1);
-    const DType wide = accumulator(base.weight.dtype());
-    const Device device = base.weight.device();
-    const Tensor undo = empty(blocks_.shape(), wide, device, Category::workspace);
-    for (std::int64_t a = 0; a < blocks_.dim(0) && device != Device::meta; ++a) {
-      const Tensor shifted = plus_identity(blocks_.slice(a, a + 1), 1.0, wide);
-      const Tensor inverse = empty({rank, rank}, wide, device, Category::workspace);
-      on_device(device, [&](auto dev) {
-        const double condition = kernels::invert(dev, shifted.view(), inverse.mut());
-        osteon::check<NumericError>(condition >= 1e-6, "bat: unmerge: block ", a, " of ", base.name(),
-                                    ": expected a reciprocal condition of at least 1e-6, got ", condition,
-                                    "; merge with a backup instead");
-        kernels::copy(dev, plus_identity(inverse, -1.0, wide).view(), undo.slice(a, a + 1).mut().reshape({rank, rank}));
-      });
-    }
-    Tensor weight = empty(base.weight.shape(), wide, device, Category::workspace);
-    on_device(device, [&](auto dev) { kernels::bat_weight(dev, base.weight.view(), undo.view(), weight.mut()); });
+    const Tensor undo = undoing_blocks(blocks_, base);
+    Tensor weight =
+        empty(base.weight.shape(), accumulator(base.weight.dtype()), base.weight.device(), Category::workspace);
+    on_device(weight.device(),
+              [&](auto dev) { kernels::bat_weight(dev, base.weight.view(), undo.view(), weight.mut()); });
     return weight;
   }
 
@@ -111,6 +99,25 @@ class BatMethod final : public Method {
 };
 
 }  // namespace
+
+Tensor undoing_blocks(const Tensor& blocks, const nn::Linear& base) {
+  const std::int64_t rank = blocks.dim(1);
+  const DType wide = accumulator(base.weight.dtype());
+  const Device device = base.weight.device();
+  const Tensor undo = empty(blocks.shape(), wide, device, Category::workspace);
+  for (std::int64_t i = 0; i < blocks.dim(0) && device != Device::meta; ++i) {
+    const Tensor shifted = plus_identity(blocks.slice(i, i + 1), 1.0, wide);
+    const Tensor inverse = empty({rank, rank}, wide, device, Category::workspace);
+    on_device(device, [&](auto dev) {
+      const double condition = kernels::invert(dev, shifted.view(), inverse.mut());
+      check<NumericError>(condition >= 1e-6, "bat: unmerge: block ", i, " of ", base.name(),
+                          ": expected a reciprocal condition of at least 1e-6, got ", condition,
+                          "; merge with a backup instead");
+      kernels::copy(dev, plus_identity(inverse, -1.0, wide).view(), undo.slice(i, i + 1).mut().reshape({rank, rank}));
+    });
+  }
+  return undo;
+}
 
 std::unique_ptr<Method> bat_method() { return std::make_unique<BatMethod>(); }
 

@@ -20,5 +20,6 @@ std::unique_ptr<Method> bone_method();
 std::unique_ptr<Method> miss_method();
 std::unique_ptr<Method> miss_mini_method();
 std::unique_ptr<Method> bat_method();
+std::unique_ptr<Method> bat_row_method();
 
 }  // namespace osteon::peft

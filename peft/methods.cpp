@@ -24,6 +24,7 @@ std::vector<std::unique_ptr<Method>>& registry() {
     list.push_back(miss_method());
     list.push_back(miss_mini_method());
     list.push_back(bat_method());
+    list.push_back(bat_row_method());
     return list;
   }();
   return all;

@@ -6,7 +6,7 @@ namespace osteon::report {
 
 namespace {
 
-constexpr std::array<std::pair<const char*, const char*>, 14> kMethods = {{
+constexpr std::array<std::pair<const char*, const char*>, 15> kMethods = {{
     {"full", "Full"},
     {"bitfit", "BitFit"},
     {"lora", "LoRA"},
@@ -21,6 +21,7 @@ constexpr std::array<std::pair<const char*, const char*>, 14> kMethods = {{
     {"miss", "MiSS"},
     {"miss_mini", "MiSS mini"},
     {"bat", "Bat"},
+    {"bat_row", "Bat row"},
 }};
 
 std::size_t index_of(const std::string& method) {

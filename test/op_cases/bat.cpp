@@ -26,14 +26,38 @@ void add_bat(CaseList& list, const Shape& x, std::int64_t out, std::int64_t rank
            [](const std::vector<bool>& wants) { return wants[2] ? Saves{.inputs = {0}} : Saves{}; });
 }
 
+/// Inputs x and blocks.
+void add_block_linear(CaseList& list, const Shape& x, std::int64_t rank) {
+  const std::int64_t in = x[-1];
+  list.add({.op = "block_linear",
+            .variant = join("rank ", rank),
+            .inputs = {activation(x), adapter({in / rank, rank, rank})},
+            .f = [](Inputs v) { return block_linear(v[0], v[1]); },
+            .reference =
+                [=](Doubles v) {
+                  Values y(v[0].size(), 0);
+                  const auto r = static_cast<std::size_t>(rank), width = static_cast<std::size_t>(in);
+                  for (std::size_t i = 0; i < y.size(); ++i)
+                    for (std::size_t j = 0; j < r; ++j)  // block, row of the block and column
+                      y[i] += v[1][(i % width / r * r + i % r) * r + j] * v[0][i / r * r + j];
+                  return y;
+                }},
+           [](const std::vector<bool>& wants) { return wants[1] ? Saves{.inputs = {0}} : Saves{}; });
+}
+
 }  // namespace
 
 void add_bat_cases(CaseList& list, bool large) {
   if (large) {
     add_bat(list, {3, 157, 64}, 320, 16, true);
     add_bat(list, {2, 1030, 24}, 276, 12, false);
+    add_block_linear(list, {3, 157, 64}, 16);
     return;
   }
+  for (const Shape& x : {Shape{4}, Shape{1, 4}, Shape{3, 8}, Shape{2, 3, 4}, Shape{1, 2, 2, 12}})
+    for (const std::int64_t rank : {1, 2, 4})
+      add_block_linear(list, x, rank);
+  add_block_linear(list, {2, 5, 7}, 7);
   for (const bool bias : {false, true}) {
     for (const Shape& x : {Shape{4}, Shape{1, 4}, Shape{3, 8}, Shape{2, 3, 4}, Shape{2, 1, 12}, Shape{1, 2, 2, 4}})
       for (const std::int64_t rank : {1, 2, 4})

@@ -17,7 +17,7 @@ Step step_of(const std::string& method, DType dtype, nn::MemoryPolicy policy) {
   const auto model = tiny_model(dtype);
   peft::PeftModel adapted(*model);
   peft::AdapterConfig config = tiny_adapter(method);
-  config.dropout = method == "bat" ? 0.0 : 0.3;  // the masks are drawn again
+  config.dropout = method.starts_with("bat") ? 0.0 : 0.3;  // the masks are drawn again
   peft::ModelAdapter& adapter = adapted.add(config);
   disturb(adapter, 3);
   model->set_memory_policy(policy);

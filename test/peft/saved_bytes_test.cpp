@@ -78,6 +78,7 @@ TEST_CASE("a block keeps what the formulas say, to the byte, under each policy")
                                            {"miss", sums, 0},
                                            {"miss_mini", sums, 0},
                                            {"bat", inputs, 0},
+                                           {"bat_row", inputs, 0},
                                            {"full", inputs, 0}}) {
         CAPTURE(of_method.method);
         CAPTURE(name_of(dtype));
