@@ -1,5 +1,6 @@
 #include "nn/io/torch_pickle.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <iomanip>
@@ -257,13 +258,13 @@ class Machine {
       empty = empty || size == 0;
     std::int64_t numel = 1, last = offset;
     for (std::size_t i = 0; i < sizes.size(); ++i) {
-      const std::int64_t size = empty ? 1 : sizes[i];
+      // Of an empty tensor too the other sizes must have a product, or counting its elements would overflow.
+      const std::int64_t size = std::max<std::int64_t>(sizes[i], 1);
       std::int64_t reach = 0;
-      expect(empty ||
-                 (!__builtin_mul_overflow(numel, size, &numel) && numel <= storage.numel &&
-                  !__builtin_mul_overflow(size - 1, strides[i], &reach) && !__builtin_add_overflow(last, reach, &last)),
+      expect(!__builtin_mul_overflow(numel, size, &numel) &&
+                 (empty || (numel <= storage.numel && !__builtin_mul_overflow(size - 1, strides[i], &reach) &&
+                            !__builtin_add_overflow(last, reach, &last))),
              "a tensor of more elements than the ", storage.numel, " of its storage");
-      expect(sizes[i] <= (std::int64_t{1} << 40), "a tensor with a size of ", sizes[i]);
     }
     expect(empty ? offset <= storage.numel : last < storage.numel, "a tensor that reaches element ", last, " of the ",
            storage.numel, " of its storage");

@@ -181,6 +181,10 @@ TEST_CASE("torch file: views stay inside their storage, storages inside the file
   CHECK(contains(refusal(tensor(2, 2, 2)), "reaches element 4 of the 4"));
   CHECK(contains(refusal(tensor(2, 2, 1, 1)), "reaches element 4 of the 4"));
   CHECK(contains(refusal(tensor(200, 0, 0)), "more elements than the 4"));
+  const std::string large = std::string("\x8a\x06\0\0\0\0\0\x01", 8);  // 2^40
+  CHECK(contains(refusal(kStart + text("w") + "ctorch._utils\n_rebuild_tensor_v2\n(" + storage(4) + whole(0) + large +
+                         large + whole(0) + "\x87" + whole(1) + whole(1) + whole(1) + "\x87\x89" + kHooks + "tRs."),
+                 "more elements than the 4"));
   CHECK(contains(refusal(tensor(2, 2, 1, 0, storage(5))), "expected 5 elements of 4 bytes, found 16 bytes"));
   CHECK(contains(refusal(tensor(2, 2, 1, 0, storage(4, "1"))), "storage 1: the file has no such entry"));
   CHECK(contains(refusal(tensor(2, 2, 1, 0, storage(4, "../../0"))), "the file has no such entry"));
