@@ -124,6 +124,10 @@ void check_ranks(const RunConfig& config) {
     return;
   check<ConfigError>(default_device() == Device::cpu, "device: expected cpu for a run of ", mpi::size(), " ranks, got ",
                      config.device);
+  check<ConfigError>(!is_toy_sine(config), "model: expected a language model for a run of ", mpi::size(),
+                     " ranks, got ", config.model);
+  check<ConfigError>(!trains_classifier(config), "task_type: expected CAUSAL_LM for a run of ", mpi::size(),
+                     " ranks, got ", peft::kSequenceClassification);
   check<ConfigError>(config.dropout == 0 || !config.deterministic,
                      "dropout: expected 0 for a deterministic run of several ranks, got ", config.dropout,
                      "; with deterministic = false each rank draws masks of its own");

@@ -41,8 +41,7 @@ void print_summary(const RunSummary& summary) {
         mib(summary.peak_bytes->gradient), mib(summary.peak_bytes->optimizer), mib(summary.peak_bytes->activation),
         mib(summary.peak_bytes->workspace));
   if (mpi::size() > 1)
-    fmt::print("  {} ranks: the first sent {:.2f} MiB of gradients
-", mpi::size(), mib(mpi::bytes_sent()));
+    fmt::print("  {} ranks: the first sent {:.2f} MiB of gradients\n", mpi::size(), mib(mpi::bytes_sent()));
   const auto scores = [&](const char* when, const std::optional<Scores>& found) {
     if (!found)
       return;
