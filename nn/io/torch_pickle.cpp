@@ -1,62 +1,26 @@
 #include "nn/io/torch_pickle.hpp"
 
 #include <algorithm>
-#include <array>
-#include <cstring>
 #include <iomanip>
-#include <optional>
 #include <sstream>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
 
 #include "backends/error.hpp"
+#include "nn/io/torch_pickle_bytes.hpp"
 
 namespace osteon::io {
 namespace {
 
-enum class Kind : std::uint8_t { none, boolean, whole, text, global, storage, tensor, tuple, list, dict, mark };
-
-constexpr std::array<const char*, 11> kKindNames{"None",     "a bool",  "an int", "a str",  "a global", "a storage",
-                                                 "a tensor", "a tuple", "a list", "a dict", "a mark"};
-
-/// A value is small: what it holds lies in a table of its kind, so that a list inside itself is neither a leak nor a
-/// recursion.
-struct Value {
-  Kind kind = Kind::none;
-  std::int64_t number = 0;  // the value, or its place in the table
-};
-
-enum Global : std::int64_t { kOrderedDict, kRebuildTensor, kRebuildParameter, kFirstStorage };
-
-struct StorageType {
-  const char* name = nullptr;
-  FileDType dtype = FileDType::f32;
-};
-
-constexpr std::array<StorageType, 6> kStorages{{{"torch FloatStorage", FileDType::f32},
-                                                {"torch HalfStorage", FileDType::f16},
-                                                {"torch BFloat16Storage", FileDType::bf16},
-                                                {"torch LongStorage", FileDType::i64},
-                                                {"torch IntStorage", FileDType::i32},
-                                                {"torch ByteStorage", FileDType::u8}}};
-
-struct Storage {
-  std::string_view key;
-  FileDType dtype = FileDType::f32;
-  std::int64_t numel = 0;
-};
-
-class Machine {
+class Machine : PickleBytes {
  public:
-  Machine(std::string_view pickle, const std::string& path) : pickle_(pickle), path_(path) {}
+  using PickleBytes::PickleBytes;
 
   std::vector<TorchTensor> run() {
-    while (!stopped_) {
-      opcode_at_ = at_;
-      step(static_cast<unsigned char>(take(1)[0]));
-    }
-    expect(at_ == pickle_.size(), pickle_.size() - at_, " bytes after the end of the pickle");
+    while (!stopped_)
+      step(take_opcode());
+    expect_end();
     const Value top = pop(Kind::dict);
     std::vector<TorchTensor> found;
     std::unordered_set<std::string_view> names;
@@ -72,34 +36,8 @@ class Machine {
   }
 
  private:
-  template <class... Parts>
-  void expect(bool ok, const Parts&... parts) const {
-    check<FileError>(ok, path_, ": data.pkl: offset ", opcode_at_, ": ", parts...);
-  }
-
   static const char* name_of_kind(Value value) { return kKindNames[static_cast<std::size_t>(value.kind)]; }
   static std::size_t place(Value value) { return static_cast<std::size_t>(value.number); }
-
-  std::string_view take(std::uint64_t count) {
-    expect(count <= pickle_.size() - at_, "expected ", count, " more bytes, found ", pickle_.size() - at_,
-           ": truncated");
-    at_ += count;
-    return pickle_.substr(at_ - count, count);
-  }
-
-  std::uint64_t take_number(std::size_t bytes) {
-    std::uint64_t value = 0;
-    std::memcpy(&value, take(bytes).data(), bytes);
-    return value;
-  }
-
-  std::string_view take_line() {
-    const std::size_t end = pickle_.find('\n', at_);
-    expect(end != std::string_view::npos, "expected the end of a line, found none: truncated");
-    const std::string_view line = take(end - at_);
-    ++at_;
-    return line;
-  }
 
   void push(Kind kind, std::int64_t number) { stack_.push_back({kind, number}); }
 
@@ -352,9 +290,6 @@ class Machine {
     expect(protocol == 2, "expected pickle protocol 2, found ", protocol);
   }
 
-  std::string_view pickle_;
-  const std::string& path_;
-  std::size_t at_ = 0, opcode_at_ = 0;
   bool stopped_ = false;
   std::vector<Value> stack_;
   std::unordered_map<std::uint64_t, Value> memo_;

@@ -36,6 +36,18 @@ class WrongInput(ProgramTest):
         for text in says:
             self.assertIn(text, done.stderr)
 
+    def test_rwkv_merge(self):
+        files = "--adapter", ROOT / "test/golden/torch/mixed.pth", "--out", self.folder / "merged.pth"
+        base = "--base", ROOT / "test/golden/torch/state_dict.pth"
+        self.refused("merge", *files, says=["merge: expected --model, or --kind and --base for RWKV files"])
+        self.refused("merge", "--kind", "dora", *base, *files, says=["--kind: expected bone, bat, lora or pissa, got dora"])
+        self.refused("merge", "--kind", "bone", *files, says=["--base: expected the RWKV file to merge into"])
+        self.refused("merge", "--kind", "bone", "--model", "synthetic:tiny", *base, *files, says=["--model: expected --base"])
+        self.refused("merge", "--model", "synthetic:tiny", *base, *files, says=["--base, --start: expected only with --kind"])
+        self.refused("merge", "--kind", "bone", *base, *files, says=["mixed.pth: expected an adapter of RWKV-PEFT"])
+        self.assertFalse((self.folder / "merged.pth").exists())
+        self.assertIn("transposed", osteon("inspect", ROOT / "test/golden/torch/mixed.pth").stdout)
+
     def finetune(self, *arguments):
         return "finetune", "--model", "synthetic:tiny", "--data", "op", *SMALL, *arguments
 
