@@ -1,3 +1,4 @@
+#include <cmath>
 #include <string>
 #include <unordered_set>
 #include <vector>
@@ -116,6 +117,7 @@ struct Merge {
 
 void merge_rwkv(const io::TensorFile& base, const io::TensorFile& adapter, const io::TensorFile* start, RwkvKind kind,
                 double alpha, const std::filesystem::path& out) {
+  check<ConfigError>(std::isfinite(alpha), "--alpha: expected a finite number, got ", alpha);
   Merge merge{base, adapter, start, kind, 1.0F, read_rwkv_adapter(adapter)};
   merge.check_targets();
   if (kind == RwkvKind::lora)

@@ -1,6 +1,5 @@
 #include "nn/io/torch_pickle.hpp"
 
-#include <algorithm>
 #include <iomanip>
 #include <sstream>
 #include <unordered_map>
@@ -182,30 +181,10 @@ class Machine : PickleBytes {
            " sizes and as many strides, found ", rank, " and ", strides_given);
     const std::vector<std::int64_t> sizes = whole_numbers(args[2]);
     std::vector<std::int64_t> strides = whole_numbers(args[3]);
-    check_view(storage, args[1].number, sizes, strides);
+    check_view(*this, storage, args[1].number, sizes, strides);
     push_new(
         Kind::tensor, tensors_,
         {"", storage.dtype, Shape(sizes), std::move(strides), args[1].number, std::string(storage.key), storage.numel});
-  }
-
-  /// No more elements than the storage has (a stride of 0 could make any number of one), all of them inside it.
-  void check_view(const Storage& storage, std::int64_t offset, const std::vector<std::int64_t>& sizes,
-                  const std::vector<std::int64_t>& strides) const {
-    bool empty = false;
-    for (const std::int64_t size : sizes)
-      empty = empty || size == 0;
-    std::int64_t numel = 1, last = offset;
-    for (std::size_t i = 0; i < sizes.size(); ++i) {
-      // Of an empty tensor too the other sizes must have a product, or counting its elements would overflow.
-      const std::int64_t size = std::max<std::int64_t>(sizes[i], 1);
-      std::int64_t reach = 0;
-      expect(!__builtin_mul_overflow(numel, size, &numel) &&
-                 (empty || (numel <= storage.numel && !__builtin_mul_overflow(size - 1, strides[i], &reach) &&
-                            !__builtin_add_overflow(last, reach, &last))),
-             "a tensor of more elements than the ", storage.numel, " of its storage");
-    }
-    expect(empty ? offset <= storage.numel : last < storage.numel, "a tensor that reaches element ", last, " of the ",
-           storage.numel, " of its storage");
   }
 
   /// OrderedDict's attributes (_metadata): told apart from its items, and without meaning here.

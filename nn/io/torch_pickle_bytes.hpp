@@ -1,10 +1,12 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "backends/error.hpp"
 #include "nn/io/safetensors_header.hpp"
@@ -87,5 +89,25 @@ class PickleBytes {
   const std::string& path_;
   std::size_t at_ = 0, opcode_at_ = 0;
 };
+
+/// No more elements than the storage has (a stride of 0 could make any number of one), all of them inside it.
+inline void check_view(const PickleBytes& pickle, const Storage& storage, std::int64_t offset,
+                       const std::vector<std::int64_t>& sizes, const std::vector<std::int64_t>& strides) {
+  bool empty = false;
+  for (const std::int64_t size : sizes)
+    empty = empty || size == 0;
+  std::int64_t numel = 1, last = offset;
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    // Of an empty tensor too the other sizes must have a product, or counting its elements would overflow.
+    const std::int64_t size = std::max<std::int64_t>(sizes[i], 1);
+    std::int64_t reach = 0;
+    pickle.expect(!__builtin_mul_overflow(numel, size, &numel) &&
+                      (empty || (numel <= storage.numel && !__builtin_mul_overflow(size - 1, strides[i], &reach) &&
+                                 !__builtin_add_overflow(last, reach, &last))),
+                  "a tensor of more elements than the ", storage.numel, " of its storage");
+  }
+  pickle.expect(empty ? offset <= storage.numel : last < storage.numel, "a tensor that reaches element ", last,
+                " of the ", storage.numel, " of its storage");
+}
 
 }  // namespace osteon::io
