@@ -8,6 +8,7 @@
 #include "experiments/commands/command.hpp"
 #include "experiments/model_loading.hpp"
 #include "nn/io/checkpoint.hpp"
+#include "nn/io/tensor_file.hpp"
 #include "peft/hf_format.hpp"
 #include "peft/methods.hpp"
 
@@ -16,7 +17,7 @@ namespace {
 
 struct ConvertArguments {
   RunConfig config;
-  std::string to, start, out;
+  std::string to, start, out, file;
 };
 
 NamedTensors read_all(const std::filesystem::path& folder) {
@@ -29,7 +30,27 @@ NamedTensors read_all(const std::filesystem::path& folder) {
   return tensors;
 }
 
+/// A single file in the format that the ending of --out names, tensor by tensor.
+int convert_file(const ConvertArguments& arguments, bool json) {
+  check<ConfigError>(arguments.config.model.empty() && arguments.config.adapter.empty() && arguments.to.empty() &&
+                         arguments.start.empty(),
+                     "--file: expected only --out beside it, got an option for adapters too");
+  const io::TensorFile file(arguments.file);
+  check<ConfigError>(io::is_torch_path(arguments.out) || arguments.out.ends_with(".safetensors"),
+                     "--out: expected a name that ends in .pth, .pt or .safetensors, got ", arguments.out);
+  io::write_tensor_file(arguments.out, io::tensors_of(file));
+  if (json)
+    std::cout << nlohmann::ordered_json{{"out", arguments.out}, {"tensors", file.tensors().size()}}.dump() << '\n';
+  else
+    fmt::print("{}: {} tensors\n", arguments.out, file.tensors().size());
+  return 0;
+}
+
 int run_convert(const ConvertArguments& arguments, bool json) {
+  if (!arguments.file.empty())
+    return convert_file(arguments, json);
+  check<ConfigError>(!arguments.config.model.empty() && !arguments.config.adapter.empty() && !arguments.to.empty(),
+                     "convert: expected --model, --adapter and --to, or --file");
   peft::find_method(arguments.to);  // suggests the nearest name, which the list of conversions does not
   check_apart(arguments.out, arguments.config.adapter, "--adapter");
   check_apart(arguments.out, arguments.start, "--start");
@@ -67,12 +88,13 @@ void add_convert(CLI::App& program, CommandContext& context) {
                   "An adapter as an equal one of another method (" + exact + ", pissa -> lora, olora -> lora)",
                   "osteon convert --model path/to/llama --adapter runs/bone/adapter --to lora --out as-lora");
   auto arguments = std::make_shared<ConvertArguments>();
-  command->add_option("--model", arguments->config.model, "Hugging Face folder, or synthetic:tiny")->required();
-  command->add_option("--adapter", arguments->config.adapter, "Adapter folder")->required();
-  command->add_option("--to", arguments->to, "Method of the result")->required();
+  command->add_option("--model", arguments->config.model, "Hugging Face folder, or synthetic:tiny");
+  command->add_option("--adapter", arguments->config.adapter, "Adapter folder");
+  command->add_option("--to", arguments->to, "Method of the result");
+  command->add_option("--file", arguments->file, "Instead: a .pth or safetensors file, written as the other by --out");
   command->add_option("--start", arguments->start, "PiSSA and OLoRA: the adapter as it was before training");
   add_device_option(command, arguments->config.device);
-  command->add_option("--out", arguments->out, "Folder to write")->required();
+  command->add_option("--out", arguments->out, "Folder to write; with --file a file")->required();
   command->callback([arguments, &context] {
     context.action = [arguments, &context] { return run_convert(*arguments, context.json); };
   });

@@ -48,6 +48,17 @@ class WrongInput(ProgramTest):
         self.assertFalse((self.folder / "merged.pth").exists())
         self.assertIn("transposed", osteon("inspect", ROOT / "test/golden/torch/mixed.pth").stdout)
 
+    def test_file_conversion(self):
+        start, there, back = ROOT / "test/golden/torch/mixed.pth", self.folder / "there.safetensors", self.folder / "back.pth"
+        osteon("convert", "--file", start, "--out", there)
+        osteon("convert", "--file", there, "--out", back)
+        again = self.folder / "again.safetensors"
+        osteon("convert", "--file", back, "--out", again)
+        self.assertEqual(there.read_bytes(), again.read_bytes())
+        self.refused("convert", "--file", start, "--out", self.folder / "x.bin", says=["--out: expected a name that ends in .pth"])
+        self.refused("convert", "--file", start, "--to", "lora", "--out", back, says=["--file: expected only --out beside it"])
+        self.refused("convert", "--out", back, says=["convert: expected --model, --adapter and --to, or --file"])
+
     def finetune(self, *arguments):
         return "finetune", "--model", "synthetic:tiny", "--data", "op", *SMALL, *arguments
 
