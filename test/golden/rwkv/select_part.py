@@ -63,7 +63,7 @@ def write_method(source, target, method):
     if method == "pissa":
         for name, tensor in read_pth(source / "init_pissa.pth").items():
             tensors["init." + name.removeprefix("model.")] = tensor
-    models_part.write(target / f"{method}.safetensors", None, tensors)
+    models_part.write(target / f"{method}.safetensors", None, dict(sorted(tensors.items())))
 
 
 def main(whole, here):
