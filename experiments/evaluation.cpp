@@ -69,7 +69,7 @@ Tensor model_targets(const TokenBatch& batch, Device device) {
   return from_ids(nn::shifted_labels(batch.labels, batch.seq_len), {batch.batch_size, batch.seq_len}, device);
 }
 
-EvaluationResult evaluate(const nn::Llama& model, std::span<const TokenBatch> batches, bool with_exact_match) {
+EvaluationResult evaluate(const nn::LanguageModel& model, std::span<const TokenBatch> batches, bool with_exact_match) {
   const NoGrad no_grad;
   EvaluationResult result;
   double loss_sum = 0;
@@ -101,7 +101,7 @@ EvaluationResult evaluate(const nn::Llama& model, std::span<const TokenBatch> ba
   return finished(loss_sum, std::move(result));
 }
 
-EvaluationResult evaluate(const nn::Llama& model, std::span<const EvaluationData> sets) {
+EvaluationResult evaluate(const nn::LanguageModel& model, std::span<const EvaluationData> sets) {
   EvaluationResult all;
   double loss_sum = 0;
   for (const EvaluationData& set : sets) {

@@ -5,7 +5,7 @@
 
 #include "experiments/data/open.hpp"
 #include "experiments/record.hpp"
-#include "nn/llama.hpp"
+#include "nn/language_model.hpp"
 
 namespace osteon::experiments {
 
@@ -23,9 +23,9 @@ struct EvaluationResult {
 };
 
 /// Scores a model without recording anything. Sums of batches are added in order in f64.
-EvaluationResult evaluate(const nn::Llama& model, std::span<const TokenBatch> batches, bool exact_match);
+EvaluationResult evaluate(const nn::LanguageModel& model, std::span<const TokenBatch> batches, bool exact_match);
 
 /// The mean over several sets, weighted by tokens (loss) and rows (accuracy).
-EvaluationResult evaluate(const nn::Llama& model, std::span<const EvaluationData> sets);
+EvaluationResult evaluate(const nn::LanguageModel& model, std::span<const EvaluationData> sets);
 
 }  // namespace osteon::experiments

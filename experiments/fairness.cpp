@@ -108,7 +108,7 @@ std::vector<std::int64_t> candidates(const RunConfig& given, const std::string& 
   const RunConfig config = filled(given);
   if (key == "rank") {
     const LoadedModel loaded = load_weights(config, Weights::random, Device::meta);
-    return peft::possible_ranks(loaded.model->config(), adapter_config(config));
+    return peft::possible_ranks(*loaded.model, adapter_config(config));
   }
   const Range& range = find_key(key, "fairness.solve").range;
   std::vector<std::int64_t> values;

@@ -9,6 +9,7 @@
 #include "backends/device.hpp"
 #include "experiments/config.hpp"
 #include "experiments/data/tokenizer.hpp"
+#include "nn/llama.hpp"
 #include "peft/model.hpp"
 
 namespace osteon::experiments {

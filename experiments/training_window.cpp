@@ -52,7 +52,7 @@ std::vector<SavedTensor> saved_tensor_lines(const std::vector<SavedRecord>& reco
   return lines;
 }
 
-TrainingWindow::TrainingWindow(const nn::Llama& model, NamedTensors parameters, bool graph, bool in_order)
+TrainingWindow::TrainingWindow(const nn::LanguageModel& model, NamedTensors parameters, bool graph, bool in_order)
     : model_(model), parameters_(std::move(parameters)), in_order_(in_order) {
   if (graph && model.device() == Device::cuda)
     captured_.emplace(tensors_of(parameters_));

@@ -9,7 +9,7 @@
 #include "autograd/ops.hpp"
 #include "experiments/data/stream.hpp"
 #include "experiments/record.hpp"
-#include "nn/llama.hpp"
+#include "nn/language_model.hpp"
 
 namespace osteon::experiments {
 
@@ -25,7 +25,7 @@ class TrainingWindow {
   /// (autograd/captured_step.hpp). Model and parameters must stay the same tensors.
   /// `in_order`: where several ranks share a window, its gradients are bit-equal to one rank's
   /// (mpi/gradient_exchange.hpp).
-  TrainingWindow(const nn::Llama& model, NamedTensors parameters, bool graph, bool in_order = true);
+  TrainingWindow(const nn::LanguageModel& model, NamedTensors parameters, bool graph, bool in_order = true);
 
   /// Leaves the gradients in the parameters, which have none before. The first forward pass leaves its audit. Throws
   /// NumericError, beginning with `name`, if no token counts.
@@ -51,7 +51,7 @@ class TrainingWindow {
   Result run_captured(const StepData& step, double tokens);
   void fill_buffers(const StepData& step, double tokens);
 
-  const nn::Llama& model_;
+  const nn::LanguageModel& model_;
   NamedTensors parameters_;
   bool in_order_;
   std::optional<CapturedStep> captured_;

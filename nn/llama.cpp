@@ -79,9 +79,8 @@ void Block::visit(const ParameterVisitor& visitor) {
 }
 
 Llama::Llama(LlamaConfig config, DType dtype, Device device)
-    : config_(std::move(config)),
-      dtype_(dtype),
-      device_(device),
+    : LanguageModel(dtype, device),
+      config_(std::move(config)),
       embed_tokens_(parameter({config_.vocab_size, config_.hidden_size}, dtype, device)),
       norm_(parameter({config_.hidden_size}, dtype, device)),
       rotary_table_(config_, dtype, device) {
@@ -138,7 +137,7 @@ Tensor Llama::last_logits(const TokenInput& input, KvCache* cache) const {
   const Tensor last = empty({x.dim(0), x.dim(2)}, x.dtype(), x.device());
   for (std::int64_t row = 0; row < x.dim(0); ++row) {
     const Tensor from = x.slice(row, row + 1).alias({x.dim(1), x.dim(2)}).slice(x.dim(1) - 1, x.dim(1));
-    on_device(device_, [&](auto dev) { kernels::copy(dev, from.view(), last.slice(row, row + 1).mut()); });
+    on_device(device(), [&](auto dev) { kernels::copy(dev, from.view(), last.slice(row, row + 1).mut()); });
   }
   const CountAs work(Work::head);
   return head_ != nullptr ? (*head_)(last) : linear(last, head_weight());
@@ -165,20 +164,6 @@ void Llama::visit(const ParameterVisitor& visitor) {
     head_->visit(visitor);
 }
 
-NamedTensors Llama::parameters() const {
-  NamedTensors all;
-  const_cast<Llama*>(this)->visit(  // NOLINT: the visitor only reads
-      [&](const std::string& name, Tensor& parameter) { all.emplace_back(name, parameter); });
-  return all;
-}
-
-std::int64_t Llama::parameter_count() const {
-  std::int64_t count = 0;
-  for (const auto& [name, parameter] : parameters())
-    count += parameter.numel();
-  return count;
-}
-
 std::vector<Linear*> Llama::linears() {
   std::vector<Linear*> all;
   for (const auto& layer : layers_)
@@ -190,11 +175,15 @@ std::vector<Linear*> Llama::linears() {
   return all;
 }
 
+std::unique_ptr<LanguageModel> Llama::on_meta() const {
+  return std::make_unique<Llama>(config_, dtype(), Device::meta);
+}
+
 void Llama::initialize(std::uint64_t seed) {
   std::uint64_t index = 0;
   visit([&](const std::string& name, Tensor& parameter) {
     const RandomKey key = RandomKey{seed, 0}.split(index++);
-    on_device(device_, [&](auto dev) {
+    on_device(device(), [&](auto dev) {
       if (name.ends_with("norm.weight"))
         kernels::fill(dev, parameter.mut(), 1.0);
       else if (name.ends_with(".bias"))
@@ -207,13 +196,13 @@ void Llama::initialize(std::uint64_t seed) {
 
 void Llama::initialize_score(std::uint64_t seed) {
   const Tensor& weight = head_->weight;
-  on_device(device_, [&](auto dev) {
+  on_device(device(), [&](auto dev) {
     kernels::fill_normal(dev, weight.mut(), 0.0, config_.initializer_range, RandomKey{seed, 4});
   });
 }
 
 void Llama::set_requires_grad(bool requires_grad) {
-  visit([&](const std::string&, Tensor& parameter) { parameter.set_requires_grad(requires_grad); });
+  LanguageModel::set_requires_grad(requires_grad);
   tied_head_ = {};
 }
 
@@ -224,7 +213,7 @@ void Llama::finish_gradients() const {
   if (!embedding.defined())
     embed_tokens_.set_grad(head);
   else
-    on_device(device_, [&](auto dev) { kernels::scale(dev, head.view(), 1.0, {embedding.mut(), true}); });
+    on_device(device(), [&](auto dev) { kernels::scale(dev, head.view(), 1.0, {embedding.mut(), true}); });
   tied_head_.clear_grad();
 }
 

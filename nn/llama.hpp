@@ -6,10 +6,9 @@
 
 #include "nn/io/hf_config.hpp"
 #include "nn/kv_cache.hpp"
-#include "nn/linear.hpp"
+#include "nn/language_model.hpp"
 #include "nn/memory_policy.hpp"
 #include "nn/rotary_table.hpp"
-#include "nn/token_input.hpp"
 
 namespace osteon::nn {
 
@@ -49,46 +48,38 @@ struct Block {
 };
 
 /// A decoder as transformers' LlamaForCausalLM computes it (also Mistral and Qwen2 where they are the same block).
-/// Parameters have Hugging Face's names. Not movable: adapters hold pointers to its linears.
+/// Parameters have Hugging Face's names.
 /// With config.num_labels it is LlamaForSequenceClassification: a linear `score` reads the last token of each row.
-class Llama {
+class Llama final : public LanguageModel {
  public:
   /// Parameters are allocated, not initialised.
   Llama(LlamaConfig config, DType dtype, Device device = default_device());
-  Llama(const Llama&) = delete;
-  Llama& operator=(const Llama&) = delete;
 
   /// Final hidden states [batch, seq_len, hidden_size], normalised.
   Tensor hidden(const TokenInput& input, KvCache* cache = nullptr) const;
-  /// Logits [batch, seq_len, vocab_size] in the model's dtype; [batch, num_labels] of a classifier.
-  Tensor logits(const TokenInput& input, KvCache* cache = nullptr) const;
+  Tensor logits(const TokenInput& input) const override { return logits(input, nullptr); }
+  Tensor logits(const TokenInput& input, KvCache* cache) const;
   /// Logits [batch, vocab_size] of the last position only.
   Tensor last_logits(const TokenInput& input, KvCache* cache = nullptr) const;
-  /// Sum of the next-token losses over targets [batch, seq_len] (already shifted, -100 = ignored), divided by
-  /// `normalizer`: the number of targets in the whole accumulation window. Of a classifier: classification_loss.
-  Tensor loss(const TokenInput& input, const Tensor& targets, const Normalizer& normalizer) const;
+  /// Of a classifier: classification_loss.
+  Tensor loss(const TokenInput& input, const Tensor& targets, const Normalizer& normalizer) const override;
 
-  /// Every parameter once, in Hugging Face's order; a tied head is not listed.
-  void visit(const ParameterVisitor& visitor);
-  NamedTensors parameters() const;
-  std::int64_t parameter_count() const;
-  /// Every linear, the head last, in order of the layers. The head of a tied model is not a linear of its own.
-  std::vector<Linear*> linears();
+  void visit(const ParameterVisitor& visitor) override;
+  /// The head of a tied model is not a linear of its own.
+  std::vector<Linear*> linears() override;
+  std::unique_ptr<LanguageModel> on_meta() const override;
 
   /// Normal weights of config.initializer_range, norms 1, biases 0.
   void initialize(std::uint64_t seed);
   /// The same of a classifier's head alone: a base has none.
   void initialize_score(std::uint64_t seed);
-  bool classifies() const { return config_.num_labels > 0; }
-  /// Marks all parameters trainable or frozen.
-  void set_requires_grad(bool requires_grad);
+  bool classifies() const override { return config_.num_labels > 0; }
+  void set_requires_grad(bool requires_grad) override;
   /// A tied head collects its gradient apart from the embedding's, so that sums keep one order however a batch is
-  /// split; this adds it to the embedding's. Call after the last backward before the gradients are read.
-  void finish_gradients() const;
+  /// split; this adds it to the embedding's.
+  void finish_gradients() const override;
 
   const LlamaConfig& config() const { return config_; }
-  DType dtype() const { return dtype_; }
-  Device device() const { return device_; }
 
   /// What the forward pass keeps for the backward: `save` at first.
   void set_memory_policy(MemoryPolicy policy) { memory_policy_ = policy; }
@@ -99,8 +90,6 @@ class Llama {
   Tensor head_weight() const;
 
   LlamaConfig config_;
-  DType dtype_;
-  Device device_;
   MemoryPolicy memory_policy_ = MemoryPolicy::save;
   Tensor embed_tokens_, norm_;
   mutable Tensor tied_head_;

@@ -45,9 +45,7 @@ void RwkvNorm::visit(const ParameterVisitor& visitor) {
 }
 
 Rwkv::Rwkv(const RwkvConfig& config, DType dtype, Device device)
-    : config_(config),
-      dtype_(dtype),
-      device_(device),
+    : LanguageModel(dtype, device),
       embedding_(empty({config.vocab_size, config.hidden_size}, dtype, device, Category::weights)),
       first_norm_("blocks.0.ln0", config.hidden_size, 1, kLayerNormEps, dtype, device),
       last_norm_("ln_out", config.hidden_size, 1, kLayerNormEps, dtype, device),
@@ -88,20 +86,6 @@ void Rwkv::visit(const ParameterVisitor& visitor) {
   head_.visit(visitor);
 }
 
-NamedTensors Rwkv::parameters() const {
-  NamedTensors all;
-  const_cast<Rwkv*>(this)->visit(  // NOLINT: the visitor only reads
-      [&](const std::string& name, Tensor& parameter) { all.emplace_back(name, parameter); });
-  return all;
-}
-
-std::int64_t Rwkv::parameter_count() const {
-  std::int64_t count = 0;
-  for (const auto& [name, parameter] : parameters())
-    count += parameter.numel();
-  return count;
-}
-
 std::vector<Linear*> Rwkv::linears() {
   std::vector<Linear*> all;
   for (const auto& layer : layers_)
@@ -109,10 +93,6 @@ std::vector<Linear*> Rwkv::linears() {
       all.push_back(linear);
   all.push_back(&head_);
   return all;
-}
-
-void Rwkv::set_requires_grad(bool requires_grad) {
-  visit([&](const std::string&, Tensor& parameter) { parameter.set_requires_grad(requires_grad); });
 }
 
 Tensor last_rows(const Tensor& x) {

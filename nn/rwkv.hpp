@@ -8,7 +8,7 @@
 
 #include "autograd/rwkv_ops.hpp"
 #include "nn/io/model_files.hpp"
-#include "nn/linear.hpp"
+#include "nn/language_model.hpp"
 
 namespace osteon::nn {
 
@@ -63,35 +63,26 @@ class RwkvLayer {
 };
 
 /// A recurrent language model as RWKV-6 and RWKV-7 have it; the versions differ in their layers. Parameters have the
-/// names and shapes of the files. Not movable: adapters hold pointers to its linears.
-class Rwkv {
+/// names and shapes of the files.
+class Rwkv : public LanguageModel {
  public:
-  Rwkv(const Rwkv&) = delete;
-  Rwkv& operator=(const Rwkv&) = delete;
-  virtual ~Rwkv() = default;
-
   /// Final hidden states [batch, seq_len, hidden_size] of ids [batch, seq_len], normalised. A state that is given is
   /// where the text goes on, and is left as it is after the last token.
   Tensor hidden(const Tensor& ids, RwkvState* state = nullptr) const;
-  /// Logits [batch, seq_len, vocab_size] in the model's dtype.
+  /// A row is one text: positions, and which keys a token sees, mean nothing here, so padding comes behind it.
+  Tensor logits(const TokenInput& input) const override { return logits(input.ids); }
   Tensor logits(const Tensor& ids, RwkvState* state = nullptr) const { return head_(hidden(ids, state)); }
-  /// Sum of the losses over targets [batch, seq_len] (already shifted, -100 = ignored), divided by `normalizer`.
+  Tensor loss(const TokenInput& input, const Tensor& targets, const Normalizer& normalizer) const override {
+    return loss(input.ids, targets, normalizer);
+  }
   Tensor loss(const Tensor& ids, const Tensor& targets, const Normalizer& normalizer, RwkvState* state = nullptr) const;
   /// Whether the loss's gradient pulls large logits back, as RWKV's trainers do (l2_wrap): off at first. The logits
   /// then exist as a whole.
   void set_l2_wrap(bool on) { l2_wrap_ = on; }
 
-  /// Every parameter once.
-  void visit(const ParameterVisitor& visitor);
-  NamedTensors parameters() const;
-  std::int64_t parameter_count() const;
-  /// Every linear of the layers that RWKV-PEFT adapts, in order, the head last.
-  std::vector<Linear*> linears();
-  void set_requires_grad(bool requires_grad);
-
-  const RwkvConfig& config() const { return config_; }
-  DType dtype() const { return dtype_; }
-  Device device() const { return device_; }
+  void visit(const ParameterVisitor& visitor) override;
+  /// Those that RWKV-PEFT adapts, and the head.
+  std::vector<Linear*> linears() override;
 
  protected:
   /// Parameters are allocated, not initialised; the layers are the version's to add.
@@ -99,9 +90,6 @@ class Rwkv {
   void add_layer(std::unique_ptr<RwkvLayer> layer) { layers_.push_back(std::move(layer)); }
 
  private:
-  RwkvConfig config_;
-  DType dtype_;
-  Device device_;
   bool l2_wrap_ = false;
   Tensor embedding_;
   RwkvNorm first_norm_, last_norm_;

@@ -118,9 +118,13 @@ Rwkv6Config read_rwkv6_config(const ShapeOf& shape_of) {
   return config;
 }
 
-Rwkv6::Rwkv6(const Rwkv6Config& config, DType dtype, Device device) : Rwkv(config, dtype, device) {
+Rwkv6::Rwkv6(const Rwkv6Config& config, DType dtype, Device device) : Rwkv(config, dtype, device), config_(config) {
   for (std::int64_t i = 0; i < config.num_hidden_layers; ++i)
     add_layer(std::make_unique<Layer>(i, config, dtype, device));
+}
+
+std::unique_ptr<LanguageModel> Rwkv6::on_meta() const {
+  return std::make_unique<Rwkv6>(config_, dtype(), Device::meta);
 }
 
 }  // namespace osteon::nn

@@ -14,6 +14,12 @@ Rwkv6Config read_rwkv6_config(const ShapeOf& shape_of);
 class Rwkv6 final : public Rwkv {
  public:
   Rwkv6(const Rwkv6Config& config, DType dtype, Device device = default_device());
+
+  const Rwkv6Config& config() const { return config_; }
+  std::unique_ptr<LanguageModel> on_meta() const override;
+
+ private:
+  Rwkv6Config config_;
 };
 
 }  // namespace osteon::nn

@@ -120,9 +120,13 @@ Rwkv7Config read_rwkv7_config(const ShapeOf& shape_of) {
   return config;
 }
 
-Rwkv7::Rwkv7(const Rwkv7Config& config, DType dtype, Device device) : Rwkv(config, dtype, device) {
+Rwkv7::Rwkv7(const Rwkv7Config& config, DType dtype, Device device) : Rwkv(config, dtype, device), config_(config) {
   for (std::int64_t i = 0; i < config.num_hidden_layers; ++i)
     add_layer(std::make_unique<Layer>(i, config, dtype, device));
+}
+
+std::unique_ptr<LanguageModel> Rwkv7::on_meta() const {
+  return std::make_unique<Rwkv7>(config_, dtype(), Device::meta);
 }
 
 }  // namespace osteon::nn

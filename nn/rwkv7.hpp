@@ -14,6 +14,12 @@ Rwkv7Config read_rwkv7_config(const ShapeOf& shape_of);
 class Rwkv7 final : public Rwkv {
  public:
   Rwkv7(const Rwkv7Config& config, DType dtype, Device device = default_device());
+
+  const Rwkv7Config& config() const { return config_; }
+  std::unique_ptr<LanguageModel> on_meta() const override;
+
+ private:
+  Rwkv7Config config_;
 };
 
 }  // namespace osteon::nn

@@ -62,8 +62,8 @@ ModelAdapter& load_adapter(PeftModel& model, const std::filesystem::path& folder
   };
   {
     // On a model without memory first: a file that does not fit costs nothing and leaves no half-read adapter.
-    nn::Llama shapes(model.model().config(), model.model().dtype(), Device::meta);
-    PeftModel plan(shapes);
+    const std::unique_ptr<nn::LanguageModel> shapes = model.model().on_meta();
+    PeftModel plan(*shapes);
     try {
       plan.add(config, name, /*initialise=*/false);
     } catch (const Error& error) {

@@ -25,7 +25,7 @@ std::string with_commas(std::int64_t number) {
 bool is_head_name(const std::string& module) { return module == "classifier" || module == "score"; }
 
 /// A classification head needs an adapter that holds it, and such an adapter a head.
-void check_task_type(const AdapterConfig& config, const nn::Llama& model) {
+void check_task_type(const AdapterConfig& config, const nn::LanguageModel& model) {
   const bool classifier = config.task_type == kSequenceClassification;
   check<ConfigError>(!classifier || model.classifies(), "task_type: ", config.task_type,
                      ": expected a model with a classification head, got a language model");

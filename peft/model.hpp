@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "nn/llama.hpp"
+#include "nn/language_model.hpp"
 #include "peft/adapter.hpp"
 
 namespace osteon::peft {
@@ -30,7 +30,7 @@ struct TrainableParameter {
 /// A base model and the adapters on it, of which at most one is active. The model must outlive this object.
 class PeftModel {
  public:
-  explicit PeftModel(nn::Llama& model) : model_(model) {}
+  explicit PeftModel(nn::LanguageModel& model) : model_(model) {}
   ~PeftModel();
   PeftModel(const PeftModel&) = delete;
   PeftModel& operator=(const PeftModel&) = delete;
@@ -65,13 +65,13 @@ class PeftModel {
   std::string trainable_summary();
   void before_optimizer_step();
 
-  nn::Llama& model() { return model_; }
+  nn::LanguageModel& model() { return model_; }
 
  private:
   void set_active(ModelAdapter* adapter);
   void freeze_base(const ModelAdapter* adapter);
 
-  nn::Llama& model_;
+  nn::LanguageModel& model_;
   std::map<std::string, ModelAdapter> adapters_;
   std::map<std::string, Tensor> original_modules_;  ///< what modules_to_save stand in for
   std::string active_;

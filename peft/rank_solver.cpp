@@ -11,7 +11,7 @@ namespace osteon::peft {
 namespace {
 
 /// The targeted linears by shape: a rank's count is made once for each of the few shapes.
-std::map<std::pair<std::int64_t, std::int64_t>, std::int64_t> target_shapes(nn::Llama& model,
+std::map<std::pair<std::int64_t, std::int64_t>, std::int64_t> target_shapes(nn::LanguageModel& model,
                                                                             const AdapterConfig& config) {
   std::vector<std::string> names;
   for (const nn::Linear* linear : model.linears())
@@ -26,10 +26,10 @@ std::map<std::pair<std::int64_t, std::int64_t>, std::int64_t> target_shapes(nn::
 
 class Counter {
  public:
-  Counter(const nn::LlamaConfig& model, const AdapterConfig& config)
-      : config_(config), method_(find_method(config.method)), model_(model, DType::f32, Device::meta) {
+  Counter(const nn::LanguageModel& model, const AdapterConfig& config)
+      : config_(config), method_(find_method(config.method)) {
     check<ConfigError>(method_.adapts_linears(), config.method, ": has no rank");
-    for (const auto& [shape, count] : target_shapes(model_, config))
+    for (const auto& [shape, count] : target_shapes(*model.on_meta(), config))
       shapes_.push_back({nn::Linear("linear", shape.first, shape.second, false, DType::f32, Device::meta), count});
   }
 
@@ -56,18 +56,17 @@ class Counter {
  private:
   AdapterConfig config_;
   const Method& method_;
-  nn::Llama model_;
   std::vector<std::pair<nn::Linear, std::int64_t>> shapes_;
 };
 
 }  // namespace
 
-std::optional<std::int64_t> adapter_parameters(const nn::LlamaConfig& model, const AdapterConfig& config,
+std::optional<std::int64_t> adapter_parameters(const nn::LanguageModel& model, const AdapterConfig& config,
                                                std::int64_t rank) {
   return Counter(model, config).at(rank);
 }
 
-std::vector<std::int64_t> possible_ranks(const nn::LlamaConfig& model, const AdapterConfig& config) {
+std::vector<std::int64_t> possible_ranks(const nn::LanguageModel& model, const AdapterConfig& config) {
   Counter counter(model, config);
   std::vector<std::int64_t> ranks;
   for (std::int64_t rank = 1; rank <= counter.largest_rank(); ++rank)
@@ -76,7 +75,7 @@ std::vector<std::int64_t> possible_ranks(const nn::LlamaConfig& model, const Ada
   return ranks;
 }
 
-SolvedRank solve_rank(const nn::LlamaConfig& model, const AdapterConfig& config, std::int64_t budget) {
+SolvedRank solve_rank(const nn::LanguageModel& model, const AdapterConfig& config, std::int64_t budget) {
   check<ConfigError>(budget >= 1, "budget: expected at least 1 parameter, got ", budget);
   Counter counter(model, config);
   SolvedRank best;

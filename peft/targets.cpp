@@ -87,7 +87,7 @@ bool is_target(const AdapterConfig& config, const std::string& name) {
     return false;
   if (config.target_is_pattern) {
     const std::string& pattern = config.target_modules[0];
-    return is_all_linear(pattern) ? name != "lm_head" && name != "score"
+    return is_all_linear(pattern) ? name != "lm_head" && name != "score" && name != "head"
                                   : std::regex_match(name, compiled(pattern, "target_modules"));
   }
   const auto& entries = config.target_modules;

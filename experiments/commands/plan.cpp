@@ -149,7 +149,7 @@ void print_ranks(const RunConfig& config, std::int64_t budget, bool json) {
     RunConfig one = config;
     one.method = method->name();
     one.init_weights = "true";
-    const peft::SolvedRank solved = peft::solve_rank(loaded.model->config(), adapter_config(one), budget);
+    const peft::SolvedRank solved = peft::solve_rank(*loaded.model, adapter_config(one), budget);
     all[method->name()] = {{"rank", solved.rank}, {"parameters", solved.parameters}};
     if (!json)
       fmt::print("{:<16} rank {:>5}  {:>14} parameters\n", method->name(), solved.rank, solved.parameters);

@@ -135,7 +135,7 @@ std::vector<std::string> ModelFiles::names() const {
   return names;
 }
 
-const SafetensorsFile& ModelFiles::file_of(std::string_view name) const {
+const TensorFile& ModelFiles::file_of(std::string_view name) const {
   const auto found = shard_of_.find(name);
   check<FileError>(found != shard_of_.end(), path_.string(), ": no tensor ", name, " among its ", shard_of_.size());
   return files_[found->second];

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "nn/io/safetensors.hpp"
+#include "nn/io/tensor_file.hpp"
 
 namespace osteon::io {
 
@@ -17,16 +17,16 @@ namespace osteon::io {
 /// Opening reads and validates every header, no data. Every error is a FileError that names the file at fault.
 class ModelFiles {
  public:
-  /// `path` is the folder, or one safetensors file by itself.
+  /// `path` is the folder, or one file by itself, a .pth one too.
   explicit ModelFiles(const std::filesystem::path& path, const std::string& stem = "model");
 
   const std::filesystem::path& path() const { return path_; }
-  const std::vector<SafetensorsFile>& files() const { return files_; }
+  const std::vector<TensorFile>& files() const { return files_; }
   std::vector<std::string> names() const;  ///< sorted
 
   bool contains(std::string_view name) const { return shard_of_.contains(name); }
   const TensorEntry& info(std::string_view name) const { return file_of(name).info(name); }
-  const SafetensorsFile& file_of(std::string_view name) const;
+  const TensorFile& file_of(std::string_view name) const;
   void read_into(std::string_view name, void* destination, DType wanted) const {
     file_of(name).read_into(name, destination, wanted);
   }
@@ -38,7 +38,7 @@ class ModelFiles {
   void open_shards(const std::filesystem::path& index, const std::filesystem::path& folder);
 
   std::filesystem::path path_;
-  std::vector<SafetensorsFile> files_;
+  std::vector<TensorFile> files_;
   std::map<std::string, std::size_t, std::less<>> shard_of_;
   std::vector<std::string> warnings_;
 };

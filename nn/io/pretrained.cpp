@@ -4,6 +4,8 @@
 
 #include "nn/io/checkpoint.hpp"
 #include "nn/io/output_folder.hpp"
+#include "nn/rwkv6.hpp"
+#include "nn/rwkv7.hpp"
 
 namespace osteon::nn {
 namespace {
@@ -52,6 +54,28 @@ std::unique_ptr<Llama> load_llama(const std::filesystem::path& folder, DType dty
     for (const std::string& name : unexpected)
       warnings->push_back(join(folder.string(), ": ", name, ": no such parameter, ignored"));
   }
+  return model;
+}
+
+std::unique_ptr<Rwkv> load_rwkv(const std::filesystem::path& file, DType dtype, Device device,
+                                std::vector<std::string>* warnings) {
+  const io::ModelFiles files(file);
+  const bool seven = files.contains("blocks.0.att.r_k");
+  check<FileError>(seven || files.contains("blocks.0.att.time_faaaa"), file.string(),
+                   ": expected blocks.0.att.r_k (RWKV-7) or blocks.0.att.time_faaaa (RWKV-6), found neither");
+  const auto make = [&, shapes = shapes_of(files)](Device where) -> std::unique_ptr<Rwkv> {
+    if (seven)
+      return std::make_unique<Rwkv7>(read_rwkv7_config(shapes), dtype, where);
+    return std::make_unique<Rwkv6>(read_rwkv6_config(shapes), dtype, where);
+  };
+  // First without memory: a file must not decide how much is allocated before all its shapes agree.
+  const std::vector<std::string> unexpected = check_tensors(files, make(Device::meta)->parameters());
+  std::unique_ptr<Rwkv> model = make(device);
+  if (device != Device::meta)
+    load_tensors(files, model->parameters());
+  if (warnings != nullptr)
+    for (const std::string& name : unexpected)
+      warnings->push_back(join(file.string(), ": ", name, ": not a tensor of the model, ignored"));
   return model;
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "nn/llama.hpp"
+#include "nn/rwkv.hpp"
 
 namespace osteon::nn {
 
@@ -18,6 +19,10 @@ namespace osteon::nn {
 std::unique_ptr<Llama> load_llama(const std::filesystem::path& folder, DType dtype, Device device = default_device(),
                                   std::vector<std::string>* warnings = nullptr, std::int64_t num_labels = 0,
                                   std::uint64_t seed = 0);
+
+/// Loads an RWKV-6 or RWKV-7 file, .pth or safetensors; its tensors tell which, and all sizes. Else as load_llama.
+std::unique_ptr<Rwkv> load_rwkv(const std::filesystem::path& file, DType dtype, Device device = default_device(),
+                                std::vector<std::string>* warnings = nullptr);
 
 /// Writes config.json and the weights in `dtype`, the model's own by default (one rounding), as an OutputFolder.
 void save_llama(const Llama& model, const std::filesystem::path& folder, std::optional<DType> dtype = {});

@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 #include <memory>
 
+#include "nn/io/pretrained.hpp"
 #include "nn/rwkv6.hpp"
 #include "nn/rwkv7.hpp"
 #include "test/golden_case.hpp"
@@ -23,14 +24,9 @@ std::vector<std::filesystem::path> golden_rwkv() {
 }
 
 std::unique_ptr<nn::Rwkv> load(const std::filesystem::path& folder, DType dtype) {
-  const io::ModelFiles files(folder / "model.safetensors");
-  const nn::ShapeOf shapes = nn::shapes_of(files);
-  std::unique_ptr<nn::Rwkv> model;
-  if (folder.filename() == "rwkv6")
-    model = std::make_unique<nn::Rwkv6>(nn::read_rwkv6_config(shapes), dtype);
-  else
-    model = std::make_unique<nn::Rwkv7>(nn::read_rwkv7_config(shapes), dtype);
-  CHECK(nn::load_tensors(files, model->parameters()).empty());
+  std::vector<std::string> warnings;
+  auto model = nn::load_rwkv(folder / "model.safetensors", dtype, Device::cpu, &warnings);
+  CHECK(warnings.empty());
   return model;
 }
 
@@ -95,7 +91,7 @@ TEST_CASE("RWKV: pieces that carry the state give the logits of the whole text, 
       const auto model = load(folder, DType::f64);
       const Batch batch(io::ModelFiles(folder / "full.safetensors"));
       const std::vector<double> whole = model->logits(batch.ids).to_doubles();
-      const std::int64_t seq_len = batch.shape[1], vocab = model->config().vocab_size;
+      const std::int64_t seq_len = batch.shape[1], vocab = model->linears().back()->out_features();
       nn::RwkvState state;
       double worst = 0;
       for (std::int64_t begin = 0; begin < seq_len; begin += piece) {
@@ -153,6 +149,10 @@ TEST_CASE("RWKV: the shapes of the tensors are the configuration, and what does 
   CHECK(nn::read_rwkv6_config(nn::shapes_of(six)).mix_rank == 8);
   CHECK_THROWS_WITH_AS(nn::read_rwkv7_config(nn::shapes_of(six)), "rwkv: expected a tensor blocks.0.att.r_k, got none",
                        FileError);
+  CHECK_THROWS_WITH_AS(
+      nn::load_rwkv(test::golden("rwkv") / "rwkv7/bone.safetensors", DType::f32),
+      doctest::Contains("bone.safetensors: expected blocks.0.att.r_k (RWKV-7) or blocks.0.att.time_faaaa (RWKV-6)"),
+      FileError);
   const auto model = load(test::golden("rwkv") / "rwkv7", DType::f32);
   CHECK(model->linears().size() == 2 * 6 + 1);
   CHECK(model->linears()[0]->name() == "blocks.0.att.receptance");

@@ -44,25 +44,26 @@ std::vector<Row> table() {
   };
 }
 
-std::int64_t count(const nn::LlamaConfig& model, const std::string& method, std::int64_t rank) {
+std::int64_t count(const nn::LanguageModel& model, const std::string& method, std::int64_t rank) {
   return peft::adapter_parameters(model, tiny_adapter(method), rank).value();
 }
 
 TEST_CASE("trainable parameters are those of the papers and of peft") {
   for (const Row& row : table()) {
     CAPTURE(row.all);
-    CHECK(nn::Llama(row.model, DType::bf16, Device::meta).parameter_count() == row.all);
-    CHECK(count(row.model, "lora", 36) == row.lora36);
-    CHECK(count(row.model, "dora", 36) == row.dora36);
-    CHECK(count(row.model, "bone", 64) == row.bone64);
-    CHECK(count(row.model, "bat", 64) == row.bone64);
-    CHECK(count(row.model, "lora", 64) == row.lora64);
-    CHECK(count(row.model, "dora", 64) == row.dora64);
-    CHECK(count(row.model, "lora_fa", 64) == row.lora_fa64);
+    const nn::Llama model(row.model, DType::bf16, Device::meta);
+    CHECK(model.parameter_count() == row.all);
+    CHECK(count(model, "lora", 36) == row.lora36);
+    CHECK(count(model, "dora", 36) == row.dora36);
+    CHECK(count(model, "bone", 64) == row.bone64);
+    CHECK(count(model, "bat", 64) == row.bone64);
+    CHECK(count(model, "lora", 64) == row.lora64);
+    CHECK(count(model, "dora", 64) == row.dora64);
+    CHECK(count(model, "lora_fa", 64) == row.lora_fa64);
     for (const char* same : {"pissa", "olora", "rslora", "lora_plus"})
-      CHECK(count(row.model, same, 36) == row.lora36);
+      CHECK(count(model, same, 36) == row.lora36);
   }
-  const nn::LlamaConfig llama2 = table()[0].model;
+  const nn::Llama llama2(table()[0].model, DType::f32, Device::meta);
   CHECK(count(llama2, "bone", 16) == 21757952);
   CHECK(count(llama2, "bone", 128) == 174063616);
   CHECK(count(llama2, "lora", 128) == 319815680);
@@ -72,7 +73,7 @@ TEST_CASE("trainable parameters are those of the papers and of peft") {
 }
 
 TEST_CASE("the arena's counts on q and v of Llama-3.2-3B") {
-  const nn::LlamaConfig model = table()[3].model;
+  const nn::Llama model(table()[3].model, DType::f32, Device::meta);
   const auto on_qv = [&](const std::string& method, std::int64_t rank, std::int64_t mini_rank = 1) {
     peft::AdapterConfig config = tiny_adapter(method);
     config.target_modules = {"q_proj", "v_proj"};
@@ -88,7 +89,7 @@ TEST_CASE("the arena's counts on q and v of Llama-3.2-3B") {
 }
 
 TEST_CASE("the solver finds the rank nearest to a budget") {
-  const nn::LlamaConfig model = table()[0].model;
+  const nn::Llama model(table()[0].model, DType::f32, Device::meta);
   for (const auto& [method, rank] : {std::pair<const char*, std::int64_t>{"lora", 36},
                                      {"dora", 36},
                                      {"pissa", 36},

@@ -14,7 +14,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-METHODS = {"rwkv6": ("bone_ragged",), "rwkv7": ("lora", "pissa", "bone", "bone_ragged")}
+METHODS = {"rwkv6": ("bone_ragged", "bat"), "rwkv7": ("lora", "pissa", "bone", "bone_ragged", "bat")}
 
 # The script of the Llama cases has the same name and the functions that copy tensors.
 spec = importlib.util.spec_from_file_location("models_part", Path(__file__).parent.parent / "models/select_part.py")

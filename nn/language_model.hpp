@@ -1,0 +1,51 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "autograd/ops.hpp"
+#include "nn/linear.hpp"
+#include "nn/token_input.hpp"
+
+namespace osteon::nn {
+
+/// What adapters, training and scoring need of a model, whatever its architecture. Not movable: adapters hold pointers
+/// to its linears.
+class LanguageModel {
+ public:
+  LanguageModel(DType dtype, Device device) : dtype_(dtype), device_(device) {}
+  virtual ~LanguageModel() = default;
+  LanguageModel(const LanguageModel&) = delete;
+  LanguageModel& operator=(const LanguageModel&) = delete;
+
+  /// Logits [batch, seq_len, vocab_size] in the model's dtype; [batch, num_labels] of a classifier.
+  virtual Tensor logits(const TokenInput& input) const = 0;
+  /// Sum of the next-token losses over targets [batch, seq_len] (already shifted, -100 = ignored), divided by
+  /// `normalizer`: the number of targets in the whole accumulation window.
+  virtual Tensor loss(const TokenInput& input, const Tensor& targets, const Normalizer& normalizer) const = 0;
+  /// Whether it has a classification head in place of the language model's.
+  virtual bool classifies() const { return false; }
+
+  /// Every parameter once, in the order of the published files; one that shares another's bytes is not listed.
+  virtual void visit(const ParameterVisitor& visitor) = 0;
+  /// Every linear that can be adapted, the head last, in order of the layers.
+  virtual std::vector<Linear*> linears() = 0;
+  /// The same model without memory.
+  virtual std::unique_ptr<LanguageModel> on_meta() const = 0;
+
+  NamedTensors parameters() const;
+  std::int64_t parameter_count() const;
+  /// Marks all parameters trainable or frozen.
+  virtual void set_requires_grad(bool requires_grad);
+  /// Completes gradients that are collected in parts: call after the last backward before they are read.
+  virtual void finish_gradients() const {}
+
+  DType dtype() const { return dtype_; }
+  Device device() const { return device_; }
+
+ private:
+  DType dtype_;
+  Device device_;
+};
+
+}  // namespace osteon::nn
