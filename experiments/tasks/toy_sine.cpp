@@ -74,10 +74,8 @@ Tensor relu(const Tensor& h) {
   return mul(h, from_values(mask, h.shape(), h.dtype(), h.device()));
 }
 
-/// Mean over all elements.
-Tensor squared_error(const Tensor& y, const Tensor& target) {
-  const Tensor off = add(y, scale(target, -1));
-  return scale(sum(mul(off, off)), 1 / static_cast<double>(off.numel()));
+Tensor mean_squared_error(const Tensor& y, const Tensor& target) {
+  return squared_error(y, target, static_cast<double>(y.numel()));
 }
 
 /// The MLP with what trains in it.
@@ -138,7 +136,7 @@ class Toy {
 
   double validation_loss() const {
     const NoGrad no_grad;
-    return squared_error(forward(test_.x), test_.shifted).item();
+    return mean_squared_error(forward(test_.x), test_.shifted).item();
   }
 
   std::int64_t trainable_count() const { return trainable_; }
@@ -163,7 +161,7 @@ class Toy {
   Tensor forward(const Tensor& x) const { return second_(relu(first_(x))); }
 
   std::pair<double, double> update(const Tensor& target, nn::AdamW& optimizer, double rate, double clip) {
-    const Tensor loss = squared_error(forward(train_.x), target);
+    const Tensor loss = mean_squared_error(forward(train_.x), target);
     loss.backward();
     const double norm = nn::global_gradient_norm(parameters_.empty() ? base_parameters() : parameters_);
     for (const auto& adapter : adapters_)
