@@ -130,9 +130,10 @@ void list_runs(const Suite& suite, const AblationOptions& options, bool json) {
       continue;
     }
     const std::string& solve = suite.fairness.solve;
+    const std::string solved = solve.empty() ? "" : key_text(suite.cells[i].config, solve);  // `full` has no rank
     fmt::print("{:<28} {:>5} {:>10} {:>11} {:>10}  {}{}\n", cell.id, runs, cell.trainable_parameters,
                bytes_text(cell.needed_bytes), duration(cell.run_seconds), name_of(cell.source),
-               solve.empty() ? "" : fmt::format("  {} = {}", solve, key_text(suite.cells[i].config, solve)));
+               solved.empty() ? "" : fmt::format("  {} = {}", solve, solved));
   }
   fmt::print(
       "{} runs, {} of them done; what is left takes about {} at {} runs at a time, without loading and scoring\n",
