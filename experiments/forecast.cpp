@@ -24,7 +24,7 @@ std::int64_t steps_of(const RunConfig& config) {
   if (config.steps > 0)
     return config.steps;
   const LoadedModel loaded = load_model(config, Weights::random, Device::meta);
-  return open_training_data(config, *loaded.tokenizer, ModelLimits(loaded.model->config()))->steps_in(config.epochs);
+  return open_training_data(config, *loaded.tokenizer, ModelLimits(*loaded.model))->steps_in(config.epochs);
 }
 
 /// Median seconds of a step in a folder's run, where it trained what the config says.

@@ -6,6 +6,7 @@
 
 #include "backends/error.hpp"
 #include "experiments/byte_size.hpp"
+#include "experiments/model_loading.hpp"
 #include "nn/memory_policy.hpp"
 
 namespace osteon::experiments {
@@ -16,6 +17,12 @@ std::int64_t limit_of(const RunConfig& config) {
                                      : parse_bytes(config.memory_limit, "memory_limit");
 }
 
+/// What a model of the config can keep: RWKV knows no other policy than the first.
+std::vector<nn::MemoryPolicy> policies_of(const RunConfig& config) {
+  const std::vector<nn::MemoryPolicy> all(std::begin(nn::kMemoryPolicies), std::end(nn::kMemoryPolicies));
+  return is_rwkv_file(config.model) ? std::vector{nn::MemoryPolicy::save} : all;
+}
+
 /// Changed configs and what to call the change.
 std::vector<std::pair<std::string, RunConfig>> changes(const RunConfig& config) {
   std::vector<std::pair<std::string, RunConfig>> all;
@@ -23,7 +30,7 @@ std::vector<std::pair<std::string, RunConfig>> changes(const RunConfig& config) 
     all.emplace_back(setting, config);
     change(all.back().second);
   };
-  for (const nn::MemoryPolicy policy : nn::kMemoryPolicies)
+  for (const nn::MemoryPolicy policy : policies_of(config))
     if (name_of(policy) != config.memory_policy)
       with(join("memory_policy = ", name_of(policy)), [&](RunConfig& run) { run.memory_policy = name_of(policy); });
   if (const std::int64_t half = config.batch_size / 2; half > 0)
@@ -59,7 +66,7 @@ PolicyChoice choose_policy(const RunConfig& config) {
   std::vector<std::string> candidates = {config.memory_policy};
   if (open) {
     candidates.clear();
-    for (const nn::MemoryPolicy policy : nn::kMemoryPolicies)
+    for (const nn::MemoryPolicy policy : policies_of(config))
       candidates.emplace_back(name_of(policy));
   }
   PolicyChoice least;

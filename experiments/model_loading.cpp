@@ -44,7 +44,43 @@ nn::MemoryPolicy policy_of(const RunConfig& config) {
   return nn::MemoryPolicy::save;
 }
 
+std::unique_ptr<nn::Llama> load_llama(const RunConfig& config, Weights weights, DType dtype, Device device,
+                                      std::vector<std::string>& warnings) {
+  const bool tiny = config.model == kTinyModel;
+  const auto seed = static_cast<std::uint64_t>(config.seed);
+  std::unique_ptr<nn::Llama> model;
+  if (weights == Weights::random) {
+    nn::LlamaConfig architecture = tiny ? tiny_config() : nn::read_llama_config(config.model, &warnings);
+    architecture.num_labels = classifier_labels(config);
+    model = std::make_unique<nn::Llama>(architecture, dtype, device);
+    model->initialize(seed);
+  } else {
+    model = nn::load_llama(tiny ? tiny_model_folder() : fs::path(config.model), dtype, device, &warnings,
+                           classifier_labels(config), seed);
+  }
+  model->set_memory_policy(policy_of(config));
+  return model;
+}
+
+/// What a recurrent model cannot do, or not yet.
+void check_for_rwkv(const RunConfig& config) {
+  check<ConfigError>(!config.packing, "packing: expected false with the RWKV file ", config.model,
+                     ", in which the texts of a row would share a state");
+  check<ConfigError>(config.memory_policy == "save" || config.memory_policy == "auto",
+                     "memory_policy: expected save with the RWKV file ", config.model, ", got ", config.memory_policy);
+  check<ConfigError>(classifier_labels(config) == 0, "task_type: expected CAUSAL_LM with the RWKV file ", config.model,
+                     ", got a classification head");
+}
+
 }  // namespace
+
+bool is_rwkv_file(const std::string& model) { return fs::is_regular_file(model); }
+
+nn::Llama& as_llama(const LoadedModel& loaded, const char* what) {
+  auto* const llama = dynamic_cast<nn::Llama*>(loaded.model.get());
+  check<ConfigError>(llama != nullptr, what, ": expected a Llama folder as model, got the RWKV file ", loaded.name);
+  return *llama;
+}
 
 fs::path tiny_model_folder() {
   if (const char* set = std::getenv("OSTEON_BASE"))
@@ -59,24 +95,21 @@ fs::path tiny_model_folder() {
 }
 
 LoadedModel load_weights(const RunConfig& config, Weights weights, std::optional<Device> given) {
-  const bool tiny = config.model == kTinyModel;
-  check<ConfigError>(tiny || !config.model.starts_with("synthetic:"), "model: expected a model folder or ", kTinyModel,
-                     ", the one embedded model, got ", config.model);
+  check<ConfigError>(config.model == kTinyModel || !config.model.starts_with("synthetic:"),
+                     "model: expected a model folder or ", kTinyModel, ", the one embedded model, got ", config.model);
   const DType dtype = dtype_named(config.dtype);
   const Device device = given ? *given : open_device(config.device);
   LoadedModel loaded;
   loaded.name = config.model;
-  if (weights == Weights::random) {
-    nn::LlamaConfig architecture = tiny ? tiny_config() : nn::read_llama_config(config.model, &loaded.warnings);
-    architecture.num_labels = classifier_labels(config);
-    loaded.model = std::make_unique<nn::Llama>(architecture, dtype, device);
-    loaded.model->initialize(static_cast<std::uint64_t>(config.seed));
+  if (is_rwkv_file(config.model)) {
+    check_for_rwkv(config);
+    check<ConfigError>(weights == Weights::pretrained || device == Device::meta,
+                       "model: expected a folder to draw weights for, got the file ", config.model);
+    loaded.model = nn::load_rwkv(config.model, dtype, device, &loaded.warnings);
   } else {
-    loaded.model = nn::load_llama(tiny ? tiny_model_folder() : fs::path(config.model), dtype, device, &loaded.warnings,
-                                  classifier_labels(config), static_cast<std::uint64_t>(config.seed));
+    loaded.model = load_llama(config, weights, dtype, device, loaded.warnings);
   }
   loaded.model->set_requires_grad(false);
-  loaded.model->set_memory_policy(policy_of(config));
   loaded.adapted = std::make_unique<peft::PeftModel>(*loaded.model);
   return loaded;
 }
@@ -84,7 +117,7 @@ LoadedModel load_weights(const RunConfig& config, Weights weights, std::optional
 LoadedModel load_model(const RunConfig& config, Weights weights, std::optional<Device> device) {
   std::unique_ptr<Tokenizer> tokenizer = tokenizer_of(config);
   LoadedModel loaded = load_weights(config, weights, device);
-  const std::int64_t known = loaded.model->config().vocab_size, needed = tokenizer->vocab_size();
+  const std::int64_t known = loaded.model->vocab_size(), needed = tokenizer->vocab_size();
   if (needed > known)
     loaded.warnings.push_back(join(config.model, ": the tokenizer has ", needed, " ids, the model ", known));
   loaded.tokenizer = std::move(tokenizer);

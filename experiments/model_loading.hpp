@@ -18,7 +18,7 @@ namespace osteon::experiments {
 struct LoadedModel {
   std::string name;
   std::unique_ptr<Tokenizer> tokenizer;
-  std::unique_ptr<nn::Llama> model;
+  std::unique_ptr<nn::LanguageModel> model;
   std::unique_ptr<peft::PeftModel> adapted;
   std::vector<std::string> warnings;
 };
@@ -30,11 +30,18 @@ inline constexpr const char* kTinyModel = "synthetic:tiny";
 /// working directory. FileError saying how to make it where there is none.
 std::filesystem::path tiny_model_folder();
 
+/// Whether `model` is an RWKV file rather than a folder or an embedded model.
+bool is_rwkv_file(const std::string& model);
+
+/// The model as a Llama; ConfigError where it is another and `what` is not there for it.
+nn::Llama& as_llama(const LoadedModel& loaded, const char* what);
+
 enum class Weights { pretrained, random };
 
-/// Loads config.model (a Hugging Face folder or "synthetic:tiny") in config.dtype, frozen, without tokenizer or
-/// adapter. Where the run trains a classification head (adapter_options.hpp) the model has one. `random` draws weights
-/// from config.seed instead of reading them. Opens config.device (device.hpp), unless the model is to be on `device`.
+/// Loads config.model (a Hugging Face folder, an RWKV file or "synthetic:tiny") in config.dtype, frozen, without
+/// tokenizer or adapter. Where the run trains a classification head (adapter_options.hpp) the model has one. `random`
+/// draws weights from config.seed instead of reading them. Opens config.device (device.hpp), unless the model is to be
+/// on `device`.
 LoadedModel load_weights(const RunConfig& config, Weights weights = Weights::pretrained,
                          std::optional<Device> device = {});
 

@@ -81,16 +81,15 @@ Followed train_steps(LoadedModel& loaded, const RunConfig& config) {
   for (const peft::TrainableParameter& parameter : loaded.adapted->trainable_parameters())
     parameters.emplace_back(parameter.name, parameter.tensor);
   nn::AdamW optimizer({{parameters, 1.0, config.weight_decay}});
-  const nn::Llama& model = *loaded.model;
+  const nn::LanguageModel& model = *loaded.model;
   const auto count = static_cast<std::size_t>(config.batch_size * config.seq_len);
   TokenBatch batch;
   batch.batch_size = config.batch_size;
   batch.seq_len = config.seq_len;
   for (std::size_t i = 0; i < count; ++i)
-    batch.input_ids.push_back(
-        static_cast<std::int32_t>(i * 7919 % static_cast<std::size_t>(model.config().vocab_size)));
+    batch.input_ids.push_back(static_cast<std::int32_t>(i * 7919 % static_cast<std::size_t>(model.vocab_size())));
   batch.labels = batch.input_ids;
-  if (model.config().num_labels > 1)
+  if (classifier_labels(config) > 1)
     batch.row_classes.assign(static_cast<std::size_t>(config.batch_size), 0);
   else if (model.classifies())
     batch.row_scores.assign(static_cast<std::size_t>(config.batch_size), 0.0);
@@ -162,7 +161,7 @@ Trained after_training(const RunConfig& given, Device device) {
   kernels::set_deterministic_gemm(config.deterministic);
   release_idle_memory(device);  // what earlier products kept is not this run's
   LoadedModel loaded = prepared(config, device);
-  const std::int64_t positions = ModelLimits(loaded.model->config()).positions;
+  const std::int64_t positions = ModelLimits(*loaded.model).positions;
   check<ConfigError>(config.seq_len <= positions, "seq_len: expected at most max_position_embeddings = ", positions,
                      " of ", config.model, ", got ", config.seq_len);
   Followed followed = train_steps(loaded, config);

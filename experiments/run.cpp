@@ -70,8 +70,8 @@ void describe(RunSummary& summary, const RunConfig& config, LoadedModel& loaded)
 
 std::map<std::string, double> skill_scores(const LoadedModel& loaded, const RunConfig& config) {
   std::map<std::string, double> keep;
-  for (const EvaluationData& skill : open_evaluation_data(std::string(kMixture), Split::test, config, *loaded.tokenizer,
-                                                          ModelLimits(loaded.model->config())))
+  for (const EvaluationData& skill :
+       open_evaluation_data(std::string(kMixture), Split::test, config, *loaded.tokenizer, ModelLimits(*loaded.model)))
     keep[skill.name] = evaluate(*loaded.model, skill.batches, skill.exact_match).scores.accuracy.value_or(0);
   return keep;
 }
@@ -144,7 +144,7 @@ RunSummary run_in(const RunConfig& config, const RunOptions& options, RunSummary
   const bool leads = mpi::rank() == 0;  // the others only train
   for (const std::string& warning : leads ? loaded.warnings : std::vector<std::string>())
     fmt::print(stderr, "warning: {}\n", warning);
-  const ModelLimits limits(loaded.model->config());
+  const ModelLimits limits(*loaded.model);
   const auto making = std::chrono::steady_clock::now();
   add_run_adapter(loaded, config);
   summary.init_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - making).count();

@@ -35,7 +35,10 @@ void save_result(LoadedModel& loaded, const StartingFactors& start, const fs::pa
                  std::optional<DType> dtype) {
   if (!loaded.adapted->adapter().method->adapts_linears()) {
     io::OutputFolder out(folder / "model");
-    nn::save_llama(*loaded.model, out.path(), dtype);
+    if (const auto* rwkv = dynamic_cast<const nn::Rwkv*>(loaded.model.get()))
+      nn::save_rwkv(*rwkv, out.path() / "model.pth", dtype);
+    else
+      nn::save_llama(as_llama(loaded, "model"), out.path(), dtype);
     loaded.tokenizer->save(out.path());
     out.commit();
   } else if (start.exist()) {

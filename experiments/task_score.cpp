@@ -23,7 +23,7 @@ scoring::TaskOptions task_options(const RunConfig& config, const nn::Llama& mode
   scoring::TaskOptions options;
   options.stop_ids = nn::generation_eos_token_ids(config.model, model.config());
   if (config.truncate)
-    options.head_tokens = std::min(config.seq_len, ModelLimits(model.config()).positions);
+    options.head_tokens = std::min(config.seq_len, ModelLimits(model).positions);
   return options;
 }
 
@@ -35,14 +35,14 @@ bool score_on_task(const RunConfig& config, const LoadedModel& loaded, const fs:
   if (!folder.empty())
     predictions.emplace(folder / "predictions.jsonl");
   bool stopped = false;
-  scoring::TaskOptions options = task_options(config, *loaded.model);
+  scoring::TaskOptions options = task_options(config, as_llama(loaded, "task"));
   options.on_item = [&](const scoring::Prediction& prediction) {
     if (predictions)
       predictions->add(prediction);
     stopped = should_stop && should_stop();
     return !stopped;
   };
-  const scoring::TaskResult result = scoring::run_task(*loaded.model, *loaded.tokenizer, task, options);
+  const scoring::TaskResult result = scoring::run_task(as_llama(loaded, "task"), *loaded.tokenizer, task, options);
   if (stopped)
     return false;
   if (predictions)

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -23,6 +25,9 @@ class LanguageModel {
   /// Sum of the next-token losses over targets [batch, seq_len] (already shifted, -100 = ignored), divided by
   /// `normalizer`: the number of targets in the whole accumulation window.
   virtual Tensor loss(const TokenInput& input, const Tensor& targets, const Normalizer& normalizer) const = 0;
+  virtual std::int64_t vocab_size() const = 0;
+  /// Tokens that a row may have.
+  virtual std::int64_t longest_row() const { return std::numeric_limits<std::int64_t>::max(); }
   /// Whether it has a classification head in place of the language model's.
   virtual bool classifies() const { return false; }
 

@@ -61,6 +61,11 @@ class Llama final : public LanguageModel {
   Tensor logits(const TokenInput& input, KvCache* cache) const;
   /// Logits [batch, vocab_size] of the last position only.
   Tensor last_logits(const TokenInput& input, KvCache* cache = nullptr) const;
+  std::int64_t vocab_size() const override { return config_.vocab_size; }
+  /// Dynamic rope knows no end of positions.
+  std::int64_t longest_row() const override {
+    return config_.rope.type == RopeType::dynamic ? LanguageModel::longest_row() : config_.max_position_embeddings;
+  }
   /// Of a classifier: classification_loss.
   Tensor loss(const TokenInput& input, const Tensor& targets, const Normalizer& normalizer) const override;
 

@@ -80,6 +80,7 @@ class Rwkv : public LanguageModel {
   /// then exist as a whole.
   void set_l2_wrap(bool on) { l2_wrap_ = on; }
 
+  std::int64_t vocab_size() const override { return embedding_.dim(0); }
   void visit(const ParameterVisitor& visitor) override;
   /// Those that RWKV-PEFT adapts, and the head.
   std::vector<Linear*> linears() override;

@@ -41,8 +41,8 @@ std::vector<std::int32_t> read_ids(const io::SafetensorsFile& file, const std::s
 
 int run_forward(const ForwardArguments& arguments, bool json) {
   LoadedModel loaded = load_weights(arguments.config);
-  const std::unique_ptr<nn::Llama>& model = loaded.model;
-  const std::int64_t vocab_size = model->config().vocab_size;
+  const std::unique_ptr<nn::LanguageModel>& model = loaded.model;
+  const std::int64_t vocab_size = model->vocab_size();
   if (!arguments.config.adapter.empty()) {
     peft::load_adapter(*loaded.adapted, arguments.config.adapter, "default", &loaded.warnings);
   } else {
@@ -56,7 +56,7 @@ int run_forward(const ForwardArguments& arguments, bool json) {
   const io::SafetensorsFile file(arguments.input);
   const Shape shape = file.info("input_ids").shape;
   check<FileError>(shape.rank() == 2, arguments.input, ": input_ids: expected [batch, seq_len], got ", shape);
-  const std::int64_t positions = ModelLimits(model->config()).positions;
+  const std::int64_t positions = ModelLimits(*model).positions;
   check<FileError>(shape[1] <= positions, arguments.input,
                    ": input_ids: expected rows of at most max_position_embeddings = ", positions, " tokens, got ",
                    shape[1]);

@@ -25,6 +25,7 @@ struct GenerateArguments {
 
 int run_generation(GenerateArguments arguments, bool json) {
   LoadedModel loaded = load_model(arguments.config);
+  const nn::Llama& model = as_llama(loaded, "generate");
   if (!arguments.config.adapter.empty())
     peft::load_adapter(*loaded.adapted, arguments.config.adapter, "default", &loaded.warnings);
   for (const std::string& warning : loaded.warnings)
@@ -33,7 +34,7 @@ int run_generation(GenerateArguments arguments, bool json) {
   if (loaded.tokenizer->special().add_bos && loaded.tokenizer->bos())
     prompt.insert(prompt.begin(), *loaded.tokenizer->bos());
   if (!arguments.ignore_eos)
-    arguments.options.stop_ids = nn::generation_eos_token_ids(arguments.config.model, loaded.model->config());
+    arguments.options.stop_ids = nn::generation_eos_token_ids(arguments.config.model, model.config());
   StreamDecoder decoder(*loaded.tokenizer);
   std::string text;
   const auto show = [&](const std::string& piece) {
@@ -41,7 +42,7 @@ int run_generation(GenerateArguments arguments, bool json) {
     if (!json)
       std::cout << piece << std::flush;
   };
-  const std::vector<std::int32_t> ids = nn::generate(*loaded.model, prompt, arguments.options, [&](std::int32_t id) {
+  const std::vector<std::int32_t> ids = nn::generate(model, prompt, arguments.options, [&](std::int32_t id) {
     show(decoder.push(id));
     return !interrupted();
   });

@@ -93,8 +93,13 @@ int run_merge(const MergeArguments& arguments, bool json) {
   check_apart(arguments.out, arguments.config.adapter, "--adapter");
   LoadedModel loaded = load(arguments);
   loaded.adapted->merge();
+  if (const auto* rwkv = dynamic_cast<const nn::Rwkv*>(loaded.model.get())) {
+    nn::save_rwkv(*rwkv, arguments.out);
+    say(json, arguments.out, "the model with its adapter merged");
+    return 0;
+  }
   io::OutputFolder out(arguments.out);
-  nn::save_llama(*loaded.model, out.path());
+  nn::save_llama(as_llama(loaded, "merge"), out.path());
   copy_tokenizer_and_generation(arguments, out.path());
   out.commit();
   say(json, arguments.out, "the model with its adapter merged");
@@ -109,7 +114,7 @@ int run_unload(const MergeArguments& arguments, bool json) {
   io::OutputFolder out(arguments.out);
   peft::save_adapter(*loaded.adapted, out.path());
   loaded.adapted->unload();
-  nn::save_llama(*loaded.model, out.path());
+  nn::save_llama(as_llama(loaded, "unload"), out.path());
   copy_tokenizer_and_generation(arguments, out.path());
   out.commit();
   if (!json)

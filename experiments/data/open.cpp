@@ -125,11 +125,6 @@ std::unique_ptr<BatchStream> open_training_data(const RunConfig& config, const T
                                                                               .pad_id = tokenizer.pad().value_or(0)});
 }
 
-ModelLimits::ModelLimits(const nn::LlamaConfig& config) : ModelLimits(config.vocab_size) {
-  if (config.rope.type != nn::RopeType::dynamic)
-    positions = config.max_position_embeddings;
-}
-
 std::vector<std::string> unused_data_keys(const RunConfig& config) {
   const auto reads_records = [](const std::string& name) {
     return !name.empty() && !is_task(name) && !is_token_file(name);

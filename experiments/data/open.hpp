@@ -9,7 +9,7 @@
 #include "experiments/config.hpp"
 #include "experiments/data/stream.hpp"
 #include "experiments/data/tokenizer.hpp"
-#include "nn/io/hf_config.hpp"
+#include "nn/language_model.hpp"
 
 namespace osteon::experiments {
 
@@ -17,8 +17,7 @@ namespace osteon::experiments {
 struct ModelLimits {
   ModelLimits(std::int64_t ids, std::int64_t longest = std::numeric_limits<std::int64_t>::max())
       : vocab_size(ids), positions(longest) {}
-  /// Dynamic rope knows no end of positions.
-  explicit ModelLimits(const nn::LlamaConfig& config);
+  explicit ModelLimits(const nn::LanguageModel& model) : ModelLimits(model.vocab_size(), model.longest_row()) {}
 
   std::int64_t vocab_size, positions;
 };

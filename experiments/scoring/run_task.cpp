@@ -88,7 +88,7 @@ bool ask_head(const nn::Llama& model, const Tokenizer& tokenizer, const TaskItem
     example.ids.resize(static_cast<std::size_t>(most_tokens));
     example.labels.resize(static_cast<std::size_t>(most_tokens));
   }
-  const bool fits = static_cast<std::int64_t>(example.ids.size()) <= experiments::ModelLimits(model.config()).positions;
+  const bool fits = static_cast<std::int64_t>(example.ids.size()) <= experiments::ModelLimits(model).positions;
   example.row_class = 0;  // a row of a classifier; nothing is compared with it here
   std::vector<double> logits;
   if (fits)
@@ -111,7 +111,7 @@ Continuation continue_text(const nn::Llama& model, const Tokenizer& tokenizer, c
                            std::span<const std::string_view> stops, std::span<const std::int32_t> stop_ids,
                            std::int64_t max_new_tokens) {
   const std::vector<std::int32_t> ids = prompt_ids(tokenizer, prompt);
-  const experiments::ModelLimits limits(model.config());
+  const experiments::ModelLimits limits(model);
   Continuation made;
   nn::GenerateOptions options;
   options.max_new_tokens = std::min(max_new_tokens, limits.positions - static_cast<std::int64_t>(ids.size()));
@@ -142,7 +142,7 @@ std::vector<double> choice_log_likelihoods(const nn::Llama& model, const Tokeniz
       example.ids.pop_back();
       example.labels.pop_back();
     }
-    if (static_cast<std::int64_t>(example.ids.size()) > experiments::ModelLimits(model.config()).positions)
+    if (static_cast<std::int64_t>(example.ids.size()) > experiments::ModelLimits(model).positions)
       return {};
     const experiments::TokenBatch batch = experiments::pad_batch(std::span<const Example>(&example, 1), 0);
     sums.push_back(-model

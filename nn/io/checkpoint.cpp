@@ -88,7 +88,7 @@ std::vector<std::string> load_tensors(const io::ModelFiles& files, const NamedTe
 }
 
 void write_tensors(const fs::path& file, const NamedTensors& tensors) {
-  io::write_safetensors(file, to_write(tensors));
+  io::write_tensor_file(file, to_write(tensors));
 }
 
 void save_tensors(const fs::path& folder, const NamedTensors& tensors, const std::string& stem,

@@ -23,7 +23,8 @@ void read_tensor(const io::ModelFiles& files, const std::string& name, const Ten
 /// missing or does not fit, no tensor has been touched. Returns the unexpected names.
 std::vector<std::string> load_tensors(const io::ModelFiles& files, const NamedTensors& tensors);
 
-/// Writes one safetensors file of the tensors in their dtypes, atomically. load_tensors reads it back.
+/// Writes one file of the tensors in their dtypes, atomically: safetensors, or what .pth names. load_tensors reads it
+/// back.
 void write_tensors(const std::filesystem::path& file, const NamedTensors& tensors);
 
 /// Writes the tensors in their dtypes to `folder`, which is made if it is not there, as one file or as shards; see

@@ -12,6 +12,14 @@ namespace {
 
 constexpr const char* kScore = "score.weight";
 
+NamedTensors parameters_in(const LanguageModel& model, DType dtype) {
+  NamedTensors tensors = model.parameters();
+  for (auto& [name, tensor] : tensors)
+    if (tensor.dtype() != dtype)
+      tensor = converted(tensor, dtype, Category::workspace);
+  return tensors;
+}
+
 }  // namespace
 
 std::unique_ptr<Llama> load_llama(const std::filesystem::path& folder, DType dtype, Device device,
@@ -79,12 +87,13 @@ std::unique_ptr<Rwkv> load_rwkv(const std::filesystem::path& file, DType dtype, 
   return model;
 }
 
+void save_rwkv(const Rwkv& model, const std::filesystem::path& file, std::optional<DType> dtype) {
+  write_tensors(file, parameters_in(model, dtype.value_or(model.dtype())));
+}
+
 void save_llama(const Llama& model, const std::filesystem::path& folder, std::optional<DType> dtype) {
   const DType written = dtype.value_or(model.dtype());
-  NamedTensors tensors = model.parameters();
-  for (auto& [name, tensor] : tensors)
-    if (tensor.dtype() != written)
-      tensor = converted(tensor, written, Category::workspace);
+  const NamedTensors tensors = parameters_in(model, written);
   io::OutputFolder out(folder);
   save_tensors(out.path(), tensors);
   LlamaConfig config = model.config();

@@ -24,6 +24,9 @@ std::unique_ptr<Llama> load_llama(const std::filesystem::path& folder, DType dty
 std::unique_ptr<Rwkv> load_rwkv(const std::filesystem::path& file, DType dtype, Device device = default_device(),
                                 std::vector<std::string>* warnings = nullptr);
 
+/// Writes the parameters in `dtype`, the model's own by default, as a .pth or a safetensors file, by its name.
+void save_rwkv(const Rwkv& model, const std::filesystem::path& file, std::optional<DType> dtype = {});
+
 /// Writes config.json and the weights in `dtype`, the model's own by default (one rounding), as an OutputFolder.
 void save_llama(const Llama& model, const std::filesystem::path& folder, std::optional<DType> dtype = {});
 

@@ -5,6 +5,7 @@
 #include "backends/error.hpp"
 #include "experiments/tasks/held_out.hpp"
 #include "nn/io/safetensors.hpp"
+#include "nn/llama.hpp"
 #include "test/experiments/byte_text.hpp"
 #include "test/experiments/temporary_file.hpp"
 
@@ -63,20 +64,20 @@ TEST_CASE("a model's positions: as in its config, without end for dynamic rope")
   nn::LlamaConfig model;
   model.vocab_size = 300;
   model.max_position_embeddings = 23;
-  CHECK(ModelLimits(model).vocab_size == 300);
-  CHECK(ModelLimits(model).positions == 23);
+  const auto limits = [&] { return ModelLimits(nn::Llama(model, DType::f32, Device::meta)); };
+  CHECK(limits().vocab_size == 300);
+  CHECK(limits().positions == 23);
   const ByteText tokenizer;
-  CHECK_THROWS_WITH_AS(open_training_data(config_for("down"), tokenizer, ModelLimits(model)),
+  CHECK_THROWS_WITH_AS(open_training_data(config_for("down"), tokenizer, limits()),
                        "down: expected rows of at most max_position_embeddings = 23 tokens, got 24", ConfigError);
-  CHECK_THROWS_AS(open_evaluation_data("down", Split::test, config_for(""), tokenizer, ModelLimits(model)),
-                  ConfigError);
+  CHECK_THROWS_AS(open_evaluation_data("down", Split::test, config_for(""), tokenizer, limits()), ConfigError);
   const TemporaryFile text("t.txt", std::string(100, 'a'));
   RunConfig config = config_for(text.path().string());
-  CHECK(open_training_data(config, tokenizer, ModelLimits(model))->next().batches[0].seq_len == 23);  // not seq_len 32
+  CHECK(open_training_data(config, tokenizer, limits())->next().batches[0].seq_len == 23);  // not seq_len 32
   config.packing = true;
-  CHECK(open_training_data(config, tokenizer, ModelLimits(model))->next().batches[0].seq_len == 23);
+  CHECK(open_training_data(config, tokenizer, limits())->next().batches[0].seq_len == 23);
   model.rope.type = nn::RopeType::dynamic;
-  CHECK(open_training_data(config, tokenizer, ModelLimits(model))->next().batches[0].seq_len == 32);
+  CHECK(open_training_data(config, tokenizer, limits())->next().batches[0].seq_len == 32);
 }
 
 TEST_CASE("names that are neither a file nor a task") {
