@@ -75,7 +75,8 @@ void add_tokenize(CLI::App& program, CommandContext& context) {
   CLI::App* command = new_command(program, context, "tokenize", "Ids of texts, or texts of ids, a JSON line each",
                                   "osteon tokenize --tokenizer path/to/llama --input texts.jsonl");
   auto arguments = std::make_shared<TokenizeArguments>();
-  command->add_option("--tokenizer", arguments->tokenizer, "Folder, tokenizer.json, .model, or byte")->required();
+  command->add_option("--tokenizer", arguments->tokenizer, "Folder, tokenizer.json, .model, RWKV's vocabulary, or byte")
+      ->required();
   command->add_option("--input", arguments->input, "Lines of {\"text\": ...}, or {\"ids\": [...]} with --decode")
       ->required();
   command->add_flag("--decode", arguments->decode, "From ids to texts");

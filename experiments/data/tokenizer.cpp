@@ -6,6 +6,7 @@
 #include "backends/error.hpp"
 #include "experiments/data/tokenizers/bpe_tokenizer.hpp"
 #include "experiments/data/tokenizers/byte_characters.hpp"
+#include "experiments/data/tokenizers/rwkv_tokenizer.hpp"
 #include "experiments/data/tokenizers/sentencepiece_tokenizer.hpp"
 #include "experiments/data/tokenizers/side_files.hpp"
 #include "nn/io/atomic_file.hpp"
@@ -71,7 +72,8 @@ class ByteTokenizer final : public Tokenizer {
   std::string_view kind() const override { return "byte"; }
 };
 
-constexpr const char* kStandardNames[] = {"tokenizer.json", "tokenizer.model", "vocab.json"};
+constexpr const char* kStandardNames[] = {"tokenizer.json", "tokenizer.model", "vocab.json",
+                                          tokenizers::kRwkvVocabulary};
 
 bool holds_tokenizer(const fs::path& folder) {
   return std::any_of(std::begin(kStandardNames), std::end(kStandardNames),
@@ -79,8 +81,8 @@ bool holds_tokenizer(const fs::path& folder) {
 }
 
 [[noreturn]] void fail_without_tokenizer(const fs::path& folder) {
-  fail<FileError>(folder.string(), ": a folder without tokenizer: expected tokenizer.json, tokenizer.model, or ",
-                  "vocab.json with merges.txt in it");
+  fail<FileError>(folder.string(), ": a folder without tokenizer: expected tokenizer.json, tokenizer.model, ",
+                  "vocab.json with merges.txt, or ", tokenizers::kRwkvVocabulary, " in it");
 }
 
 /// Of a folder that holds none: it knows no token, and says so when text is to be read or written.
@@ -114,9 +116,12 @@ std::unique_ptr<Tokenizer> load_file(const fs::path& path, const SideFiles& side
   }
   if (path.extension() == ".model")
     return tokenizers::read_sentencepiece(io::read_file(path), path.string(), side);
-  check<FileError>(path.extension() == ".json", path.string(),
-                   ": expected a tokenizer: tokenizer.json, a sentencepiece .model, or vocab.json with merges.txt");
-  return tokenizers::read_tokenizer_json(io::read_file(path), path.string(), side);
+  if (path.extension() == ".json")
+    return tokenizers::read_tokenizer_json(io::read_file(path), path.string(), side);
+  check<FileError>(tokenizers::holds_rwkv_vocabulary(path), path.string(),
+                   ": expected a tokenizer: tokenizer.json, a sentencepiece .model, vocab.json with merges.txt, or a ",
+                   "vocabulary of RWKV (lines such as 22590 ' the' 4)");
+  return tokenizers::read_rwkv_vocabulary(io::read_file(path), path.string());
 }
 
 }  // namespace

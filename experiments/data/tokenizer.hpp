@@ -20,18 +20,18 @@ struct SpecialTokens {
   bool add_eos = false;
 };
 
-/// Text to token ids and back. Implementations give the ids of Hugging Face tokenizers or sentencepiece; all methods
-/// may be called from several threads.
+/// Text to token ids and back. Implementations give the ids of Hugging Face tokenizers, sentencepiece or RWKV; all
+/// methods may be called from several threads.
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
   /// The ids of a text, no special tokens added; special tokens that are spelled out in the text become their ids.
-  /// Bytes that are not UTF-8 survive where every byte has a token (byte, complete byte-level BPE), and are read as
-  /// U+FFFD elsewhere.
+  /// Bytes that are not UTF-8 survive where every byte has a token (byte, complete byte-level BPE, RWKV), and are read
+  /// as U+FFFD elsewhere.
   virtual std::vector<std::int32_t> encode(std::string_view text) const = 0;
 
-  /// The text of the ids, special tokens included (sentencepiece's control pieces are empty, as in sentencepiece).
+  /// The text of the ids, special tokens included (sentencepiece's control pieces and RWKV's id 0 are empty).
   /// Ids that end inside a character give its bytes as they are: see StreamDecoder and to_valid_utf8. IndexError for an
   /// id that has no token.
   virtual std::string decode(std::span<const std::int32_t> ids) const = 0;
@@ -39,7 +39,7 @@ class Tokenizer {
   /// One more than the largest id.
   virtual std::int64_t vocab_size() const = 0;
   virtual std::optional<std::int32_t> token_to_id(std::string_view token) const = 0;
-  /// "byte", "bpe", "sentencepiece", or "none".
+  /// "byte", "bpe", "sentencepiece", "rwkv", or "none".
   virtual std::string_view kind() const = 0;
 
   std::optional<std::int32_t> bos() const { return special_.bos; }
@@ -64,10 +64,12 @@ class Tokenizer {
 /// Loads, by what is found at `path`:
 ///   "byte"                            256 ids, id = byte, no special tokens
 ///   a folder                          tokenizer.json, else tokenizer.model, else vocab.json with merges.txt; with
-///                                     tokenizer_config.json, special_tokens_map.json, added_tokens.json, config.json
+///                                     tokenizer_config.json, special_tokens_map.json, added_tokens.json, config.json;
+///                                     else rwkv_vocab_v20230424.txt
 ///   FILE.json with a "model"          Hugging Face tokenizer.json, model type BPE
 ///   FILE.model                        sentencepiece
 ///   PREFIXvocab.json                  GPT-2's pair, with PREFIXmerges.txt beside it
+///   another file, by its content      RWKV's "world" vocabulary (tokenizers/rwkv_tokenizer.hpp), which needs no other
 /// A file that bears its standard name (tokenizer.json, ...) brings the other files of its folder along.
 /// FileError (file, place, expected, found) for what is missing, malformed or not supported: never a different meaning.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path);

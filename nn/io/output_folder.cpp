@@ -15,8 +15,8 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::array kTokenizerFiles = {
-    "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "vocab.json",     "merges.txt"};
+    "tokenizer.json", "tokenizer.model", "tokenizer_config.json",   "special_tokens_map.json", "added_tokens.json",
+    "vocab.json",     "merges.txt",      "rwkv_vocab_v20230424.txt"};
 
 /// The name of the set that a file belongs to: its members are only right together. Empty for any other file.
 std::string set_of(const std::string& name) {

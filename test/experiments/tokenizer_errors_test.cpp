@@ -48,7 +48,8 @@ TEST_CASE("missing files and folders") {
   CHECK(error_of(folder / "a-vocab.json") == "a-vocab.json: expected a-merges.txt beside it, which is not there");
   io::write_file_atomically(folder / "text.txt", "hello");
   CHECK(error_of(folder / "text.txt") ==
-        "text.txt: expected a tokenizer: tokenizer.json, a sentencepiece .model, or vocab.json with merges.txt");
+        "text.txt: expected a tokenizer: tokenizer.json, a sentencepiece .model, vocab.json with merges.txt, or a "
+        "vocabulary of RWKV (lines such as 22590 ' the' 4)");
 }
 
 TEST_CASE("malformed JSON is named by line and column") {

@@ -84,6 +84,11 @@ TEST_CASE("OutputFolder: keeps the user's files, drops what belonged to the save
        {"model-00001-of-00001.safetensors", "model.safetensors.index.json", "tokenizer.model", "config.json"})
     expected[name] = "new";
   CHECK(files_of(folder.path()) == expected);
+
+  save(folder.path(), {{"rwkv_vocab_v20230424.txt", "new"}});
+  expected.erase("tokenizer.model");
+  expected["rwkv_vocab_v20230424.txt"] = "new";
+  CHECK(files_of(folder.path()) == expected);
 }
 
 TEST_CASE("OutputFolder: without commit nothing changes, and errors name the file to be") {
