@@ -14,6 +14,7 @@
 #include "experiments/folder_lock.hpp"
 #include "experiments/model_loading.hpp"
 #include "experiments/scoring/glue.hpp"
+#include "experiments/slurm.hpp"
 #include "experiments/task_score.hpp"
 #include "experiments/tasks/task.hpp"
 #include "experiments/tasks/toy_sine.hpp"
@@ -135,17 +136,19 @@ AblationResult run_ablation(const Suite& given, const AblationOptions& options) 
   check_inputs(suite);
   check_weights(suite);
   const FolderLock lock(options.folder);
+  check_no_slurm_job(options.folder);
+  const auto do_all = options.slurm ? submit_all : run_all;
   io::write_file_atomically(options.folder / "suite.toml", suite.text);
   std::map<std::string, std::string> chosen;
   if (suite.sweep) {
     const std::vector<SuiteRun> runs = sweep_runs(suite);
-    chosen = choose(suite, runs, run_all(suite, runs, RunKind::sweep, options, result));
-    if (result.interrupted)
+    chosen = choose(suite, runs, do_all(suite, runs, RunKind::sweep, options, result));
+    if (result.interrupted || result.submitted)
       return result;
     drop_unchosen(suite, chosen, result);
   }
   const std::vector<SuiteRun> runs = final_runs(suite, chosen);
-  const auto summaries = run_all(suite, runs, RunKind::final, options, result);
+  const auto summaries = do_all(suite, runs, RunKind::final, options, result);
   std::map<std::string, std::vector<double>> seconds;
   for (std::size_t i = 0; i < runs.size(); ++i)
     if (summaries[i] && summaries[i]->step_seconds)

@@ -110,7 +110,9 @@ class Batch {
         progress.show(++done, one.id);
         continue;
       }
-      pool_.add(command(one, folder), folder.string() + ".log", finish, bytes);
+      std::vector<std::string> command = run_command(suite_, one, kind_, options_);
+      command.insert(command.end(), {"--parent", kParent});
+      pool_.add(std::move(command), folder.string() + ".log", finish, bytes);
     }
     pool_.wait();
     result_.interrupted = result_.interrupted || pool_.stopping();
@@ -153,37 +155,6 @@ class Batch {
     write_summary(folder, summary);
   }
 
-  /// This program again, with the run's config as a file.
-  std::vector<std::string> command(const SuiteRun& run, const fs::path& folder) const {
-    RunConfig config = run.config;
-    config.out = folder.string();
-    config.threads = options_.threads;
-    const bool sweep = kind_ == RunKind::sweep;
-    if (sweep)  // it only chooses: nobody looks at its figures
-      config.profile = config.spectra = false;
-    fs::create_directories(folder);
-    config.resume = has_checkpoint_of(folder, run.config);
-    if (!config.resume)
-      fs::remove_all(folder / "checkpoint");
-    fs::remove(folder / "summary.json");  // of other data or settings, or of an attempt that failed
-    const fs::path file = folder / "given.toml";
-    io::write_file_atomically(file, to_toml(config));
-    std::vector<std::string> words = {"/proc/self/exe", "finetune",
-                                      file.string(),    "--quiet",
-                                      "--name",         run.id,
-                                      "--suite",        suite_.name,
-                                      "--purpose",      sweep ? "sweep" : "final",
-                                      "--split",        sweep ? "validation" : "test",
-                                      "--parent",       kParent};
-    if (const std::string name = suite_.cells[run.cell].case_name(); !name.empty())
-      words.insert(words.end(), {"--case", name});
-    if (sweep)
-      words.emplace_back("--discard");
-    else if (config.model == kTinyModel)
-      words.emplace_back("--forgetting");
-    return words;
-  }
-
   const Suite& suite_;
   const AblationOptions& options_;
   RunKind kind_;
@@ -210,6 +181,46 @@ std::optional<RunSummary> finished_run_of(const fs::path& folder, const RunConfi
     return std::nullopt;
   const std::optional<RunConfig> run = settled(config);
   return run ? finished_run(folder, config_hash(*run), known_data_hash(*run)) : std::nullopt;
+}
+
+std::optional<std::string> failure_of(const fs::path& folder, const RunConfig& config) {
+  const std::optional<RunConfig> run = settled(config);
+  if (!run || !fs::exists(folder / "summary.json") || has_checkpoint_of(folder, config))
+    return std::nullopt;
+  const RunSummary summary = read_summary(folder);
+  const bool failed = !summary.completed && !summary.error.empty() && summary.config_hash == config_hash(*run);
+  return failed ? std::optional(summary.error) : std::nullopt;
+}
+
+std::vector<std::string> run_command(const Suite& suite, const SuiteRun& run, RunKind kind,
+                                     const AblationOptions& options) {
+  const fs::path folder = run_folder(options.folder, kind, run);
+  RunConfig config = run.config;
+  config.out = folder.string();
+  config.threads = options.threads;
+  const bool sweep = kind == RunKind::sweep;
+  if (sweep)  // it only chooses: nobody looks at its figures
+    config.profile = config.spectra = false;
+  fs::create_directories(folder);
+  config.resume = has_checkpoint_of(folder, run.config);
+  if (!config.resume)
+    fs::remove_all(folder / "checkpoint");
+  fs::remove(folder / "summary.json");  // of other data or settings, or of an attempt that failed
+  const fs::path file = folder / "given.toml";
+  io::write_file_atomically(file, to_toml(config));
+  std::vector<std::string> words = {"/proc/self/exe", "finetune",
+                                    file.string(),    "--quiet",
+                                    "--name",         run.id,
+                                    "--suite",        suite.name,
+                                    "--purpose",      sweep ? "sweep" : "final",
+                                    "--split",        sweep ? "validation" : "test"};
+  if (const std::string name = suite.cells[run.cell].case_name(); !name.empty())
+    words.insert(words.end(), {"--case", name});
+  if (sweep)
+    words.emplace_back("--discard");
+  else if (config.model == kTinyModel)
+    words.emplace_back("--forgetting");
+  return words;
 }
 
 std::vector<std::optional<RunSummary>> run_all(const Suite& suite, const std::vector<SuiteRun>& runs, RunKind kind,

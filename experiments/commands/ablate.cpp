@@ -17,6 +17,7 @@
 #include "experiments/progress.hpp"
 #include "experiments/report/report.hpp"
 #include "experiments/run.hpp"
+#include "experiments/slurm.hpp"
 
 namespace osteon::experiments {
 namespace {
@@ -26,9 +27,9 @@ namespace fs = std::filesystem;
 struct AblateArguments {
   std::string suite = "quickstart", out;
   std::vector<std::string> set, only;
-  std::string memory_limit;
+  std::string memory_limit, slurm_options;
   std::int64_t jobs = 0, threads = 1;
-  bool quick = false, dry_run = false, from_scratch = false, quiet = false, list = false;
+  bool quick = false, dry_run = false, from_scratch = false, quiet = false, list = false, slurm = false;
 };
 
 Suite suite_of(const AblateArguments& arguments) {
@@ -59,6 +60,8 @@ AblationOptions options_of(const AblateArguments& arguments, const Suite& suite)
   options.threads = arguments.threads;
   if (!arguments.memory_limit.empty())
     options.memory_limit = parse_bytes(arguments.memory_limit, "--memory-limit");
+  if (arguments.slurm)
+    options.slurm = slurm_option_lines(arguments.slurm_options);
   options.should_stop = interrupted;
   return options;
 }
@@ -184,6 +187,21 @@ int say_interrupted() {
   return 130;
 }
 
+/// What was handed to Slurm, and how to go on. Status 1 where nobody took it.
+int say_submitted(const SubmittedRuns& submitted, const AblateArguments& arguments, const fs::path& folder, bool json) {
+  const bool sweep = submitted.kind == RunKind::sweep;
+  if (json)
+    fmt::print("{}\n", to_json(submitted));
+  else if (!submitted.job.empty())
+    fmt::print("{} {} runs: job {}, logs in {}\nwhen it has ended: {} --out '{}'{}\n", submitted.runs,
+               sweep ? "sweep" : "reported", submitted.job, submitted.script.parent_path().string(),
+               repeating_command(arguments), folder.string(),
+               sweep ? " --slurm, which submits the reported runs" : ", which writes the report");
+  if (submitted.job.empty())
+    print_error("--slurm: found no sbatch in PATH; submit the runs with: sbatch '" + submitted.script.string() + "'");
+  return submitted.job.empty() ? 1 : 0;
+}
+
 int run_ablate(const AblateArguments& arguments, bool json) {
   if (mpi::rank() > 0) {
     catch_signals();
@@ -191,6 +209,7 @@ int run_ablate(const AblateArguments& arguments, bool json) {
     return 0;
   }
   const mpi::RemoteRuns others;
+  check<ConfigError>(!arguments.slurm || mpi::size() == 1, "--slurm: expected no mpirun: Slurm spreads the runs");
   if (arguments.list)
     return list_suites(json);
   const Suite suite = suite_of(arguments);
@@ -212,6 +231,8 @@ int run_ablate(const AblateArguments& arguments, bool json) {
     fmt::print(stderr, "warning: {}\n", warning);
   if (result.interrupted)
     return say_interrupted();
+  if (result.submitted)
+    return say_submitted(*result.submitted, arguments, folder, json);
   report::ReportOptions options;
   options.question = suite.question;
   options.title = suite.title;
@@ -259,8 +280,12 @@ void add_ablate(CLI::App& program, CommandContext& context) {
   command->add_option("--only", arguments->only, "Run these cells alone; --dry-run shows their names")
       ->type_name("CELL,...")
       ->delimiter(',');
-  command->add_option("--memory-limit", arguments->memory_limit,
-                      "Start only so many runs at once as fit this by their plans, such as 16GiB");
+  CLI::Option* limit = command->add_option("--memory-limit", arguments->memory_limit,
+                                           "Start only so many runs at once as fit this by their plans, such as 16GiB");
+  CLI::Option* slurm =
+      command->add_flag("--slurm", arguments->slurm, "Submit the runs to Slurm as an array job")->excludes(limit);
+  command->add_option("--slurm-options", arguments->slurm_options, "Of that job: \"--partition=gpu --time=2:00:00\"")
+      ->needs(slurm);
   command->add_flag("--list", arguments->list, "Show the embedded suites, each with its question");
   command->add_flag("--quick", arguments->quick, "The suite's short form");
   command->add_flag("--dry-run", arguments->dry_run, "List the cells with their memory and time, and run nothing");
