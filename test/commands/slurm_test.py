@@ -117,12 +117,12 @@ class Slurm(ProgramTest):
 
     def test_without_sbatch_the_script_stays(self):
         suite = self.suite("")
-        out = self.tools / "out"
+        out = os.path.relpath(self.tools / "out", ROOT)  # holds in the folder where `ablate` was called
         said = self.osteon("ablate", suite, "--out", out, "--slurm", status=1)
         self.assertIn(f"--slurm: found no sbatch in PATH; submit the runs with: sbatch '{out}/slurm/job.sh'", said.stderr)
-        self.assertEqual(subprocess.run(["sh", out / "slurm/job.sh"], capture_output=True).returncode, 1)  # no task
+        self.assertEqual(subprocess.run(["sh", self.tools / "out/slurm/job.sh"], capture_output=True).returncode, 1)  # no task
         for task in "01":
-            subprocess.run(["sh", out / "slurm/job.sh"], check=True, env=dict(os.environ, SLURM_ARRAY_TASK_ID=task), cwd="/")
+            subprocess.run(["sh", self.tools / "out/slurm/job.sh"], check=True, env=dict(os.environ, SLURM_ARRAY_TASK_ID=task), cwd="/")
         self.assertEqual(self.asked("ablate", suite, "--out", out)["reused"], 2)
 
     def test_a_job_in_the_queue_is_left_alone(self):
