@@ -54,9 +54,9 @@ class Slurm(ProgramTest):
         file.write_text(base + text)
         return file
 
-    def osteon(self, *arguments, status=0):
-        environment = dict(os.environ, OMP_WAIT_POLICY="passive", PATH=f"{self.tools}:{os.environ['PATH']}")
-        done = subprocess.run([OSTEON, *map(str, arguments)], capture_output=True, text=True, cwd=ROOT, timeout=300, env=environment)
+    def osteon(self, *arguments, status=0, cwd=ROOT, **more):
+        environment = dict(os.environ, OMP_WAIT_POLICY="passive", PATH=f"{self.tools}:{os.environ['PATH']}", **more)
+        done = subprocess.run([OSTEON, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, timeout=300, env=environment)
         self.assertEqual(done.returncode, status, f"{arguments}\n{done.stdout}\n{done.stderr}")
         return done
 
@@ -116,14 +116,24 @@ class Slurm(ProgramTest):
         return [[line.split(",")[i] for i in kept] for line in lines]
 
     def test_without_sbatch_the_script_stays(self):
-        suite = self.suite("")
-        out = os.path.relpath(self.tools / "out", ROOT)  # holds in the folder where `ablate` was called
-        said = self.osteon("ablate", suite, "--out", out, "--slurm", status=1)
-        self.assertIn(f"--slurm: found no sbatch in PATH; submit the runs with: sbatch '{out}/slurm/job.sh'", said.stderr)
-        self.assertEqual(subprocess.run(["sh", self.tools / "out/slurm/job.sh"], capture_output=True).returncode, 1)  # no task
+        suite, job = self.suite(""), self.tools / "out/slurm/job.sh"
+        # A relative path and OSTEON_BASE hold for the tasks as for `ablate`.
+        said = self.osteon("ablate", suite, "--out", "out", "--slurm", status=1, cwd=self.tools, OSTEON_BASE=str(self.base()))
+        self.assertIn("--slurm: found no sbatch in PATH; submit the runs with: sbatch 'out/slurm/job.sh'", said.stderr)
+        self.assertIn(f"export OSTEON_BASE='{self.tools}/it'\\''s the base'\n", job.read_text())
+        self.assertEqual(subprocess.run(["sh", job], capture_output=True).returncode, 1)  # no task
         for task in "01":
-            subprocess.run(["sh", self.tools / "out/slurm/job.sh"], check=True, env=dict(os.environ, SLURM_ARRAY_TASK_ID=task), cwd="/")
-        self.assertEqual(self.asked("ablate", suite, "--out", out)["reused"], 2)
+            subprocess.run(["sh", job], check=True, env=dict(os.environ, SLURM_ARRAY_TASK_ID=task), cwd="/")
+        self.assertEqual([kept[0] for kept in scores(self.tools / "out").values()], [True, True])
+        done = json.loads(self.osteon("ablate", suite, "--out", "out", "--json", cwd=self.tools, OSTEON_BASE=str(self.base())).stdout)
+        self.assertEqual(done["reused"], 2)
+
+    def base(self):
+        """The tiny base, moved."""
+        moved = self.tools / "it's the base"
+        if not moved.exists():
+            shutil.copytree(ROOT / "experiments/base/tiny", moved)
+        return moved
 
     def test_a_job_in_the_queue_is_left_alone(self):
         self.tool("sbatch", "#!/bin/sh\necho 4711\n")
