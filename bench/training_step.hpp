@@ -5,6 +5,7 @@
 
 #include "autograd/captured_step.hpp"
 #include "bench/shapes.hpp"
+#include "nn/llama.hpp"
 #include "nn/optim/adamw.hpp"
 #include "peft/model.hpp"
 

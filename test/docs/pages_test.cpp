@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include "autograd/ops.hpp"
+#include "nn/llama.hpp"
 #include "peft/hf_format.hpp"
 #include "peft/methods.hpp"
 #include "peft/model.hpp"
