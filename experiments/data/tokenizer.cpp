@@ -81,6 +81,8 @@ bool holds_tokenizer(const fs::path& folder) {
 }
 
 [[noreturn]] void fail_without_tokenizer(const fs::path& folder) {
+  check<FileError>(!fs::is_regular_file(folder), folder.string(),
+                   ": a model without tokenizer: expected --tokenizer with it, a vocabulary file or byte");
   fail<FileError>(folder.string(), ": a folder without tokenizer: expected tokenizer.json, tokenizer.model, ",
                   "vocab.json with merges.txt, or ", tokenizers::kRwkvVocabulary, " in it");
 }

@@ -93,6 +93,10 @@ TEST_CASE("what a recurrent model cannot do is refused by name") {
     config.data = config.eval_data = "dev.tsv";
   });
   RunConfig config = test::small_run(model, folder / "out", "lora");
+  config.tokenizer.clear();
+  CHECK_THROWS_WITH_AS(run(config, test::silent()), doctest::Contains("seven.pth: a model without tokenizer"),
+                       FileError);
+  config.tokenizer = "byte";
   RunOptions options = test::silent();
   options.from_random_weights = true;
   CHECK_THROWS_WITH_AS(run(config, options), doctest::Contains("model: expected a folder to draw weights for"),
