@@ -28,6 +28,7 @@ struct OpPlace {
 class InModule {
  public:
   explicit InModule(std::string_view name);
+  explicit InModule(std::string&&) = delete;  ///< the graph refers to the name
   ~InModule();
   InModule(const InModule&) = delete;
   InModule& operator=(const InModule&) = delete;

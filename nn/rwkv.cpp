@@ -59,7 +59,7 @@ Tensor Rwkv::hidden(const Tensor& ids, RwkvState* state) const {
     state->resize(layers_.size());
   Tensor x = first_norm_(embedding(embedding_, ids)), first_value;
   for (std::size_t i = 0; i < layers_.size(); ++i) {
-    const InModule here(join("blocks.", i));
+    const InModule here(layer_names_[i]);
     x = (*layers_[i])(x, first_value, state != nullptr ? &(*state)[i] : nullptr);
   }
   return last_norm_(x);

@@ -88,13 +88,17 @@ class Rwkv : public LanguageModel {
  protected:
   /// Parameters are allocated, not initialised; the layers are the version's to add.
   Rwkv(const RwkvConfig& config, DType dtype, Device device);
-  void add_layer(std::unique_ptr<RwkvLayer> layer) { layers_.push_back(std::move(layer)); }
+  void add_layer(std::unique_ptr<RwkvLayer> layer) {
+    layer_names_.push_back(join("blocks.", layers_.size()));
+    layers_.push_back(std::move(layer));
+  }
 
  private:
   bool l2_wrap_ = false;
   Tensor embedding_;
   RwkvNorm first_norm_, last_norm_;
   std::vector<std::unique_ptr<RwkvLayer>> layers_;
+  std::vector<std::string> layer_names_;  ///< the graph refers to them
   Linear head_;
 };
 

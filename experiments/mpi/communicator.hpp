@@ -17,7 +17,7 @@ namespace osteon::experiments::mpi {
 class Session {
  public:
   Session();
-  ~Session();
+  ~Session();  // NOLINT(performance-trivially-destructible): not so with MPI
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 };
