@@ -2,12 +2,7 @@
 
 #include <algorithm>
 #include <bit>
-#include <cerrno>
-#include <fcntl.h>
 #include <memory>
-#include <sys/stat.h>
-#include <system_error>
-#include <unistd.h>
 #include <utility>
 
 #include "backends/error.hpp"
@@ -19,56 +14,22 @@ namespace fs = std::filesystem;
 
 static_assert(std::endian::native == std::endian::little, "safetensors holds little-endian elements");
 
-namespace {
-
-std::string reason(int error_number) { return std::generic_category().message(error_number); }
-
-}  // namespace
-
-SafetensorsFile::SafetensorsFile(fs::path path) : path_(std::move(path)) {
-  descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
-  check<FileError>(descriptor_ >= 0, path_.string(), ": cannot open: ", reason(errno));
-  try {
-    struct stat status {};
-    check<FileError>(::fstat(descriptor_, &status) == 0 && S_ISREG(status.st_mode), path_.string(),
-                     ": expected a regular file");
-    const std::int64_t file_bytes = status.st_size;
-    check<FileError>(file_bytes >= 8, path_.string(), ": expected a safetensors file, which starts with 8 bytes of ",
-                     "header length, found ", file_bytes, " bytes in all");
-    std::uint64_t length = 0;
-    read_at(0, reinterpret_cast<char*>(&length), 8);
-    check<FileError>(length <= static_cast<std::uint64_t>(kMaxHeaderBytes), path_.string(),
-                     ": expected a header of at most ", kMaxHeaderBytes, " bytes, found a header length of ", length);
-    const auto header_bytes = static_cast<std::int64_t>(length);
-    check<FileError>(header_bytes <= file_bytes - 8, path_.string(), ": expected a header of ", header_bytes,
-                     " bytes, found ", file_bytes - 8, " bytes after its length: the file is truncated");
-    std::string text(length, '\0');
-    read_at(8, text.data(), header_bytes);
-    data_offset_ = 8 + header_bytes;
-    header_ = parse_safetensors_header(text, file_bytes - data_offset_, path_.string());
-  } catch (...) {
-    ::close(descriptor_);
-    throw;
-  }
-}
-
-SafetensorsFile::~SafetensorsFile() {
-  if (descriptor_ >= 0)
-    ::close(descriptor_);
-}
-
-SafetensorsFile::SafetensorsFile(SafetensorsFile&& other) noexcept
-    : path_(std::move(other.path_)),
-      descriptor_(std::exchange(other.descriptor_, -1)),
-      data_offset_(other.data_offset_),
-      header_(std::move(other.header_)) {}
-
-SafetensorsFile& SafetensorsFile::operator=(SafetensorsFile&& other) noexcept {
-  std::swap(path_, other.path_);
-  std::swap(descriptor_, other.descriptor_);
-  std::swap(data_offset_, other.data_offset_);
-  std::swap(header_, other.header_);
-  return *this;
+SafetensorsFile::SafetensorsFile(fs::path path) : file_(std::move(path)) {
+  const std::string where = file_.path().string();
+  const std::int64_t file_bytes = file_.bytes();
+  check<FileError>(file_bytes >= 8, where, ": expected a safetensors file, which starts with 8 bytes of ",
+                   "header length, found ", file_bytes, " bytes in all");
+  std::uint64_t length = 0;
+  file_.read_at(0, reinterpret_cast<char*>(&length), 8);
+  check<FileError>(length <= static_cast<std::uint64_t>(kMaxHeaderBytes), where, ": expected a header of at most ",
+                   kMaxHeaderBytes, " bytes, found a header length of ", length);
+  const auto header_bytes = static_cast<std::int64_t>(length);
+  check<FileError>(header_bytes <= file_bytes - 8, where, ": expected a header of ", header_bytes, " bytes, found ",
+                   file_bytes - 8, " bytes after its length: the file is truncated");
+  std::string text(length, '\0');
+  file_.read_at(8, text.data(), header_bytes);
+  data_offset_ = 8 + header_bytes;
+  header_ = parse_safetensors_header(text, file_bytes - data_offset_, where);
 }
 
 std::vector<std::string> SafetensorsFile::names() const {
@@ -86,29 +47,13 @@ const TensorEntry* SafetensorsFile::find(std::string_view name) const {
 
 const TensorEntry& SafetensorsFile::info(std::string_view name) const {
   const TensorEntry* entry = find(name);
-  check<FileError>(entry != nullptr, path_.string(), ": no tensor ", name, " among its ", tensors().size());
+  check<FileError>(entry != nullptr, path().string(), ": no tensor ", name, " among its ", tensors().size());
   return *entry;
-}
-
-void SafetensorsFile::read_at(std::int64_t offset, char* destination, std::int64_t count) const {
-  constexpr std::int64_t kLargestRead = std::int64_t{1} << 30;  // Linux cuts a single read at 2 GiB
-  while (count > 0) {
-    const auto wanted = static_cast<std::size_t>(std::min(count, kLargestRead));
-    const ssize_t got = ::pread(descriptor_, destination, wanted, offset);
-    if (got < 0 && errno == EINTR)
-      continue;
-    check<FileError>(got >= 0, path_.string(), ": cannot read: ", reason(errno));
-    check<FileError>(got > 0, path_.string(), ": expected ", count, " more bytes at ", offset,
-                     ", found the end: the file was truncated while it was read");
-    destination += got;
-    offset += got;
-    count -= got;
-  }
 }
 
 void SafetensorsFile::read_raw(std::string_view name, void* destination) const {
   const TensorEntry& entry = info(name);
-  read_at(data_offset_ + entry.begin, static_cast<char*>(destination), entry.end - entry.begin);
+  file_.read_at(data_offset_ + entry.begin, static_cast<char*>(destination), entry.end - entry.begin);
 }
 
 void SafetensorsFile::read_into(std::string_view name, void* destination, DType wanted) const {
@@ -118,7 +63,7 @@ void SafetensorsFile::read_into(std::string_view name, void* destination, DType 
     read_raw(name, destination);
     return;
   }
-  check<FileError>(can_convert(entry.dtype, wanted), path_.string(), ": tensor ", name, ": ", entry.dtype,
+  check<FileError>(can_convert(entry.dtype, wanted), path().string(), ": tensor ", name, ": ", entry.dtype,
                    " cannot be read as ", wanted);
   constexpr std::int64_t kChunkElements = std::int64_t{1} << 16;  // stays in the second-level cache
   const std::int64_t from_bytes = size_of(entry.dtype), to_bytes = size_of(wanted);
@@ -126,9 +71,9 @@ void SafetensorsFile::read_into(std::string_view name, void* destination, DType 
   const auto chunk = std::make_unique_for_overwrite<char[]>(static_cast<std::size_t>(chunk_elements * from_bytes));
   for (std::int64_t first = 0; first < entry.numel; first += chunk_elements) {
     const std::int64_t count = std::min(chunk_elements, entry.numel - first);
-    read_at(data_offset_ + entry.begin + first * from_bytes, chunk.get(), count * from_bytes);
+    file_.read_at(data_offset_ + entry.begin + first * from_bytes, chunk.get(), count * from_bytes);
     const std::int64_t bad = convert_elements(entry.dtype, chunk.get(), wanted, out + first * to_bytes, count);
-    check<FileError>(bad < 0, path_.string(), ": tensor ", name, ": element ", first + bad, " of ", entry.dtype,
+    check<FileError>(bad < 0, path().string(), ": tensor ", name, ": element ", first + bad, " of ", entry.dtype,
                      " does not fit ", wanted);
   }
 }

@@ -11,6 +11,7 @@
 
 #include "backends/dtype.hpp"
 #include "backends/shape.hpp"
+#include "nn/io/input_file.hpp"
 #include "nn/io/safetensors_header.hpp"
 
 namespace osteon::io {
@@ -20,11 +21,8 @@ namespace osteon::io {
 class SafetensorsFile {
  public:
   explicit SafetensorsFile(std::filesystem::path path);
-  ~SafetensorsFile();
-  SafetensorsFile(SafetensorsFile&& other) noexcept;
-  SafetensorsFile& operator=(SafetensorsFile&& other) noexcept;
 
-  const std::filesystem::path& path() const { return path_; }
+  const std::filesystem::path& path() const { return file_.path(); }
   const Metadata& metadata() const { return header_.metadata; }
   const std::vector<TensorEntry>& tensors() const { return header_.tensors; }  ///< by name
   std::vector<std::string> names() const;                                      ///< sorted
@@ -41,10 +39,8 @@ class SafetensorsFile {
 
  private:
   const TensorEntry* find(std::string_view name) const;
-  void read_at(std::int64_t offset, char* destination, std::int64_t count) const;
 
-  std::filesystem::path path_;
-  int descriptor_ = -1;
+  InputFile file_;
   std::int64_t data_offset_ = 0;
   SafetensorsHeader header_;
 };

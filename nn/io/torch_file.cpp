@@ -1,13 +1,8 @@
 #include "nn/io/torch_file.hpp"
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
-#include <fcntl.h>
 #include <set>
-#include <sys/stat.h>
-#include <system_error>
-#include <unistd.h>
 #include <utility>
 
 #include "backends/error.hpp"
@@ -20,8 +15,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::int64_t kMaxPickleBytes = std::int64_t{1} << 22;  // a 14B model's has a third of a MiB
-
-std::string reason(int error_number) { return std::generic_category().message(error_number); }
 
 /// Copies a view to row-major elements, dimension by dimension; ranks are at most Shape::kMaxRank.
 char* gather(const TorchTensor& tensor, std::int64_t dim, const char* source, std::int64_t element, char* out) {
@@ -36,47 +29,30 @@ char* gather(const TorchTensor& tensor, std::int64_t dim, const char* source, st
 
 }  // namespace
 
-TorchFile::TorchFile(fs::path path) : path_(std::move(path)) {
-  descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
-  check<FileError>(descriptor_ >= 0, path_.string(), ": cannot open: ", reason(errno));
-  try {
-    open();
-  } catch (...) {
-    ::close(descriptor_);
-    throw;
-  }
-}
-
-TorchFile::~TorchFile() { ::close(descriptor_); }
-
-void TorchFile::open() {
-  struct stat status {};
-  check<FileError>(::fstat(descriptor_, &status) == 0 && S_ISREG(status.st_mode), path_.string(),
-                   ": expected a regular file");
-  file_bytes_ = status.st_size;
+TorchFile::TorchFile(fs::path path) : file_(std::move(path)) {
+  const std::string where = file_.path().string();
   char magic[2]{};
-  if (file_bytes_ >= 2)
-    read_at(0, magic, 2);
-  check<FileError>(magic[0] == 'P' && magic[1] == 'K', path_.string(),
+  if (file_.bytes() >= 2)
+    file_.read_at(0, magic, 2);
+  check<FileError>(magic[0] == 'P' && magic[1] == 'K', where,
                    ": expected a .pth file in torch's zip format (torch 1.6 or newer); files of older versions are a "
                    "bare pickle and are not read");
-  const auto reader = [this](std::int64_t offset, char* to, std::int64_t count) { read_at(offset, to, count); };
-  const std::vector<ZipEntry> entries = read_zip_directory(reader, file_bytes_, path_.string());
+  const auto reader = [this](std::int64_t offset, char* to, std::int64_t count) { file_.read_at(offset, to, count); };
+  const std::vector<ZipEntry> entries = read_zip_directory(reader, file_.bytes(), where);
 
   const ZipEntry* pickle = nullptr;
   for (const ZipEntry& entry : entries)
     if (entry.name.ends_with("/data.pkl") && entry.name.find('/') == entry.name.size() - 9) {
-      check<FileError>(pickle == nullptr, path_.string(), ": expected one data.pkl, found two");
+      check<FileError>(pickle == nullptr, where, ": expected one data.pkl, found two");
       pickle = &entry;
     }
-  check<FileError>(pickle != nullptr, path_.string(), ": expected an entry <name>/data.pkl, found none among ",
-                   entries.size());
+  check<FileError>(pickle != nullptr, where, ": expected an entry <name>/data.pkl, found none among ", entries.size());
   const auto small_entry = [&](const ZipEntry& entry, std::int64_t limit) {
-    check<FileError>(entry.bytes <= limit, path_.string(), ": ", entry.name, ": expected at most ", limit,
-                     " bytes, found ", entry.bytes);
+    check<FileError>(entry.bytes <= limit, where, ": ", entry.name, ": expected at most ", limit, " bytes, found ",
+                     entry.bytes);
     std::string text(static_cast<std::size_t>(entry.bytes), '\0');
-    read_at(entry.begin, text.data(), entry.bytes);
-    check<FileError>(crc32(0, text.data(), text.size()) == entry.crc, path_.string(), ": ", entry.name,
+    file_.read_at(entry.begin, text.data(), entry.bytes);
+    check<FileError>(crc32(0, text.data(), text.size()) == entry.crc, where, ": ", entry.name,
                      ": its CRC-32 is not the directory's: the file is damaged");
     return text;
   };
@@ -84,9 +60,9 @@ void TorchFile::open() {
   for (const ZipEntry& entry : entries)
     if (entry.name == top + "byteorder") {
       const std::string order = small_entry(entry, 16);
-      check<FileError>(order == "little", path_.string(), ": byteorder: expected little");
+      check<FileError>(order == "little", where, ": byteorder: expected little");
     }
-  tensors_ = parse_torch_pickle(small_entry(*pickle, kMaxPickleBytes), path_.string());
+  tensors_ = parse_torch_pickle(small_entry(*pickle, kMaxPickleBytes), where);
   set_storages(entries, top);
 }
 
@@ -96,7 +72,7 @@ void TorchFile::set_storages(const std::vector<ZipEntry>& entries, const std::st
     by_name.emplace(entry.name, &entry);
   std::map<std::string, std::pair<std::size_t, const TorchTensor*>> known;
   for (const TorchTensor& tensor : tensors_) {
-    const std::string where = join(path_.string(), ": tensor ", tensor.name, ": storage ");
+    const std::string where = join(path().string(), ": tensor ", tensor.name, ": storage ");
     const auto [at, is_new] = known.emplace(tensor.storage, std::pair{storages_.size(), &tensor});
     if (is_new) {
       const auto entry = by_name.find(top + "data/" + tensor.storage);
@@ -129,24 +105,8 @@ std::vector<std::string> TorchFile::names() const {
 
 std::size_t TorchFile::place(std::string_view name) const {
   const auto found = place_.find(name);
-  check<FileError>(found != place_.end(), path_.string(), ": no tensor ", name, " among its ", entries_.size());
+  check<FileError>(found != place_.end(), path().string(), ": no tensor ", name, " among its ", entries_.size());
   return found->second;
-}
-
-void TorchFile::read_at(std::int64_t offset, char* destination, std::int64_t count) const {
-  constexpr std::int64_t kLargestRead = std::int64_t{1} << 30;  // Linux cuts a single read at 2 GiB
-  while (count > 0) {
-    const ssize_t got =
-        ::pread(descriptor_, destination, static_cast<std::size_t>(std::min(count, kLargestRead)), offset);
-    if (got < 0 && errno == EINTR)
-      continue;
-    check<FileError>(got >= 0, path_.string(), ": cannot read: ", reason(errno));
-    check<FileError>(got > 0, path_.string(), ": expected ", count, " more bytes at ", offset,
-                     ", found the end: the file was truncated while it was read");
-    destination += got;
-    offset += got;
-    count -= got;
-  }
 }
 
 void TorchFile::check_storage(std::size_t tensor) const {
@@ -159,10 +119,10 @@ void TorchFile::check_storage(std::size_t tensor) const {
   std::uint32_t crc = 0;
   for (std::int64_t at = 0; at < entry.bytes; at += kChunk) {
     const std::int64_t count = std::min(kChunk, entry.bytes - at);
-    read_at(entry.begin + at, chunk.get(), count);
+    file_.read_at(entry.begin + at, chunk.get(), count);
     crc = crc32(crc, chunk.get(), static_cast<std::size_t>(count));
   }
-  check<FileError>(crc == entry.crc, path_.string(), ": ", entry.name,
+  check<FileError>(crc == entry.crc, path().string(), ": ", entry.name,
                    ": its CRC-32 is not the directory's: the file is damaged");
   checked_[storage].store(true, std::memory_order_relaxed);
 }
@@ -177,14 +137,14 @@ void TorchFile::read_raw(std::string_view name, void* destination) const {
     return;
   const std::int64_t begin = storage.begin + tensor.offset * element;
   if (tensor.is_contiguous()) {
-    read_at(begin, static_cast<char*>(destination), bytes);
+    file_.read_at(begin, static_cast<char*>(destination), bytes);
     return;
   }
   std::int64_t span = 1;  // elements from the view's first to its last
   for (std::int64_t i = 0; i < tensor.shape.rank(); ++i)
     span += (tensor.shape[i] - 1) * tensor.strides[static_cast<std::size_t>(i)];
   const auto view = std::make_unique_for_overwrite<char[]>(static_cast<std::size_t>(span * element));
-  read_at(begin, view.get(), span * element);
+  file_.read_at(begin, view.get(), span * element);
   gather(tensor, 0, view.get(), element, static_cast<char*>(destination));
 }
 
@@ -194,13 +154,13 @@ void TorchFile::read_into(std::string_view name, void* destination, DType wanted
     read_raw(name, destination);
     return;
   }
-  check<FileError>(can_convert(entry.dtype, wanted), path_.string(), ": tensor ", name, ": ", entry.dtype,
+  check<FileError>(can_convert(entry.dtype, wanted), path().string(), ": tensor ", name, ": ", entry.dtype,
                    " cannot be read as ", wanted);
   const auto raw = std::make_unique_for_overwrite<char[]>(static_cast<std::size_t>(entry.end));
   read_raw(name, raw.get());
   const std::int64_t bad = convert_elements(entry.dtype, raw.get(), wanted, destination, entry.numel);
-  check<FileError>(bad < 0, path_.string(), ": tensor ", name, ": element ", bad, " of ", entry.dtype, " does not fit ",
-                   wanted);
+  check<FileError>(bad < 0, path().string(), ": tensor ", name, ": element ", bad, " of ", entry.dtype,
+                   " does not fit ", wanted);
 }
 
 void write_torch(const fs::path& path, std::span<const TensorToWrite> tensors) {

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "nn/io/input_file.hpp"
 #include "nn/io/safetensors.hpp"
 #include "nn/io/torch_pickle.hpp"
 #include "nn/io/zip.hpp"
@@ -23,11 +24,8 @@ namespace osteon::io {
 class TorchFile {
  public:
   explicit TorchFile(std::filesystem::path path);
-  ~TorchFile();
-  TorchFile(const TorchFile&) = delete;
-  TorchFile& operator=(const TorchFile&) = delete;
 
-  const std::filesystem::path& path() const { return path_; }
+  const std::filesystem::path& path() const { return file_.path(); }
   const std::vector<TensorEntry>& tensors() const { return entries_; }  ///< in the order of the dict; begin is 0
   std::vector<std::string> names() const;                               ///< in that order
 
@@ -38,15 +36,11 @@ class TorchFile {
   void read_raw(std::string_view name, void* destination) const;                 ///< row-major, whatever the strides
 
  private:
-  void open();
   void set_storages(const std::vector<ZipEntry>& entries, const std::string& top);
   std::size_t place(std::string_view name) const;
-  void read_at(std::int64_t offset, char* destination, std::int64_t count) const;
   void check_storage(std::size_t tensor) const;
 
-  std::filesystem::path path_;
-  int descriptor_ = -1;
-  std::int64_t file_bytes_ = 0;
+  InputFile file_;
   std::vector<TorchTensor> tensors_;
   std::vector<TensorEntry> entries_;
   std::map<std::string, std::size_t, std::less<>> place_;
