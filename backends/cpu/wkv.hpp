@@ -102,4 +102,42 @@ void begin_state(const ConstView& first, std::int64_t item, std::int64_t n, C* s
     std::fill_n(state, n * n, C(0));
 }
 
+/// The forward of either version: f(item, begin, end, y, state, states) for columns [begin, end) of a head's values,
+/// with the whole y, the head's state, which begins as `first` says, and where its kept states go, null if nowhere.
+template <class F>
+void forward_heads(const char* op, const WkvExtents& of, const ConstView& first, View y, View state, View states,
+                   const F& f) {
+  dispatch_floating(y.dtype, op, [&](auto element) {
+    using T = decltype(element);
+    using C = compute_t<T>;
+    const std::int64_t square = of.n * of.n, kept = kernels::wkv_states(of.seq_len) * square;
+    C* const last = state.as<C>();
+    C* const all = states ? states.as<C>() : nullptr;
+    T* const out = y.as<T>();
+    for (std::int64_t item = 0; item < of.items(); ++item)
+      begin_state(first, item, of.n, last + item * square);
+    parallel_values(of, [&](std::int64_t item, std::int64_t begin, std::int64_t end) {
+      f(item, begin, end, out, last + item * square, all != nullptr ? all + item * kept : nullptr);
+    });
+  });
+}
+
+/// The backward of either version: f(item, dy, states, memory) for each head, with the whole dy, the head's kept states
+/// and wkv_workspace() elements. `passes`: over the state at each step, which is what it costs.
+template <class F>
+void backward_heads(const char* op, const WkvExtents& of, std::int64_t passes, ConstView dy, ConstView states,
+                    View workspace, const F& f) {
+  dispatch_floating(dy.dtype, op, [&](auto element) {
+    using T = decltype(element);
+    using C = compute_t<T>;
+    const std::int64_t square = of.n * of.n, kept = kernels::wkv_states(of.seq_len) * square;
+    const std::int64_t each = kernels::wkv_workspace(of.n);
+    const T* const grad = dy.as<T>();
+    const C* const all = states.as<C>();
+    C* const memory = workspace.as<C>();
+    parallel_rows(of.items(), passes * of.seq_len * square,
+                  [&](std::int64_t item) { f(item, grad, all + item * kept, memory + item * each); });
+  });
+}
+
 }  // namespace osteon::cpu

@@ -238,35 +238,19 @@ void wkv7(Cpu, const Wkv7Inputs& in, View y, View state, View states) {
   const WkvExtents of("wkv7", in.r, state);
   for (const ConstView& other : {in.decay, in.k, in.v, in.removal, in.rate, ConstView(y)})
     expect_like("wkv7", "decay, k, v, removal, rate and y", other, in.r);
-  dispatch_floating(in.r.dtype, "wkv7", [&](auto element) {
-    using T = decltype(element);
-    using C = compute_t<T>;
-    const std::int64_t square = of.n * of.n, kept = wkv_states(of.seq_len) * square;
-    C* const last = state.as<C>();
-    C* const all = states ? states.as<C>() : nullptr;
-    T* const out = y.as<T>();
-    for (std::int64_t item = 0; item < of.items(); ++item)
-      begin_state(in.first, item, of.n, last + item * square);
-    parallel_values(of, [&](std::int64_t item, std::int64_t begin, std::int64_t end) {
-      forward<T>(of, in, item, begin, end, out, last + item * square, all != nullptr ? all + item * kept : nullptr);
-    });
-  });
+  forward_heads("wkv7", of, in.first, y, state, states,
+                [&]<class T>(std::int64_t item, std::int64_t begin, std::int64_t end, T* out, compute_t<T>* last,
+                             compute_t<T>* all) { forward<T>(of, in, item, begin, end, out, last, all); });
 }
 
 void wkv7_backward(Cpu, ConstView dy, const Wkv7Inputs& in, ConstView states, View workspace,
                    const Wkv7Gradients& grad) {
   const WkvExtents of("wkv7_backward", in.r, states);
   expect_like("wkv7_backward", "dy", dy, in.r);
-  dispatch_floating(in.r.dtype, "wkv7_backward", [&](auto element) {
-    using T = decltype(element);
-    using C = compute_t<T>;
-    const std::int64_t kept = wkv_states(of.seq_len) * of.n * of.n, each = wkv_workspace(of.n);
-    const C* const all = states.as<C>();
-    C* const memory = workspace.as<C>();
-    parallel_rows(of.items(), 4 * of.seq_len * of.n * of.n, [&](std::int64_t item) {
-      Backward<T>(of, memory + item * each).run(item, dy.as<T>(), in, all + item * kept, grad);
-    });
-  });
+  backward_heads("wkv7_backward", of, 4, dy, states, workspace,
+                 [&]<class T>(std::int64_t item, const T* grad_y, const compute_t<T>* all, compute_t<T>* memory) {
+                   Backward<T>(of, memory).run(item, grad_y, in, all, grad);
+                 });
 }
 
 }  // namespace osteon::kernels
