@@ -44,6 +44,32 @@ void RwkvNorm::visit(const ParameterVisitor& visitor) {
   visitor(name + ".bias", bias);
 }
 
+RwkvLayer::RwkvLayer(std::string name, const RwkvConfig& config, DType dtype, Device device)
+    : name_(std::move(name)),
+      dtype_(dtype),
+      device_(device),
+      heads_(config.heads),
+      ln1_(name_ + ".ln1", config.hidden_size, 1, kLayerNormEps, dtype, device),
+      ln2_(name_ + ".ln2", config.hidden_size, 1, kLayerNormEps, dtype, device),
+      ln_x_(name_ + ".att.ln_x", config.hidden_size, config.heads, kHeadNormEps, dtype, device) {}
+
+Linear RwkvLayer::linear(const char* suffix, std::int64_t in_features, std::int64_t out_features) const {
+  return {join(name_, '.', suffix), in_features, out_features, false, dtype_, device_};
+}
+
+void RwkvLayer::add_parameter(const char* suffix, const Shape& shape) {
+  parameters_[suffix] = empty(shape, dtype_, device_, Category::weights);
+}
+
+void RwkvLayer::visit(const ParameterVisitor& visitor) {
+  for (RwkvNorm* norm : {&ln1_, &ln2_, &ln_x_})
+    norm->visit(visitor);
+  for (auto& [suffix, parameter] : parameters_)
+    visitor(join(name_, '.', suffix), parameter);
+  for (Linear* one : linears())
+    one->visit(visitor);
+}
+
 Rwkv::Rwkv(const RwkvConfig& config, DType dtype, Device device)
     : LanguageModel(dtype, device),
       embedding_(empty({config.vocab_size, config.hidden_size}, dtype, device, Category::weights)),
@@ -59,7 +85,7 @@ Tensor Rwkv::hidden(const Tensor& ids, RwkvState* state) const {
     state->resize(layers_.size());
   Tensor x = first_norm_(embedding(embedding_, ids)), first_value;
   for (std::size_t i = 0; i < layers_.size(); ++i) {
-    const InModule here(layer_names_[i]);
+    const InModule here(layers_[i]->name());
     x = (*layers_[i])(x, first_value, state != nullptr ? &(*state)[i] : nullptr);
   }
   return last_norm_(x);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -52,14 +53,37 @@ struct RwkvNorm {
 constexpr double kLayerNormEps = 1e-5;
 constexpr double kHeadNormEps = 64e-5;  ///< 1e-5 * 8^2, whatever the head size
 
-/// One layer: x + time mixing, + channel mixing.
+/// One layer, x + time mixing, + channel mixing, with what the versions have in common.
 class RwkvLayer {
  public:
+  RwkvLayer(std::string name, const RwkvConfig& config, DType dtype, Device device);
   virtual ~RwkvLayer() = default;
+  RwkvLayer(const RwkvLayer&) = delete;
+  RwkvLayer& operator=(const RwkvLayer&) = delete;
+
   /// `first_value` is what the first layer's values were (RWKV-7): set by it, read by the others. `state` may be null.
   virtual Tensor operator()(const Tensor& x, Tensor& first_value, RwkvLayerState* state) const = 0;
-  virtual void visit(const ParameterVisitor& visitor) = 0;
   virtual std::vector<Linear*> linears() = 0;
+  void visit(const ParameterVisitor& visitor);
+  const std::string& name() const { return name_; }
+
+ protected:
+  /// A linear, and a parameter that is none, by their names in the file behind the layer's.
+  Linear linear(const char* suffix, std::int64_t in_features, std::int64_t out_features) const;
+  void add_parameter(const char* suffix, const Shape& shape);
+  const Tensor& at(const std::string& suffix) const { return parameters_.at(suffix); }
+  const RwkvNorm& ln1() const { return ln1_; }
+  const RwkvNorm& ln2() const { return ln2_; }
+  const RwkvNorm& ln_x() const { return ln_x_; }  ///< of the recurrence's result, head by head
+  std::int64_t heads() const { return heads_; }
+
+ private:
+  std::string name_;
+  DType dtype_;
+  Device device_;
+  std::int64_t heads_;
+  RwkvNorm ln1_, ln2_, ln_x_;
+  std::map<std::string, Tensor> parameters_;  ///< those that are no linears and no norms
 };
 
 /// A recurrent language model as RWKV-6 and RWKV-7 have it; the versions differ in their layers. Parameters have the
@@ -88,17 +112,13 @@ class Rwkv : public LanguageModel {
  protected:
   /// Parameters are allocated, not initialised; the layers are the version's to add.
   Rwkv(const RwkvConfig& config, DType dtype, Device device);
-  void add_layer(std::unique_ptr<RwkvLayer> layer) {
-    layer_names_.push_back(join("blocks.", layers_.size()));
-    layers_.push_back(std::move(layer));
-  }
+  void add_layer(std::unique_ptr<RwkvLayer> layer) { layers_.push_back(std::move(layer)); }
 
  private:
   bool l2_wrap_ = false;
   Tensor embedding_;
   RwkvNorm first_norm_, last_norm_;
   std::vector<std::unique_ptr<RwkvLayer>> layers_;
-  std::vector<std::string> layer_names_;  ///< the graph refers to them
   Linear head_;
 };
 

@@ -1,7 +1,6 @@
 #include "nn/rwkv6.hpp"
 
 #include <array>
-#include <map>
 #include <utility>
 
 // A layer of RWKV-6, h = ln1(x). How much of the token before each input sees is decided by the data: for c of w, k, v,
@@ -17,50 +16,34 @@ namespace {
 class Layer final : public RwkvLayer {
  public:
   Layer(std::int64_t number, const Rwkv6Config& config, DType dtype, Device device)
-      : heads_(config.heads),
+      : RwkvLayer(join("blocks.", number), config, dtype, device),
         mix_rank_(config.mix_rank),
-        name_(join("blocks.", number)),
-        ln1_(name_ + ".ln1", config.hidden_size, 1, kLayerNormEps, dtype, device),
-        ln2_(name_ + ".ln2", config.hidden_size, 1, kLayerNormEps, dtype, device),
-        ln_x_(name_ + ".att.ln_x", config.hidden_size, config.heads, kHeadNormEps, dtype, device),
-        receptance_(name_ + ".att.receptance", config.hidden_size, config.hidden_size, false, dtype, device),
-        key_(name_ + ".att.key", config.hidden_size, config.hidden_size, false, dtype, device),
-        value_(name_ + ".att.value", config.hidden_size, config.hidden_size, false, dtype, device),
-        gate_(name_ + ".att.gate", config.hidden_size, config.hidden_size, false, dtype, device),
-        output_(name_ + ".att.output", config.hidden_size, config.hidden_size, false, dtype, device),
-        ffn_key_(name_ + ".ffn.key", config.hidden_size, config.intermediate_size, false, dtype, device),
-        ffn_receptance_(name_ + ".ffn.receptance", config.hidden_size, config.hidden_size, false, dtype, device),
-        ffn_value_(name_ + ".ffn.value", config.intermediate_size, config.hidden_size, false, dtype, device) {
+        receptance_(linear("att.receptance", config.hidden_size, config.hidden_size)),
+        key_(linear("att.key", config.hidden_size, config.hidden_size)),
+        value_(linear("att.value", config.hidden_size, config.hidden_size)),
+        gate_(linear("att.gate", config.hidden_size, config.hidden_size)),
+        output_(linear("att.output", config.hidden_size, config.hidden_size)),
+        ffn_key_(linear("ffn.key", config.hidden_size, config.intermediate_size)),
+        ffn_receptance_(linear("ffn.receptance", config.hidden_size, config.hidden_size)),
+        ffn_value_(linear("ffn.value", config.intermediate_size, config.hidden_size)) {
     const std::int64_t d = config.hidden_size;
-    const auto parameter = [&](const char* suffix, const Shape& shape) {
-      parameters_[suffix] = empty(shape, dtype, device, Category::weights);
-    };
     for (const char* vector : {"att.time_maa_x", "att.time_maa_w", "att.time_maa_k", "att.time_maa_v", "att.time_maa_r",
                                "att.time_maa_g", "att.time_decay", "ffn.time_maa_k", "ffn.time_maa_r"})
-      parameter(vector, {1, 1, d});
-    parameter("att.time_faaaa", {heads_, config.head_size()});
-    parameter("att.time_maa_w1", {d, 5 * mix_rank_});
-    parameter("att.time_maa_w2", {5, mix_rank_, d});
-    parameter("att.time_decay_w1", {d, config.decay_rank});
-    parameter("att.time_decay_w2", {config.decay_rank, d});
+      add_parameter(vector, {1, 1, d});
+    add_parameter("att.time_faaaa", {heads(), config.head_size()});
+    add_parameter("att.time_maa_w1", {d, 5 * mix_rank_});
+    add_parameter("att.time_maa_w2", {5, mix_rank_, d});
+    add_parameter("att.time_decay_w1", {d, config.decay_rank});
+    add_parameter("att.time_decay_w2", {config.decay_rank, d});
   }
 
   Tensor operator()(const Tensor& x, Tensor& /*first_value*/, RwkvLayerState* state) const override {
-    const Tensor middle = add(x, time_mixing(ln1_(x), state));
-    const Tensor h = ln2_(middle);
+    const Tensor middle = add(x, time_mixing(ln1()(x), state));
+    const Tensor h = ln2()(middle);
     const TokenShift shifted(h, state != nullptr ? &state->channel_mix_row : nullptr);
     const Tensor k = activate(ffn_key_(shifted(at("ffn.time_maa_k"))), Activation::relu_squared);
     const Tensor r = activate(ffn_receptance_(shifted(at("ffn.time_maa_r"))), Activation::sigmoid);
     return add(middle, mul(r, ffn_value_(k)));
-  }
-
-  void visit(const ParameterVisitor& visitor) override {
-    for (RwkvNorm* norm : {&ln1_, &ln2_, &ln_x_})
-      norm->visit(visitor);
-    for (auto& [suffix, parameter] : parameters_)
-      visitor(name_ + "." + suffix, parameter);
-    for (Linear* linear : linears())
-      linear->visit(visitor);
   }
 
   std::vector<Linear*> linears() override {
@@ -68,8 +51,6 @@ class Layer final : public RwkvLayer {
   }
 
  private:
-  const Tensor& at(const std::string& suffix) const { return parameters_.at(suffix); }
-
   /// x_w, x_k, x_v, x_r, x_g
   std::array<Tensor, 5> mixed(const Tensor& h, const TokenShift& shifted) const {
     const Tensor z = activate(matmul(shifted(at("att.time_maa_x")), at("att.time_maa_w1")), Activation::tanh);
@@ -94,17 +75,14 @@ class Layer final : public RwkvLayer {
     const Tensor decay =
         activate(matmul(activate(matmul(x_w, at("att.time_decay_w1")), Activation::tanh), at("att.time_decay_w2")),
                  Activation::identity, at("att.time_decay"));
-    const Recurrent out = wkv6(r, decay, k, v, heads_, state != nullptr ? state->wkv : Tensor{});
+    const Recurrent out = wkv6(r, decay, k, v, heads(), state != nullptr ? state->wkv : Tensor{});
     if (state != nullptr)
       state->wkv = out.state;
-    const Tensor y = ln_x_(add(out.y, head_bonus(r, k, v, at("att.time_faaaa"), heads_)));
+    const Tensor y = ln_x()(add(out.y, head_bonus(r, k, v, at("att.time_faaaa"), heads())));
     return output_(swiglu(gate_(x_g), y));
   }
 
-  std::int64_t heads_, mix_rank_;
-  std::string name_;
-  RwkvNorm ln1_, ln2_, ln_x_;
-  std::map<std::string, Tensor> parameters_;  ///< those that are no linears and no norms, by the names of the file
+  std::int64_t mix_rank_;
   Linear receptance_, key_, value_, gate_, output_, ffn_key_, ffn_receptance_, ffn_value_;
 };
 

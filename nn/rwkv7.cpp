@@ -1,6 +1,5 @@
 #include "nn/rwkv7.hpp"
 
-#include <map>
 #include <utility>
 
 // A layer of RWKV-7, h = ln1(x), x_c = h with the token shift of channel mix c:
@@ -16,59 +15,42 @@ namespace {
 class Layer final : public RwkvLayer {
  public:
   Layer(std::int64_t number, const Rwkv7Config& config, DType dtype, Device device)
-      : first_(number == 0),
-        heads_(config.heads),
-        name_(join("blocks.", number)),
-        ln1_(name_ + ".ln1", config.hidden_size, 1, kLayerNormEps, dtype, device),
-        ln2_(name_ + ".ln2", config.hidden_size, 1, kLayerNormEps, dtype, device),
-        ln_x_(name_ + ".att.ln_x", config.hidden_size, config.heads, kHeadNormEps, dtype, device),
-        receptance_(name_ + ".att.receptance", config.hidden_size, config.hidden_size, false, dtype, device),
-        key_(name_ + ".att.key", config.hidden_size, config.hidden_size, false, dtype, device),
-        value_(name_ + ".att.value", config.hidden_size, config.hidden_size, false, dtype, device),
-        output_(name_ + ".att.output", config.hidden_size, config.hidden_size, false, dtype, device),
-        ffn_key_(name_ + ".ffn.key", config.hidden_size, config.intermediate_size, false, dtype, device),
-        ffn_value_(name_ + ".ffn.value", config.intermediate_size, config.hidden_size, false, dtype, device) {
+      : RwkvLayer(join("blocks.", number), config, dtype, device),
+        first_(number == 0),
+        receptance_(linear("att.receptance", config.hidden_size, config.hidden_size)),
+        key_(linear("att.key", config.hidden_size, config.hidden_size)),
+        value_(linear("att.value", config.hidden_size, config.hidden_size)),
+        output_(linear("att.output", config.hidden_size, config.hidden_size)),
+        ffn_key_(linear("ffn.key", config.hidden_size, config.intermediate_size)),
+        ffn_value_(linear("ffn.value", config.intermediate_size, config.hidden_size)) {
     const std::int64_t d = config.hidden_size;
-    const auto parameter = [&](const char* suffix, const Shape& shape) {
-      parameters_[suffix] = empty(shape, dtype, device, Category::weights);
-    };
     for (const char* vector : {"att.x_r", "att.x_w", "att.x_k", "att.x_v", "att.x_a", "att.x_g", "att.w0", "att.a0",
                                "att.k_k", "att.k_a", "ffn.x_k"})
-      parameter(vector, {1, 1, d});
-    parameter("att.r_k", {heads_, config.head_size()});
+      add_parameter(vector, {1, 1, d});
+    add_parameter("att.r_k", {heads(), config.head_size()});
     const auto low_rank = [&](const char* into, const char* out_of, std::int64_t rank) {
-      parameter(into, {d, rank});
-      parameter(out_of, {rank, d});
+      add_parameter(into, {d, rank});
+      add_parameter(out_of, {rank, d});
     };
     low_rank("att.w1", "att.w2", config.decay_rank);
     low_rank("att.a1", "att.a2", config.rate_rank);
     low_rank("att.g1", "att.g2", config.gate_rank);
     if (!first_) {
-      parameter("att.v0", {1, 1, d});
+      add_parameter("att.v0", {1, 1, d});
       low_rank("att.v1", "att.v2", config.value_rank);
     }
   }
 
   Tensor operator()(const Tensor& x, Tensor& first_value, RwkvLayerState* state) const override {
-    const Tensor middle = add(x, time_mixing(ln1_(x), first_value, state));
-    const Tensor h = ln2_(middle);
+    const Tensor middle = add(x, time_mixing(ln1()(x), first_value, state));
+    const Tensor h = ln2()(middle);
     const TokenShift shifted(h, state != nullptr ? &state->channel_mix_row : nullptr);
     return add(middle, ffn_value_(activate(ffn_key_(shifted(at("ffn.x_k"))), Activation::relu_squared)));
-  }
-
-  void visit(const ParameterVisitor& visitor) override {
-    for (RwkvNorm* norm : {&ln1_, &ln2_, &ln_x_})
-      norm->visit(visitor);
-    for (auto& [suffix, parameter] : parameters_)
-      visitor(name_ + "." + suffix, parameter);
-    for (Linear* linear : linears())
-      linear->visit(visitor);
   }
 
   std::vector<Linear*> linears() override { return {&receptance_, &key_, &value_, &output_, &ffn_key_, &ffn_value_}; }
 
  private:
-  const Tensor& at(const std::string& suffix) const { return parameters_.at(suffix); }
   /// x w1 w2, with `inner` between them
   Tensor low_rank(const Tensor& x, const char* into, Activation inner, const char* out_of) const {
     return matmul(activate(matmul(x, at(into)), inner), at(out_of));
@@ -91,19 +73,15 @@ class Layer final : public RwkvLayer {
     const Tensor rate =
         activate(low_rank(shifted(at("att.x_a")), "att.a1", "att.a2"), Activation::sigmoid, at("att.a0"));
     const Tensor gate = low_rank(shifted(at("att.x_g")), "att.g1", Activation::sigmoid, "att.g2");
-    const Tensor removal = head_normalize(scale_columns(k0, reshape(at("att.k_k"), {h.dim(2)})), heads_, 1e-12);
+    const Tensor removal = head_normalize(scale_columns(k0, reshape(at("att.k_k"), {h.dim(2)})), heads(), 1e-12);
     const Tensor k = gated_key(k0, rate, at("att.k_a"));
-    const Recurrent out = wkv7(r, decay, k, v, removal, rate, heads_, state != nullptr ? state->wkv : Tensor{});
+    const Recurrent out = wkv7(r, decay, k, v, removal, rate, heads(), state != nullptr ? state->wkv : Tensor{});
     if (state != nullptr)
       state->wkv = out.state;
-    return output_(mul(add(ln_x_(out.y), head_bonus(r, k, v, at("att.r_k"), heads_)), gate));
+    return output_(mul(add(ln_x()(out.y), head_bonus(r, k, v, at("att.r_k"), heads())), gate));
   }
 
   bool first_;
-  std::int64_t heads_;
-  std::string name_;
-  RwkvNorm ln1_, ln2_, ln_x_;
-  std::map<std::string, Tensor> parameters_;  ///< those that are no linears and no norms, by the names of the file
   Linear receptance_, key_, value_, output_, ffn_key_, ffn_value_;
 };
 
