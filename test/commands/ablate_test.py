@@ -8,17 +8,9 @@ import subprocess
 import unittest
 from unittest import mock
 
-from program import OSTEON, ROOT, ProgramTest, osteon
+from program import OSTEON, ROOT, TINY_BASE, ProgramTest, osteon
 
-BASE = """seeds = [1]
-[base]
-model = "synthetic:tiny"
-data = "down"
-steps = 2
-batch_size = 2
-accumulate = 1
-eval_size = 4
-"""
+BASE = "seeds = [1]\n" + TINY_BASE
 
 
 class Ablate(ProgramTest):

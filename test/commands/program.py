@@ -13,6 +13,16 @@ OSTEON = os.path.abspath(os.environ.get("OSTEON", ROOT / "build/experiments/oste
 SUBCOMMANDS = ["ablate", "finetune", "pretrain", "evaluate", "generate", "forward", "merge", "unload", "convert", "plan",
                "report", "reproduce", "inspect", "tokenize"]
 
+# A suite's base whose runs take no time; seeds go before it, axes behind it.
+TINY_BASE = """[base]
+model = "synthetic:tiny"
+data = "down"
+steps = 2
+batch_size = 2
+accumulate = 1
+eval_size = 4
+"""
+
 
 def osteon(*arguments, status=0, cwd=ROOT):
     done = subprocess.run([OSTEON, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, timeout=300,
@@ -38,6 +48,15 @@ def read_safetensors(path):
     header = json.loads(raw[8:8 + size])
     return {name: (entry, raw[8 + size + entry["data_offsets"][0]:8 + size + entry["data_offsets"][1]])
             for name, entry in header.items() if name != "__metadata__"}
+
+
+def scores(out):
+    """Of every run below a folder what does not depend on time."""
+    kept = {}
+    for path in sorted(out.rglob("summary.json")):
+        summary = json.loads(path.read_text())
+        kept[path.parent.name] = [summary.get(key) for key in ("completed", "evaluation", "final_train_loss", "batch_hash", "steps")]
+    return kept
 
 
 def files_of(folder):

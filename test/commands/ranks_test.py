@@ -7,17 +7,9 @@ import subprocess
 import time
 import unittest
 
-from program import OSTEON, ProgramTest, files_of, osteon
+from program import OSTEON, TINY_BASE, ProgramTest, files_of, osteon, scores
 
-BASE = """seeds = [1, 2]
-[base]
-model = "synthetic:tiny"
-data = "down"
-steps = 2
-batch_size = 2
-accumulate = 1
-eval_size = 4
-"""
+BASE = "seeds = [1, 2]\n" + TINY_BASE
 
 
 # More ranks than processors, in a container without ptrace, as root: what a test must stand.
@@ -33,15 +25,6 @@ def mpirun(ranks, *arguments, status=0):
     done = subprocess.run(launched(ranks, *arguments), capture_output=True, text=True, timeout=300, env=ENVIRONMENT)
     assert done.returncode == status, f"{arguments}: status {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
-
-
-def scores(out):
-    """Of every run what does not depend on time."""
-    kept = {}
-    for path in sorted(out.rglob("summary.json")):
-        summary = json.loads(path.read_text())
-        kept[path.parent.name] = [summary.get(key) for key in ("completed", "evaluation", "final_train_loss", "batch_hash", "steps")]
-    return kept
 
 
 class WithoutMpi(unittest.TestCase):

@@ -9,18 +9,9 @@ import subprocess
 import time
 import unittest
 
-from program import OSTEON, ROOT, ProgramTest, files_of
-from ranks_test import scores
+from program import OSTEON, ROOT, TINY_BASE, ProgramTest, files_of, scores
 
-BASE = """seeds = [1, 2]
-[base]
-model = "synthetic:tiny"
-data = "down"
-steps = 2
-batch_size = 2
-accumulate = 1
-eval_size = 4
-"""
+BASE = "seeds = [1, 2]\n" + TINY_BASE
 
 # Slurm keeps a copy of the script, and a task's output goes where the script says.
 SBATCH = r"""#!/bin/bash

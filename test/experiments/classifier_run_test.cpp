@@ -13,6 +13,7 @@
 #include "peft/hf_config.hpp"
 #include "peft/hf_format.hpp"
 #include "test/experiments/byte_text.hpp"
+#include "test/experiments/small_run.hpp"
 #include "test/nn/temporary_folder.hpp"
 
 using namespace osteon;
@@ -27,19 +28,7 @@ namespace {
 class Classification {
  public:
   Classification() {
-    nn::LlamaConfig config;
-    config.vocab_size = 256;
-    config.hidden_size = 16;
-    config.intermediate_size = 24;
-    config.num_hidden_layers = 2;
-    config.num_attention_heads = 2;
-    config.num_key_value_heads = 1;
-    config.head_dim = 8;
-    config.max_position_embeddings = 64;
-    config.initializer_range = 0.2;
-    nn::Llama model(config, DType::f32);
-    model.initialize(5);
-    nn::save_llama(model, folder_ / "model");
+    test::make_model(folder_ / "model");
     std::string train, dev, stsb = "index\tsentence1\tsentence2\tscore\n";
     for (int i = 0; i < 48; ++i) {
       const bool one = i % 3 == 0;
