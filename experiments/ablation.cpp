@@ -65,31 +65,29 @@ void drop_unchosen(Suite& suite, const std::map<std::string, std::string>& chose
   });
 }
 
-void check_data(const std::string& name, const std::string& place) {
-  if (name.empty() || name == kSine || is_task(name))
-    return;
+/// read(), with the line of the suite that asked for it before what goes wrong.
+template <class F>
+void read_for(const std::string& place, const F& read) {
   try {
-    check_data_file(name);
-  } catch (const FileError& error) {
+    read();
+  } catch (const Error& error) {
     fail<FileError>(place, ": ", error.what());
   }
+}
+
+void check_data(const std::string& name, const std::string& place) {
+  if (!name.empty() && name != kSine && !is_task(name))
+    read_for(place, [&] { check_data_file(name); });
 }
 
 /// A real task's items are read once before anything runs: a file of another task is known by its first line.
 void check_task_items(const Cell& cell) {
   const RunConfig config = filled(cell.config);
   const bool head = trains_classifier(config);
-  const auto at = [&](const char* key, const auto& read) {
-    try {
-      read();
-    } catch (const Error& error) {
-      fail<FileError>(cell.place_of(key), ": ", error.what());
-    }
-  };
-  at(config.task_data.empty() ? "eval_data" : "task_data",
-     [&] { scoring::open_real_task(config.task, task_file(config), config.template_name, 0, head); });
+  read_for(cell.place_of(config.task_data.empty() ? "eval_data" : "task_data"),
+           [&] { scoring::open_real_task(config.task, task_file(config), config.template_name, 0, head); });
   if (head)
-    at("data", [&] { scoring::read_glue(scoring::glue_task(config.task), config.data); });
+    read_for(cell.place_of("data"), [&] { scoring::read_glue(scoring::glue_task(config.task), config.data); });
 }
 
 /// A model whose weights cannot be found would fail in every run. Not part of check_inputs: a dry run reads no weights.
@@ -97,13 +95,9 @@ void check_weights(const Suite& suite) {
   std::set<std::string> seen;
   for (const Cell& cell : suite.cells) {
     const std::string& model = cell.config.model;
-    if (model == kToyModel || !seen.insert(model).second)
-      continue;
-    try {
-      const io::ModelFiles files(model == kTinyModel ? tiny_model_folder() : fs::path(model));
-    } catch (const Error& error) {
-      fail<FileError>(cell.place_of("model"), ": ", error.what());
-    }
+    if (model != kToyModel && seen.insert(model).second)
+      read_for(cell.place_of("model"),
+               [&] { const io::ModelFiles files(model == kTinyModel ? tiny_model_folder() : fs::path(model)); });
   }
 }
 

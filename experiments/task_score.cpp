@@ -35,14 +35,15 @@ bool score_on_task(const RunConfig& config, const LoadedModel& loaded, const fs:
   if (!folder.empty())
     predictions.emplace(folder / "predictions.jsonl");
   bool stopped = false;
-  scoring::TaskOptions options = task_options(config, as_llama(loaded, "task"));
+  const nn::Llama& model = as_llama(loaded, "task");
+  scoring::TaskOptions options = task_options(config, model);
   options.on_item = [&](const scoring::Prediction& prediction) {
     if (predictions)
       predictions->add(prediction);
     stopped = should_stop && should_stop();
     return !stopped;
   };
-  const scoring::TaskResult result = scoring::run_task(as_llama(loaded, "task"), *loaded.tokenizer, task, options);
+  const scoring::TaskResult result = scoring::run_task(model, *loaded.tokenizer, task, options);
   if (stopped)
     return false;
   if (predictions)
