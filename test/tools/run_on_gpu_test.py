@@ -28,7 +28,7 @@ for word; do
 done
 exit "${MAKE_STATUS:-0}"
 """
-SANITIZER = '#!/bin/bash\necho "ran $2"\n[ "$2" != "$FAULTY" ] || exit 9\n"${@: -1}"\n'
+SANITIZER = '#!/bin/bash\necho "ran $2"\n[ "$2" != "$FAULTY" ] || exit 9\n"${@:5}"\n'
 GOOD = "#!/bin/bash\necho '[doctest] test cases:   85 |   85 passed | 0 failed | 0 skipped'\n"
 BAD = "#!/bin/bash\necho '[doctest] test cases:   85 |   84 passed | 1 failed | 0 skipped'\nexit 1\n"
 BENCH = "#!/bin/bash\necho \"$(basename $0) $*\"\n[ \"$(basename $0)\" != \"$FAULTY\" ]\n"
