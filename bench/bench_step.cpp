@@ -6,6 +6,8 @@
 // A step that the device has no memory for is skipped, saying what it needs. OMP_NUM_THREADS sets the threads,
 // --device=cuda trains on a GPU.
 // On a GPU a step's forward and backward are a captured graph, after two that are not; --no-graph leaves them so.
+// --memory-policy=save|recompute_cheap|checkpoint and --checkpoint-layers=N say what the forward keeps, as those
+// settings of a run do.
 // --products prints each step's products to stderr, with their rates at their best and as the step runs them;
 // --batches=1x512,1x1024 takes these batches x tokens of a row instead of each shape's own.
 //
@@ -43,50 +45,77 @@ namespace {
 /// Steps at least that a benchmark takes: enough for a median.
 std::int64_t steps_of(const ModelShape& shape) { return shape.hidden_size < 2048 ? 5 : 3; }
 
-/// What a step needs at its peak, by the same step without memory: gradients and moments exist from the first one on.
-std::int64_t planned_bytes(const ModelShape& shape, const std::string& method, DType dtype) {
-  set_planned_device(default_device());
-  TrainingStep step(shape, method, dtype, Device::meta);
-  reset_memory_peak(Device::meta);
-  step.run();
-  step.run();
-  return memory_report(Device::meta).peak.total();
-}
-
 /// The program's own options.
 struct Options {
   bool products = false, graph = true;
+  nn::MemoryPolicy memory_policy = nn::MemoryPolicy::save;
+  std::int64_t checkpoint_layers = 0;
   std::vector<std::pair<std::int64_t, std::int64_t>> batches;  ///< batch_size, seq_len; empty: each shape's own
 };
 
-/// Takes them out of the command line. ConfigError for batches that are none.
+nn::MemoryPolicy parse_policy(std::string_view word) {
+  for (const nn::MemoryPolicy policy : nn::kMemoryPolicies)
+    if (name_of(policy) == word)
+      return policy;
+  fail<ConfigError>("--memory-policy: expected save, recompute_cheap or checkpoint, found '", word, "'");
+}
+
+std::int64_t parse_layers(const std::string& word) {
+  std::istringstream text(word);
+  std::int64_t layers = 0;
+  check<ConfigError>(text >> layers && text.eof() && layers >= 0,
+                     "--checkpoint-layers: expected a number of layers, found '", word, "'");
+  return layers;
+}
+
+/// "1x512,4x256": batch_size and seq_len of each.
+std::vector<std::pair<std::int64_t, std::int64_t>> parse_batches(const std::string& words) {
+  std::vector<std::pair<std::int64_t, std::int64_t>> batches;
+  std::istringstream list(words);
+  for (std::string one; std::getline(list, one, ',');) {
+    std::istringstream text(one);
+    std::int64_t rows = 0, tokens = 0;
+    char by = 0;
+    check<ConfigError>(text >> rows >> by >> tokens && text.eof() && by == 'x' && rows > 0 && tokens > 1,
+                       "--batches: expected BATCHxTOKENS,... such as 4x256, found '", one, "'");
+    batches.emplace_back(rows, tokens);
+  }
+  return batches;
+}
+
+/// Takes them out of the command line. ConfigError for values that are none.
 Options take_options(int& argc, char** argv) {
   Options options;
   const auto take = [&](const std::string& word) {
-    constexpr std::string_view kBatches = "--batches=";
-    if (word == "--products") {
+    const std::size_t end = std::min(word.find('='), word.size() - 1) + 1;
+    const std::string name = word.substr(0, end), value = word.substr(end);
+    if (name == "--products")
       options.products = true;
-      return true;
-    }
-    if (word == "--no-graph") {
+    else if (name == "--no-graph")
       options.graph = false;
-      return true;
-    }
-    if (!word.starts_with(kBatches))
+    else if (name == "--memory-policy=")
+      options.memory_policy = parse_policy(value);
+    else if (name == "--checkpoint-layers=")
+      options.checkpoint_layers = parse_layers(value);
+    else if (name == "--batches=")
+      options.batches = parse_batches(value);
+    else
       return false;
-    std::istringstream list(word.substr(kBatches.size()));
-    for (std::string one; std::getline(list, one, ',');) {
-      std::istringstream text(one);
-      std::int64_t rows = 0, tokens = 0;
-      char by = 0;
-      check<ConfigError>(text >> rows >> by >> tokens && text.eof() && by == 'x' && rows > 0 && tokens > 1,
-                         "--batches: expected BATCHxTOKENS,... such as 4x256, found '", one, "'");
-      options.batches.emplace_back(rows, tokens);
-    }
     return true;
   };
   argc = static_cast<int>(std::remove_if(argv + 1, argv + argc, take) - argv);
   return options;
+}
+
+/// What a step needs at its peak, by the same step without memory: gradients and moments exist from the first one on.
+std::int64_t planned_bytes(const ModelShape& shape, const std::string& method, DType dtype, const Options& options) {
+  set_planned_device(default_device());
+  TrainingStep step(shape, method, dtype, Device::meta);
+  step.set_memory_policy(options.memory_policy, options.checkpoint_layers);
+  reset_memory_peak(Device::meta);
+  step.run();
+  step.run();
+  return memory_report(Device::meta).peak.total();
 }
 
 /// "ms" and "%" are of a step at the products' best; "+=" products add to their output.
@@ -110,7 +139,7 @@ void print_products(const Roof& roof) {
 void train(benchmark::State& state, const ModelShape& shape, const std::string& method, DType dtype,
            const Options& options) {
   ResidentPeak resident;
-  const std::int64_t needed = planned_bytes(shape, method, dtype),
+  const std::int64_t needed = planned_bytes(shape, method, dtype, options),
                      free = available_memory(default_device()).value_or(needed);
   if (needed > free)
     return state.SkipWithError(
@@ -118,6 +147,7 @@ void train(benchmark::State& state, const ModelShape& shape, const std::string& 
 
   const std::int64_t before = memory_report(default_device()).live.total();  // scratch of other threads
   TrainingStep step(shape, method, dtype);
+  step.set_memory_policy(options.memory_policy, options.checkpoint_layers);
   reset_memory_peak(default_device());
   std::int64_t saved_bytes = 0;
   {

@@ -31,6 +31,10 @@ class TrainingStep {
  public:
   TrainingStep(const ModelShape& shape, const std::string& method, DType dtype, Device device = default_device());
 
+  /// Before the first run.
+  void set_memory_policy(nn::MemoryPolicy policy, std::int64_t checkpoint_layers) {
+    model_.set_memory_policy(policy, checkpoint_layers);
+  }
   void run();
   /// The same without a graph.
   void run_eagerly();

@@ -92,6 +92,12 @@ Llama::Llama(LlamaConfig config, DType dtype, Device device)
     head_ = std::make_unique<Linear>("lm_head", config_.hidden_size, config_.vocab_size, false, dtype, device);
 }
 
+void Llama::set_memory_policy(MemoryPolicy policy, std::int64_t checkpoint_layers) {
+  memory_policy_ = policy;
+  checkpoint_layers_ =
+      policy == MemoryPolicy::checkpoint ? layers_.size() : static_cast<std::size_t>(checkpoint_layers);
+}
+
 Tensor Llama::hidden(const TokenInput& input, KvCache* cache) const {
   check(input.ids.defined() && input.ids.shape().rank() == 2, "llama: ids: expected [batch, seq_len]");
   const std::int64_t positions = input.max_position > 0 ? input.max_position : input.ids.dim(1);
@@ -100,7 +106,7 @@ Tensor Llama::hidden(const TokenInput& input, KvCache* cache) const {
   Tensor x = embedding(embed_tokens_, input.ids);
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     const Block& block = *layers_[i];
-    x = memory_policy_ == MemoryPolicy::checkpoint && grad_enabled()
+    x = i < checkpoint_layers_ && grad_enabled()
             ? checkpoint([&block, input, table, i](const Tensor& at) { return block(at, input, table, nullptr, i); }, x)
             : block(x, input, table, cache, i);
   }

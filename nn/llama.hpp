@@ -87,7 +87,8 @@ class Llama final : public LanguageModel {
   const LlamaConfig& config() const { return config_; }
 
   /// What the forward pass keeps for the backward: `save` at first.
-  void set_memory_policy(MemoryPolicy policy) { memory_policy_ = policy; }
+  /// Whatever the policy, the first `checkpoint_layers` layers keep their input alone, as all do under `checkpoint`.
+  void set_memory_policy(MemoryPolicy policy, std::int64_t checkpoint_layers = 0);
   MemoryPolicy memory_policy() const { return memory_policy_; }
 
  private:
@@ -96,6 +97,7 @@ class Llama final : public LanguageModel {
 
   LlamaConfig config_;
   MemoryPolicy memory_policy_ = MemoryPolicy::save;
+  std::size_t checkpoint_layers_ = 0;
   Tensor embed_tokens_, norm_;
   mutable Tensor tied_head_;
   std::vector<std::unique_ptr<Block>> layers_;
