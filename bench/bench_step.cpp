@@ -6,8 +6,8 @@
 // A step that the device has no memory for is skipped, saying what it needs. OMP_NUM_THREADS sets the threads,
 // --device=cuda trains on a GPU.
 // On a GPU a step's forward and backward are a captured graph, after two that are not; --no-graph leaves them so.
-// --memory-policy=save|recompute_cheap|checkpoint and --checkpoint-layers=N say what the forward keeps, as those
-// settings of a run do.
+// --memory-policy=save|recompute_cheap|checkpoint says what the forward keeps, as that setting of a run does; of the
+// first N layers --checkpoint-layers=N keeps the input alone.
 // --products prints each step's products to stderr, with their rates at their best and as the step runs them;
 // --batches=1x512,1x1024 takes these batches x tokens of a row instead of each shape's own.
 //
@@ -27,6 +27,7 @@
 #include <chrono>
 #include <cstdio>
 #include <exception>
+#include <optional>
 #include <sstream>
 #include <string_view>
 #include <utility>
@@ -54,10 +55,10 @@ struct Options {
 };
 
 nn::MemoryPolicy parse_policy(std::string_view word) {
-  for (const nn::MemoryPolicy policy : nn::kMemoryPolicies)
-    if (name_of(policy) == word)
-      return policy;
-  fail<ConfigError>("--memory-policy: expected save, recompute_cheap or checkpoint, found '", word, "'");
+  const std::optional<nn::MemoryPolicy> policy = nn::find_memory_policy(word);
+  check<ConfigError>(policy.has_value(), "--memory-policy: expected save, recompute_cheap or checkpoint, found '", word,
+                     "'");
+  return *policy;
 }
 
 std::int64_t parse_layers(const std::string& word) {

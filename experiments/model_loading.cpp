@@ -38,10 +38,7 @@ std::unique_ptr<Tokenizer> tokenizer_of(const RunConfig& config) {
 
 /// `auto` is settled by the planner before a run loads its model; what does not train keeps nothing anyway.
 nn::MemoryPolicy policy_of(const RunConfig& config) {
-  for (const nn::MemoryPolicy policy : nn::kMemoryPolicies)
-    if (name_of(policy) == config.memory_policy)
-      return policy;
-  return nn::MemoryPolicy::save;
+  return nn::find_memory_policy(config.memory_policy).value_or(nn::MemoryPolicy::save);
 }
 
 std::unique_ptr<nn::Llama> load_llama(const RunConfig& config, Weights weights, DType dtype, Device device,

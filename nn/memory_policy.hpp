@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 namespace osteon::nn {
@@ -20,6 +21,14 @@ constexpr std::array<MemoryPolicy, 3> kMemoryPolicies = {MemoryPolicy::save, Mem
 constexpr std::string_view name_of(MemoryPolicy policy) {
   constexpr std::array<std::string_view, kMemoryPolicies.size()> names = {"save", "recompute_cheap", "checkpoint"};
   return names[static_cast<std::size_t>(policy)];
+}
+
+/// The policy of that name; nothing where there is none.
+constexpr std::optional<MemoryPolicy> find_memory_policy(std::string_view name) {
+  for (const MemoryPolicy policy : kMemoryPolicies)
+    if (name_of(policy) == name)
+      return policy;
+  return std::nullopt;
 }
 
 }  // namespace osteon::nn
