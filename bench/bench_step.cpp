@@ -6,8 +6,8 @@
 // A step that the device has no memory for is skipped, saying what it needs. OMP_NUM_THREADS sets the threads,
 // --device=cuda trains on a GPU.
 // On a GPU a step's forward and backward are a captured graph, after two that are not; --no-graph leaves them so.
-// --memory-policy=save|recompute_cheap|checkpoint says what the forward keeps, as that setting of a run does; of the
-// first N layers --checkpoint-layers=N keeps the input alone.
+// --memory-policy=save|recompute_cheap|checkpoint and --checkpoint-layers=N say what the forward keeps, as those
+// settings of a run do.
 // --products prints each step's products to stderr, with their rates at their best and as the step runs them;
 // --batches=1x512,1x1024 takes these batches x tokens of a row instead of each shape's own.
 //

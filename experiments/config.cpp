@@ -66,6 +66,14 @@ void check_task(const RunConfig& config) {
 
 }  // namespace
 
+void check_memory_policy(const RunConfig& config) {
+  const std::string& policy = config.memory_policy;
+  check<ConfigError>(policy != "auto" || !config.memory_limit.empty(),
+                     "memory_policy: auto: expected memory_limit beside it, such as 16GiB, got none");
+  check<ConfigError>(config.checkpoint_layers == 0 || policy == "save" || policy == "recompute_cheap",
+                     "checkpoint_layers: expected memory_policy save or recompute_cheap beside it, got ", policy);
+}
+
 void check_config(const RunConfig& config) {
   check_device(config.device);
   check<ConfigError>(!config.model.empty(),
@@ -80,9 +88,17 @@ void check_config(const RunConfig& config) {
   check<ConfigError>(config.layers_pattern.empty() || !config.layers_to_transform.empty(),
                      "layers_pattern: expected layers_to_transform beside it, got none");
   check_task(config);
+  check_memory_policy(config);
   check<ConfigError>(config.early_stop == 0 || config.eval_every > 0, "early_stop: expected eval_every above 0, got 0");
   check<ConfigError>(is_toy_sine(config) || config.eval_every == 0 || !config.eval_data.empty() || is_task(config.data),
                      "eval_every: expected eval_data beside it, got none");
+}
+
+std::string memory_policy_text(std::string_view policy, std::int64_t checkpoint_layers) {
+  std::string text(policy);
+  if (checkpoint_layers > 0)
+    text += join(", ", checkpoint_layers, checkpoint_layers == 1 ? " layer" : " layers", " checkpointed");
+  return text;
 }
 
 std::string to_toml(const RunConfig& config) {

@@ -91,6 +91,7 @@ struct RunConfig {
   std::int64_t threads = 0;
   bool deterministic = true;
   std::string memory_policy = "save";
+  std::int64_t checkpoint_layers = 0;
   std::string memory_limit;
   std::string cuda_graph = "auto";
 
@@ -130,6 +131,12 @@ void set_argument(RunConfig& config, std::string_view argument);
 /// are a list where layers_to_transform is given, there is something to evaluate where eval_every is set; and
 /// check_device. Throws ConfigError naming both keys.
 void check_config(const RunConfig& config);
+
+/// Of these, what holds between memory_policy, memory_limit and checkpoint_layers, which a plan has too.
+void check_memory_policy(const RunConfig& config);
+
+/// "recompute_cheap, 18 layers checkpointed": what a step keeps, as tables and messages name it.
+std::string memory_policy_text(std::string_view policy, std::int64_t checkpoint_layers);
 
 /// All keys with their values, in the table's order and with the table's sections as comments: what config.toml holds.
 /// Reading it back gives an equal RunConfig. Open optional keys are left out.

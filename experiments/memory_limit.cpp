@@ -32,7 +32,10 @@ std::vector<std::pair<std::string, RunConfig>> changes(const RunConfig& config) 
   };
   for (const nn::MemoryPolicy policy : policies_of(config))
     if (name_of(policy) != config.memory_policy)
-      with(join("memory_policy = ", name_of(policy)), [&](RunConfig& run) { run.memory_policy = name_of(policy); });
+      with(join("memory_policy = ", name_of(policy)), [&](RunConfig& run) {
+        run.memory_policy = name_of(policy);
+        run.checkpoint_layers = 0;
+      });
   if (const std::int64_t half = config.batch_size / 2; half > 0)
     with(join("batch_size = ", half, ", accumulate = ", 2 * config.accumulate), [&](RunConfig& run) {
       run.batch_size = half;
@@ -58,29 +61,42 @@ std::vector<Saving> savings(const RunConfig& config, const StepCost& planned) {
   return all;
 }
 
+void PolicyChoice::put_into(RunConfig& config) const {
+  config.memory_policy = policy;
+  config.checkpoint_layers = checkpoint_layers;
+}
+
 PolicyChoice choose_policy(const RunConfig& config) {
-  const bool open = config.memory_policy == "auto";
-  check<ConfigError>(!open || !config.memory_limit.empty(),
-                     "memory_policy: auto: expected memory_limit beside it, such as 16GiB, got none");
-  const std::int64_t limit = limit_of(config);
-  std::vector<std::string> candidates = {config.memory_policy};
-  if (open) {
-    candidates.clear();
-    for (const nn::MemoryPolicy policy : policies_of(config))
-      candidates.emplace_back(name_of(policy));
-  }
-  PolicyChoice least;
-  for (const std::string& candidate : candidates) {
-    RunConfig tried = config;
-    tried.memory_policy = candidate;
-    PolicyChoice choice{candidate, plan(tried)};
+  check_memory_policy(config);
+  const auto tried = [&, limit = limit_of(config)](nn::MemoryPolicy policy, std::int64_t layers) {
+    PolicyChoice choice{std::string(name_of(policy)), layers, {}};
+    RunConfig changed = config;
+    choice.put_into(changed);
+    choice.plan = plan(changed);
     choice.fits = choice.plan.needed_bytes() <= limit;
-    if (choice.fits)
-      return choice;
-    if (least.policy.empty() || choice.plan.needed_bytes() < least.plan.needed_bytes())
-      least = choice;
+    return choice;
+  };
+  if (config.memory_policy != "auto")
+    return tried(*nn::find_memory_policy(config.memory_policy), config.checkpoint_layers);
+  PolicyChoice choice = tried(nn::MemoryPolicy::save, 0);
+  if (choice.fits || policies_of(config).size() == 1)
+    return choice;
+  // As few checkpointed layers as fit. `checkpoint` needs no less than this with all layers, or all but the last.
+  const nn::MemoryPolicy cheap = nn::MemoryPolicy::recompute_cheap;
+  std::int64_t fewest = 0, most = choice.plan.layers;
+  while (fewest < most) {
+    const std::int64_t middle = (fewest + most) / 2;
+    if (tried(cheap, middle).fits)
+      most = middle;
+    else
+      fewest = middle + 1;
   }
-  return least;
+  choice = tried(cheap, fewest);
+  if (choice.fits)
+    return choice;
+  // The last layer's backward comes first, beside all that is kept: to run it twice may take more than it saves.
+  PolicyChoice but_one = tried(cheap, fewest - 1);
+  return but_one.plan.needed_bytes() < choice.plan.needed_bytes() ? but_one : choice;
 }
 
 std::string too_much(const RunConfig& config, const PolicyChoice& choice) {
@@ -88,7 +104,7 @@ std::string too_much(const RunConfig& config, const PolicyChoice& choice) {
   const Category most = *std::max_element(kCategories.begin(), kCategories.end(),
                                           [&](Category a, Category b) { return peak[a] < peak[b]; });
   const std::int64_t needed = choice.plan.needed_bytes();
-  return join("the smallest predicted peak, with memory_policy = ", choice.policy, ", is ", bytes_text(needed), ", ",
+  return join("the smallest predicted peak, with memory_policy = ", choice.text(), ", is ", bytes_text(needed), ", ",
               bytes_text(needed - limit_of(config)), " too much; the largest part: ", name_of(most), ", ",
               bytes_text(peak[most]));
 }
@@ -97,13 +113,13 @@ void settle_memory_policy(RunConfig& config) {
   if (config.memory_policy != "auto" && config.memory_limit.empty())
     return;
   const PolicyChoice choice = choose_policy(config);
-  const std::string given = std::exchange(config.memory_policy, choice.policy);
   if (choice.fits)
-    return;
+    return choice.put_into(config);
+  RunConfig least = config;
+  choice.put_into(least);
   std::string advice, separator = "; less by ";
-  for (const Saving& saving : savings(config, choice.plan))
+  for (const Saving& saving : savings(least, choice.plan))
     advice += std::exchange(separator, ", ") + join(saving.setting, " (", bytes_text(saving.bytes), ")");
-  config.memory_policy = given;
   fail<ConfigError>("memory_limit: ", config.memory_limit, ": ", too_much(config, choice), advice);
 }
 

@@ -17,15 +17,20 @@ struct Saving {
 /// saves most comes first. Half a batch is tried with twice the accumulation, which leaves the step's result as it is.
 std::vector<Saving> savings(const RunConfig& config, const StepCost& planned);
 
-/// The memory policy for a limit, and the plan under it.
+/// What to keep under a limit, and the plan of it.
 struct PolicyChoice {
   std::string policy;
+  std::int64_t checkpoint_layers = 0;
   Plan plan;
-  bool fits = true;  ///< false: the policy is the one that needs least
+  bool fits = true;  ///< false: the choice is the one that needs least
+
+  void put_into(RunConfig& config) const;
+  std::string text() const { return memory_policy_text(policy, checkpoint_layers); }
 };
 
-/// Of the policies that config allows (all under `auto`, else its own) the fastest whose plan needs no more than
-/// memory_limit. ConfigError where memory_policy is auto and there is no limit, and for a limit that is no size.
+/// What config says to keep, or under `auto` the first of these whose plan needs no more than memory_limit: `save`,
+/// `recompute_cheap`, and that with 1, 2 ... layers checkpointed. ConfigError as
+/// check_memory_policy, and for a limit that is no size.
 PolicyChoice choose_policy(const RunConfig& config);
 
 /// Why a choice does not fit: its peak, how much of it is too much, and the largest category.

@@ -179,6 +179,7 @@ Plan plan(const RunConfig& config) {
   result.device = planned_device();
   result.trainable_parameters = loaded.adapted->trainable_count();
   result.total_parameters = loaded.adapted->total_count();
+  result.layers = loaded.model->layer_count();
   result.tokens_per_step = config.batch_size * row_length(config) * config.accumulate;
   return result;
 }

@@ -28,6 +28,7 @@ struct Plan : StepCost {
   Device device = Device::cpu;  ///< whose memory it is
   std::int64_t trainable_parameters = 0, total_parameters = 0;
   std::int64_t tokens_per_step = 0;
+  std::int64_t layers = 0;  ///< that checkpoint_layers counts
 };
 
 /// Runs two real training steps on the device without memory: the same code as training, so the same bytes. Of each

@@ -92,6 +92,7 @@ void describe(Fields& field, RunSummary& summary) {
   field("config_hash", summary.config_hash);
   field("deterministic", summary.deterministic);
   field("memory_policy", summary.memory_policy);
+  field("checkpoint_layers", summary.checkpoint_layers);
   field("completed", summary.completed);
   field("error", summary.error);
 }

@@ -78,6 +78,7 @@ struct RunSummary {
   std::string data_hash, batch_hash, config_hash;
   bool deterministic = false;
   std::string memory_policy;  ///< as it ran, never "auto"
+  std::optional<std::int64_t> checkpoint_layers;
   bool completed = false;
   std::string error;  ///< why a run that is not completed stopped
 };

@@ -66,6 +66,8 @@ void describe(RunSummary& summary, const RunConfig& config, LoadedModel& loaded)
   summary.data_hash = data_hash(config);
   summary.deterministic = config.deterministic;
   summary.memory_policy = config.memory_policy;
+  if (config.checkpoint_layers > 0)
+    summary.checkpoint_layers = config.checkpoint_layers;
 }
 
 std::map<std::string, double> skill_scores(const LoadedModel& loaded, const RunConfig& config) {

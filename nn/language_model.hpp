@@ -26,6 +26,7 @@ class LanguageModel {
   /// `normalizer`: the number of targets in the whole accumulation window.
   virtual Tensor loss(const TokenInput& input, const Tensor& targets, const Normalizer& normalizer) const = 0;
   virtual std::int64_t vocab_size() const = 0;
+  virtual std::int64_t layer_count() const = 0;
   /// Tokens that a row may have.
   virtual std::int64_t longest_row() const { return std::numeric_limits<std::int64_t>::max(); }
   /// Whether it has a classification head in place of the language model's.

@@ -84,6 +84,8 @@ class Llama final : public LanguageModel {
   /// split; this adds it to the embedding's.
   void finish_gradients() const override;
 
+  std::int64_t layer_count() const override { return config_.num_hidden_layers; }
+
   const LlamaConfig& config() const { return config_; }
 
   /// What the forward pass keeps for the backward: `save` at first.

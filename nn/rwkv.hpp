@@ -105,6 +105,7 @@ class Rwkv : public LanguageModel {
   void set_l2_wrap(bool on) { l2_wrap_ = on; }
 
   std::int64_t vocab_size() const override { return embedding_.dim(0); }
+  std::int64_t layer_count() const override { return static_cast<std::int64_t>(layers_.size()); }
   void visit(const ParameterVisitor& visitor) override;
   /// Those that RWKV-PEFT adapts, and the head.
   std::vector<Linear*> linears() override;

@@ -97,7 +97,7 @@ void print_bytes(const StepCost& plan, const std::optional<StepCost>& measured) 
 void print_answer(const Answer& answer) {
   const Plan& plan = answer.choice.plan;
   fmt::print("{} of {} parameters train; {} tokens a step; memory_policy {}; device {}\n", plan.trainable_parameters,
-             plan.total_parameters, plan.tokens_per_step, answer.choice.policy, name_of(plan.device));
+             plan.total_parameters, plan.tokens_per_step, answer.choice.text(), name_of(plan.device));
   print_flops(plan);
   print_bytes(plan, answer.measured);
   if (!answer.savings.empty())
@@ -127,6 +127,7 @@ nlohmann::ordered_json json_of(const Answer& answer) {
                                 {"total_parameters", plan.total_parameters},
                                 {"tokens_per_step", plan.tokens_per_step},
                                 {"memory_policy", answer.choice.policy},
+                                {"checkpoint_layers", answer.choice.checkpoint_layers},
                                 {"device", name_of(plan.device)}};
   out.update(json_of(static_cast<const StepCost&>(plan)));
   if (!answer.config.memory_limit.empty())
@@ -172,7 +173,7 @@ int run_plan(const PlanArguments& arguments, bool json) {
     return 0;
   }
   Answer answer{config, choose_policy(config), {}, {}};
-  answer.config.memory_policy = answer.choice.policy;
+  answer.choice.put_into(answer.config);
   answer.savings = savings(answer.config, answer.choice.plan);
   if (arguments.compare)
     answer.measured = measure(answer.config);

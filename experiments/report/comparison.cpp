@@ -40,7 +40,11 @@ const std::vector<Setting>& settings() {
       {"batch", [](const RunSummary& s) { return std::to_string(s.batch_size); }},
       {"seq", [](const RunSummary& s) { return std::to_string(s.seq_len); }},
       {"init", [](const RunSummary& s) { return s.init_weights.value_or("true"); }},
-      {"memory", [](const RunSummary& s) { return s.memory_policy.empty() ? "save" : s.memory_policy; }},
+      {"memory",
+       [](const RunSummary& s) {
+         return experiments::memory_policy_text(s.memory_policy.empty() ? "save" : s.memory_policy,
+                                                s.checkpoint_layers.value_or(0));
+       }},
   };
   return all;
 }

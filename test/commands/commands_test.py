@@ -207,13 +207,21 @@ class Commands(ProgramTest):
 
     def test_a_memory_limit_chooses_the_policy_or_refuses(self):
         words = ["--model", "synthetic:tiny", "--method", "lora", "--rank", 4, "--batch-size", 2, "--seq-len", 32]
-        needed = {policy: json.loads(osteon("plan", *words, "--memory-policy", policy, "--json").stdout)["needed_bytes"]
-                  for policy in ["save", "recompute_cheap", "checkpoint"]}
-        for policy, limit in needed.items():
-            out = json.loads(osteon("plan", *words, "--memory-policy", "auto", "--memory-limit", limit, "--json").stdout)
-            self.assertEqual((out["memory_policy"], out["needed_bytes"], out["fits"]), (policy, limit, True))
+        plan = lambda *more: json.loads(osteon("plan", *words, *more, "--json").stdout)
+        for policy, layers in [("save", 0), ("recompute_cheap", 0), ("recompute_cheap", 1), ("recompute_cheap", 3)]:
+            limit = plan("--memory-policy", policy, "--checkpoint-layers", layers)["needed_bytes"]
+            out = plan("--memory-policy", "auto", "--memory-limit", limit)
+            self.assertEqual((out["memory_policy"], out["checkpoint_layers"], out["needed_bytes"], out["fits"]),
+                             (policy, layers, limit, True))
         text = osteon("plan", *words, "--memory-policy", "auto", "--memory-limit", "100KiB").stdout
-        self.assertRegex(text, "does not fit 100KiB: the smallest predicted peak, with memory_policy = checkpoint, is .* too much")
+        self.assertRegex(text, "does not fit 100KiB: the smallest predicted peak, with memory_policy = recompute_cheap, "
+                               "3 layers checkpointed, is .* too much")
+        for more, status, message in [
+                ([5], 1, "checkpoint_layers: expected at most 4, the layers of synthetic:tiny, got 5"),
+                ([1, "--checkpoint"], 1,
+                 "checkpoint_layers: expected memory_policy save or recompute_cheap beside it, got checkpoint"),
+                ([-1], 2, "checkpoint_layers: expected an integer of at least 0, got -1")]:
+            self.assertIn(message, osteon("plan", *words, "--checkpoint-layers", *more, status=status).stderr)
 
     def test_tokenize_both_ways(self):
         texts, ids = self.folder / "texts.jsonl", self.folder / "ids.jsonl"

@@ -45,8 +45,9 @@ RunConfig planned_run(const TemporaryFolder& folder, const nn::LlamaConfig& shap
   return config;
 }
 
-std::int64_t needed(RunConfig config, nn::MemoryPolicy policy) {
+std::int64_t needed(RunConfig config, nn::MemoryPolicy policy, std::int64_t checkpoint_layers = 0) {
   config.memory_policy = name_of(policy);
+  config.checkpoint_layers = checkpoint_layers;
   return plan(config).needed_bytes();
 }
 
@@ -68,31 +69,35 @@ TEST_CASE("sizes have units of 1000 and of 1024") {
   CHECK(bytes_text(640) == "640 B");
 }
 
-TEST_CASE("auto is the fastest policy that fits") {
+TEST_CASE("auto is the fastest policy that fits, and as few checkpointed layers as do") {
   const TemporaryFolder folder;
   RunConfig config = planned_run(folder, llama(32, 96, 6, 4));
-  const std::int64_t save = needed(config, nn::MemoryPolicy::save),
-                     cheap = needed(config, nn::MemoryPolicy::recompute_cheap),
-                     checkpoint = needed(config, nn::MemoryPolicy::checkpoint);
+  const auto with_layers = [&](std::int64_t n) { return needed(config, nn::MemoryPolicy::recompute_cheap, n); };
+  const std::int64_t save = needed(config, nn::MemoryPolicy::save), cheap = with_layers(0), least = with_layers(5);
   REQUIRE(save > cheap);
-  REQUIRE(cheap > checkpoint);
+  for (std::int64_t layers = 1; layers <= 5; ++layers)
+    REQUIRE(with_layers(layers - 1) > with_layers(layers));
+  CHECK(with_layers(6) > least);  // the last layer's input as well, for nothing
+  CHECK(needed(config, nn::MemoryPolicy::checkpoint) > least);
   config.memory_policy = "auto";
   const auto chosen = [&](std::int64_t limit) {
     config.memory_limit = std::to_string(limit);
     RunConfig settled = config;
     settle_memory_policy(settled);
-    return settled.memory_policy;
+    return memory_policy_text(settled.memory_policy, settled.checkpoint_layers);
   };
   CHECK(chosen(save) == "save");
   CHECK(chosen(save - 1) == "recompute_cheap");
   CHECK(chosen(cheap) == "recompute_cheap");
-  CHECK(chosen(cheap - 1) == "checkpoint");
-  CHECK(chosen(checkpoint) == "checkpoint");
-  const std::string message = message_of([&] { chosen(checkpoint - 100); });
+  CHECK(chosen(cheap - 1) == "recompute_cheap, 1 layer checkpointed");
+  for (const std::int64_t layers : {2, 4, 5})
+    CHECK(chosen(with_layers(layers)) == join("recompute_cheap, ", layers, " layers checkpointed"));
+  CHECK(chosen(with_layers(4) - 1) == "recompute_cheap, 5 layers checkpointed");
+  const std::string message = message_of([&] { chosen(least - 100); });
   CAPTURE(message);
-  CHECK(contains(message, join("memory_limit: ", checkpoint - 100,
-                               ": the smallest predicted peak, with memory_policy = ", "checkpoint, is ",
-                               bytes_text(checkpoint), ", 100 B too much; the largest part: ")));
+  CHECK(contains(message, join("memory_limit: ", least - 100, ": the smallest predicted peak, with memory_policy = ",
+                               "recompute_cheap, 5 layers checkpointed, is ", bytes_text(least),
+                               ", 100 B too much; the largest part: ")));
   CHECK(contains(message, "; less by "));
   CHECK(contains(message, "batch_size = 1, accumulate = 16 ("));
   CHECK(contains(message, "dtype = bf16 ("));

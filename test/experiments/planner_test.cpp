@@ -81,6 +81,7 @@ void compare(const RunConfig& config) {
   CAPTURE(config.adapter_dtype);
   CAPTURE(config.accumulate);
   CAPTURE(config.memory_policy);
+  CAPTURE(config.checkpoint_layers);
   const Plan planned = plan(config);
   const StepCost measured = measure(config);
   for (const Category category : kCategories) {
@@ -115,6 +116,10 @@ TEST_CASE("planner: every byte and every FLOP is the run's, for each method, pol
             config.memory_policy = name_of(policy);
             compare(config);
           }
+          config.memory_policy = "recompute_cheap";
+          config.checkpoint_layers = 1;
+          compare(config);
+          config.checkpoint_layers = 0;
         }
     }
 }
