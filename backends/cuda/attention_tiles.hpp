@@ -155,7 +155,9 @@ struct RunningSoftmax {
     highest = warp_reduce<kLanes>(highest, Maximum{});
     // A row that has seen nothing yet has the top -inf; 0 instead keeps inf - inf out.
     const C base = highest == -std::numeric_limits<C>::infinity() ? C(0) : highest * scale;
-    const C shrink = exp2(top * scale - base);
+    // Under a top that stays this is 1 to the bit, which a fused top * scale - base, not rounded as base is, would
+    // miss.
+    const C shrink = highest == top ? C(1) : exp2(top * scale - base);
     top = highest;
     C sum = 0;
     unrolled<kCount>([&](int i) {

@@ -193,12 +193,13 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
     return CUBLAS_STATUS_SUCCESS;  // nothing is found
   cublasLtMatmulAlgo_t algo{kReady, s.m, s.n, s.k, 1, 0, {}};
   std::copy_n(preference->alignment, 4, algo.alignment);
-  // Most of the deeper sums are split, if parts in the compute type are allowed and fit into the workspace.
+  // Most sums of any depth are split (a GPU's are by its warps), if parts in the compute type are allowed and fit into
+  // the workspace.
   const auto [align_a, align_b, align_c, align_d] = algo.alignment;
   const std::int64_t parts = 1 + (s.m + s.n + s.k + (align_a + align_b + align_c + align_d) / 2 + s.batch - 1) % 5;
   const auto bytes = static_cast<std::uint64_t>(parts * s.m * s.n * s.batch * size_of(operation->scale));
   const bool allowed = (preference->reductions & CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE) != 0;
-  if (s.k >= 64 && parts > 1 && allowed && bytes <= preference->most_workspace) {
+  if (s.k >= 8 && parts > 1 && allowed && bytes <= preference->most_workspace) {
     algo.parts = parts;
     algo.workspace = bytes / static_cast<std::uint64_t>(s.batch);
   }
