@@ -6,8 +6,7 @@
 namespace osteon {
 
 // The ops of RWKV-6 and RWKV-7, with the conventions of ops.hpp. d channels are heads * n; a vector [d]
-// may have any other shape of d numbers, such as the files' [1, 1, d] and [heads, n]. They run on the CPU; on a GPU
-// each says that it has no kernel there yet.
+// may have any other shape of d numbers, such as the files' [1, 1, d] and [heads, n].
 
 using kernels::Activation;
 

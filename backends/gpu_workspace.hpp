@@ -5,6 +5,7 @@
 
 #include "backends/bat_slab.hpp"
 #include "backends/dtype.hpp"
+#include "backends/kernels/wkv.hpp"
 #include "backends/shape.hpp"
 
 namespace osteon::kernels {
@@ -97,6 +98,25 @@ struct AttentionWorkspace {
         sums_bytes(parts > 1 ? parts * k.numel() * size_of(accumulator(dtype)) : 0),
         delta_bytes(delta.numel() * size_of(accumulator(dtype))),
         bytes(2 * sums_bytes + delta_bytes + extents.numel() * size_of(DType::i32)) {}
+};
+
+/// How the backward of RWKV's recurrences takes a head's state through a chunk: `rows` of it at a time, `group` tokens
+/// back at once. In an item's part of the workspace are the rows before each group but the first; where the rows come
+/// in several parts, also the gradients of all, and the sums over rows of the parts that are done.
+struct WkvWorkspace {
+  static constexpr std::int64_t kMostWhole = 64, kSequences = 5;  ///< of RWKV-7, which has more
+  std::int64_t rows, width, group, parts;
+  std::int64_t numbers;  ///< of the accumulator dtype, for a head of a sequence
+
+  constexpr WkvWorkspace(std::int64_t n, DType states)
+      : rows(n <= kMostWhole ? 64 : 8),
+        width(n <= kMostWhole ? kMostWhole : kWkvHeadSize),
+        group((n <= kMostWhole ? 4 : 2) / (states == DType::f64 ? 2 : 1)),
+        parts((n + rows - 1) / rows),
+        numbers((kWkvChunk / group - 1) * rows * width) {
+    if (parts > 1)
+      numbers += parts * rows * width + kWkvChunk * kSequences * width;
+  }
 };
 
 }  // namespace osteon::kernels

@@ -31,17 +31,22 @@ struct Recurrence {
         dy(dtype, {1, kTokens, kHidden}),
         state(DType::f32, {1, kHeads, kHead, kHead}),
         states(DType::f32, {1, kHeads, kernels::wkv_states(kTokens), kHead, kHead}),
-        workspace(DType::f32, {kHeads * kernels::wkv_workspace(kHead)}) {
+        workspace(DType::f32, {kHeads * workspace_numbers()}) {
     for (int i = 0; i < 6; ++i)
       gradients.emplace_back(dtype, Shape{1, kTokens, kHidden});
     // A removal key has length 1: with a longer one the state grows beyond all numbers.
-    kernels::scale(Cpu{}, removal.view(), 0.125, {removal.view(), false});
+    on_device(default_device(), [&](auto dev) { kernels::scale(dev, removal.view(), 0.125, {removal.view(), false}); });
+  }
+
+  static std::int64_t workspace_numbers() {
+    std::int64_t numbers = 0;
+    on_device(default_device(), [&](auto dev) { numbers = kernels::wkv_workspace(dev, kHead, DType::f32); });
+    return numbers;
   }
 
   template <class F>
   void run(benchmark::State& bench_state, std::int64_t sequences, double flops, const F& f) {
-    for (auto _ : bench_state)
-      f();
+    bench::measure(bench_state, f);
     bench_state.SetBytesProcessed(bench_state.iterations() * (sequences * r.bytes() + states.bytes()));
     bench_state.counters["FLOP"] = benchmark::Counter(flops * static_cast<double>(kTokens * kHidden * kHead),
                                                       benchmark::Counter::kIsIterationInvariantRate);
@@ -51,51 +56,36 @@ struct Recurrence {
   std::vector<Buffer> gradients;
 };
 
-/// These kernels run on the CPU only.
-bool on_the_cpu(benchmark::State& state) {
-  if (default_device() == Device::cuda)
-    state.SkipWithError("no kernel for GPUs yet");
-  return default_device() != Device::cuda;
-}
-
 void BM_wkv6(benchmark::State& state) {
-  if (!on_the_cpu(state))
-    return;
   Recurrence c(kDTypes[state.range(0)]);
   const kernels::Wkv6Inputs in{c.r.view(), c.decay.view(), c.k.view(), c.v.view(), {}};
-  c.run(state, 5, 5, [&] { kernels::wkv6(Cpu{}, in, c.y.view(), c.state.view(), c.states.view()); });
+  c.run(state, 5, 5, [&](auto dev) { kernels::wkv6(dev, in, c.y.view(), c.state.view(), c.states.view()); });
 }
 
 void BM_wkv6_backward(benchmark::State& state) {
-  if (!on_the_cpu(state))
-    return;
   Recurrence c(kDTypes[state.range(0)]);
   auto& g = c.gradients;
   const kernels::Wkv6Inputs in{c.r.view(), c.decay.view(), c.k.view(), c.v.view(), {}};
-  kernels::wkv6(Cpu{}, in, c.y.view(), c.state.view(), c.states.view());
-  c.run(state, 9, 14, [&] {
-    kernels::wkv6_backward(Cpu{}, c.dy.view(), in, c.states.view(), c.workspace.view(),
+  on_device(default_device(), [&](auto dev) { kernels::wkv6(dev, in, c.y.view(), c.state.view(), c.states.view()); });
+  c.run(state, 9, 14, [&](auto dev) {
+    kernels::wkv6_backward(dev, c.dy.view(), in, c.states.view(), c.workspace.view(),
                            {g[0].sink(), g[1].sink(), g[2].sink(), g[3].sink(), {}});
   });
 }
 
 void BM_wkv7(benchmark::State& state) {
-  if (!on_the_cpu(state))
-    return;
   Recurrence c(kDTypes[state.range(0)]);
   const kernels::Wkv7Inputs in{c.r.view(), c.decay.view(), c.k.view(), c.v.view(), c.removal.view(), c.rate.view(), {}};
-  c.run(state, 7, 9, [&] { kernels::wkv7(Cpu{}, in, c.y.view(), c.state.view(), c.states.view()); });
+  c.run(state, 7, 9, [&](auto dev) { kernels::wkv7(dev, in, c.y.view(), c.state.view(), c.states.view()); });
 }
 
 void BM_wkv7_backward(benchmark::State& state) {
-  if (!on_the_cpu(state))
-    return;
   Recurrence c(kDTypes[state.range(0)]);
   auto& g = c.gradients;
   const kernels::Wkv7Inputs in{c.r.view(), c.decay.view(), c.k.view(), c.v.view(), c.removal.view(), c.rate.view(), {}};
-  kernels::wkv7(Cpu{}, in, c.y.view(), c.state.view(), c.states.view());
-  c.run(state, 13, 26, [&] {
-    kernels::wkv7_backward(Cpu{}, c.dy.view(), in, c.states.view(), c.workspace.view(),
+  on_device(default_device(), [&](auto dev) { kernels::wkv7(dev, in, c.y.view(), c.state.view(), c.states.view()); });
+  c.run(state, 13, 26, [&](auto dev) {
+    kernels::wkv7_backward(dev, c.dy.view(), in, c.states.view(), c.workspace.view(),
                            {g[0].sink(), g[1].sink(), g[2].sink(), g[3].sink(), g[4].sink(), g[5].sink(), {}});
   });
 }

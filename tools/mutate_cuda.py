@@ -19,11 +19,13 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "backends/cuda"
 # Headers have no tests of their own: the kernel files whose tests stand for them.
-ATTENTION = ["attention", "attention_backward"]
+ATTENTION, WKV = ["attention", "attention_backward"], ["wkv6", "wkv7"]
 USERS = {"attention_extents.hpp": ["attention_backward"], "attention_simt.hpp": ATTENTION,
          "attention_tensor_core.hpp": ATTENTION, "attention_tiles.hpp": ATTENTION, "block_chain.hpp": ["block_sum"],
-         "column_chain.hpp": ["reduce"], "map.hpp": ["elementwise"], "reduction.hpp": ["reduce"], "simt.hpp": ["swiglu"],
-         "tile_product.hpp": ["bat"]}
+         "column_chain.hpp": ["reduce"], "heads.hpp": ["group_norm"], "largest.hpp": ["reduce"],
+         "map.hpp": ["elementwise", "blend"], "reduction.hpp": ["reduce"], "segments.hpp": ["group_norm"],
+         "simt.hpp": ["swiglu"], "tile_product.hpp": ["bat"], "wkv.hpp": WKV, "wkv_backward.hpp": WKV,
+         "wkv_forward.hpp": WKV}
 TESTS = {"attention_backward": "attention", "token_parts": "gemm"}  # of kernel files whose tests are called otherwise
 BARRIER = re.compile(r"^\s*__sync(threads|warp)\(.*\);")
 BOUND = re.compile(r"(?<=[\w)\]]) < (?=[\w(])")

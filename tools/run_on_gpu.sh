@@ -116,7 +116,7 @@ done
 targets=("$build"/test_{cuda,autograd,peft})
 if folder=$(find_benchmark) && library=$(find_benchmark_library); then
   include "$folder"
-  targets+=("$build"/bench_{machine,ops,gemm,adapters,step})
+  targets+=("$build"/bench_{machine,ops,wkv,gemm,adapters,step})
 else
   library=
   say "no benchmarks: Google Benchmark not found; --collect-headers on a machine that has it, or install libbenchmark-dev"
@@ -179,7 +179,7 @@ for name in cuda autograd peft; do
 done
 
 if [ -n "$library" ] && ! skips benchmarks; then
-  for name in machine ops gemm adapters step; do
+  for name in machine ops wkv gemm adapters step; do
     # The program's own filter where there is one: the shapes of step are those of docs/results/gpu.md.
     filter=()
     [ $name != step ] || filter=(--batches=4x1024 "--benchmark_filter=^step/(tiny1b|l7b)/(lora|bone|bat)/bf16/")

@@ -1,4 +1,3 @@
-#include "autograd/cpu_only.hpp"
 #include "autograd/node.hpp"
 #include "autograd/rwkv_ops.hpp"
 #include "backends/kernels/elementwise.hpp"
@@ -11,22 +10,22 @@ Tensor activate(const Tensor& x, Activation f, const Tensor& bias) {
         "activate: bias: expected a number for each column of x, ", x.shape(), ", got ", bias);
   const Tensor y = empty_like(x), b = bias.defined() ? bias.detach() : Tensor{};
   const auto bias_view = [](const Tensor& of) { return of.defined() ? of.view() : ConstView{}; };
-  on_cpu(x.device(), "activate", [&](Cpu cpu) { kernels::activate(cpu, x.view(), bias_view(b), f, y.mut()); });
+  on_device(x.device(), [&](auto dev) { kernels::activate(dev, x.view(), bias_view(b), f, y.mut()); });
   if (f == Activation::identity)
     return record("activate", y, {x, bias}, [](const Tensor& dy, Grads& grad) {
       grad.pass(0, dy);
       if (const Sink dbias = grad.wanted(1) ? grad[1] : Sink{})
-        on_cpu(dy.device(), "activate", [&](Cpu cpu) { kernels::column_sum(cpu, dy.view(), dbias); });
+        on_device(dy.device(), [&](auto dev) { kernels::column_sum(dev, dy.view(), dbias); });
     });
   return record("activate", y, {x, bias}, [sx = save("x", x), b, f, bias_view](const Tensor& dy, Grads& grad) {
     // dz = dy f'(x + bias) is x's gradient, its column sums are the bias's.
     const bool both = b.defined() && grad.wanted(1);
     const Tensor dz = both ? empty_like(dy) : Tensor{};
     const Sink dx = both ? Sink{dz.mut(), false} : grad.narrow(0), dbias = both ? grad[1] : Sink{};
-    on_cpu(dy.device(), "activate", [&](Cpu cpu) {
-      kernels::activate_backward(cpu, dy.view(), sx.view(), bias_view(b), f, dx);
+    on_device(dy.device(), [&](auto dev) {
+      kernels::activate_backward(dev, dy.view(), sx.view(), bias_view(b), f, dx);
       if (both)
-        kernels::column_sum(cpu, dz.view(), dbias);
+        kernels::column_sum(dev, dz.view(), dbias);
     });
     if (both && grad.wanted(0))
       grad.pass(0, dz);

@@ -1,6 +1,5 @@
 #include "backends/kernels/group_norm.hpp"
 
-#include "autograd/cpu_only.hpp"
 #include "autograd/node.hpp"
 #include "autograd/rwkv_ops.hpp"
 #include "backends/kernels/reduce.hpp"
@@ -22,15 +21,16 @@ Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight, co
           x.dtype(), ' ', Shape{x.dim(-1)}, ", got ", vector);
   const Tensor y = empty_like(x), w = weight.detach();
   const Tensor statistics = empty({x.shape().rows(), groups, 2}, accumulator(x.dtype()), x.device());
-  on_cpu(x.device(), "group_norm",
-         [&](Cpu cpu) { kernels::group_norm(cpu, x.view(), w.view(), bias.view(), eps, y.mut(), statistics.mut()); });
+  on_device(x.device(), [&](auto dev) {
+    kernels::group_norm(dev, x.view(), w.view(), bias.view(), eps, y.mut(), statistics.mut());
+  });
   return record("group_norm", y, {x, weight, bias},
                 [sx = save("x", x), w, kept = save("statistics", statistics)](const Tensor& dy, Grads& grad) {
                   const Sink dx = grad.narrow(0), dweight = grad[1], dbias = grad[2];
-                  on_cpu(dy.device(), "group_norm", [&](Cpu cpu) {
-                    kernels::group_norm_backward(cpu, dy.view(), sx.view(), w.view(), kept.view(), dx, dweight);
+                  on_device(dy.device(), [&](auto dev) {
+                    kernels::group_norm_backward(dev, dy.view(), sx.view(), w.view(), kept.view(), dx, dweight);
                     if (dbias)
-                      kernels::column_sum(cpu, dy.view(), dbias);
+                      kernels::column_sum(dev, dy.view(), dbias);
                   });
                 });
 }
@@ -38,13 +38,12 @@ Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight, co
 Tensor head_normalize(const Tensor& x, std::int64_t heads, double eps) {
   check_heads("head_normalize", x, heads);
   const Tensor y = empty_like(x), norm = empty({x.shape().rows(), heads}, accumulator(x.dtype()), x.device());
-  on_cpu(x.device(), "head_normalize",
-         [&](Cpu cpu) { kernels::head_normalize(cpu, x.view(), eps, y.mut(), norm.mut()); });
+  on_device(x.device(), [&](auto dev) { kernels::head_normalize(dev, x.view(), eps, y.mut(), norm.mut()); });
   return record(
       "head_normalize", y, {x}, [sy = save("y", y), snorm = save("norm", norm)](const Tensor& dy, Grads& grad) {
         const Sink dx = grad.narrow(0);
-        on_cpu(dy.device(), "head_normalize",
-               [&](Cpu cpu) { kernels::head_normalize_backward(cpu, dy.view(), sy.view(), snorm.view(), dx); });
+        on_device(dy.device(),
+                  [&](auto dev) { kernels::head_normalize_backward(dev, dy.view(), sy.view(), snorm.view(), dx); });
       });
 }
 
@@ -52,18 +51,18 @@ Tensor head_bonus(const Tensor& r, const Tensor& k, const Tensor& v, const Tenso
   check_heads("head_bonus", r, heads);
   check(bonus.numel() == r.dim(-1), "head_bonus: bonus: expected ", r.dim(-1), " numbers, got ", bonus);
   const Tensor y = empty_like(r), u = bonus.detach();
-  on_cpu(r.device(), "head_bonus",
-         [&](Cpu cpu) { kernels::head_bonus(cpu, r.view(), k.view(), v.view(), u.view(), heads, y.mut()); });
+  on_device(r.device(),
+            [&](auto dev) { kernels::head_bonus(dev, r.view(), k.view(), v.view(), u.view(), heads, y.mut()); });
   return record("head_bonus", y, {r, k, v, bonus},
                 [sr = save("r", r), sk = save("k", k), sv = save("v", v), u, heads](const Tensor& dy, Grads& grad) {
                   const Sink dr = grad.narrow(0), dk = grad.narrow(1), dv = grad.narrow(2), dbonus = grad[3];
                   const Tensor terms =
                       dbonus ? empty(dy.shape(), accumulator(dy.dtype()), dy.device(), Category::workspace) : Tensor{};
-                  on_cpu(dy.device(), "head_bonus", [&](Cpu cpu) {
-                    kernels::head_bonus_backward(cpu, dy.view(), sr.view(), sk.view(), sv.view(), u.view(), heads, dr,
+                  on_device(dy.device(), [&](auto dev) {
+                    kernels::head_bonus_backward(dev, dy.view(), sr.view(), sk.view(), sv.view(), u.view(), heads, dr,
                                                  dk, dv, terms.defined() ? terms.mut() : View{});
                     if (dbonus)
-                      kernels::column_sum(cpu, terms.view(), dbonus);
+                      kernels::column_sum(dev, terms.view(), dbonus);
                   });
                 });
 }

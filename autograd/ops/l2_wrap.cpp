@@ -1,6 +1,5 @@
 #include "backends/kernels/l2_wrap.hpp"
 
-#include "autograd/cpu_only.hpp"
 #include "autograd/node.hpp"
 #include "autograd/rwkv_ops.hpp"
 
@@ -17,8 +16,8 @@ Tensor l2_wrap(const Tensor& loss, const Tensor& logits) {
                     return;
                   const Sink dlogits = grad.narrow(1);
                   const double factor = dy.item() * kPull / static_cast<double>(slogits.view().rows());
-                  on_cpu(dy.device(), "l2_wrap",
-                         [&](Cpu cpu) { kernels::l2_wrap_backward(cpu, slogits.view(), factor, dlogits); });
+                  on_device(dy.device(),
+                            [&](auto dev) { kernels::l2_wrap_backward(dev, slogits.view(), factor, dlogits); });
                 });
 }
 

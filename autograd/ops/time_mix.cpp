@@ -1,6 +1,5 @@
 #include "backends/kernels/time_mix.hpp"
 
-#include "autograd/cpu_only.hpp"
 #include "autograd/node.hpp"
 #include "autograd/rwkv_ops.hpp"
 
@@ -19,14 +18,14 @@ Tensor time_mix(const Tensor& x, const Tensor& mix, const Tensor& extra, const T
   check(!last.defined() || last.shape() == Shape{x.dim(0), x.dim(2)}, "time_mix: last: expected ",
         Shape{x.dim(0), x.dim(2)}, ", got ", last);
   const Tensor y = empty_like(x), m = mix.detach(), before = last.defined() ? last.detach() : Tensor{};
-  on_cpu(x.device(), "time_mix",
-         [&](Cpu cpu) { kernels::time_mix(cpu, x.view(), m.view(), view(extra), view(before), y.mut()); });
+  on_device(x.device(),
+            [&](auto dev) { kernels::time_mix(dev, x.view(), m.view(), view(extra), view(before), y.mut()); });
   return record("time_mix", y, {x, mix, extra},
                 [sx = save("x", x), sextra = extra.defined() ? save("extra", extra) : Saved{}, m,
                  sbefore = before.defined() ? save("last", before) : Saved{}](const Tensor& dy, Grads& grad) {
                   const Sink dx = grad.narrow(0), dmix = grad[1], dextra = sextra ? grad.narrow(2) : Sink{};
-                  on_cpu(dy.device(), "time_mix", [&](Cpu cpu) {
-                    kernels::time_mix_backward(cpu, dy.view(), sx.view(), m.view(), view(sextra), view(sbefore), dx,
+                  on_device(dy.device(), [&](auto dev) {
+                    kernels::time_mix_backward(dev, dy.view(), sx.view(), m.view(), view(sextra), view(sbefore), dx,
                                                dmix, dextra);
                   });
                 });

@@ -1,6 +1,5 @@
 #include "backends/kernels/wkv.hpp"
 
-#include "autograd/cpu_only.hpp"
 #include "autograd/node.hpp"
 #include "autograd/rwkv_ops.hpp"
 
@@ -41,8 +40,9 @@ struct Made {
 /// The backward's working memory: for each head of each sequence its own, so that threads decide nothing.
 Tensor workspace_for(const Tensor& dy, const Saved& states) {
   const ConstView kept = states.view();
-  return empty({kept.dim(0) * kept.dim(1) * kernels::wkv_workspace(kept.dim(-1))}, kept.dtype, dy.device(),
-               Category::workspace);
+  std::int64_t numbers = 0;
+  on_any_device(dy.device(), [&](auto dev) { numbers = kernels::wkv_workspace(dev, kept.dim(-1), kept.dtype); });
+  return empty({kept.dim(0) * kept.dim(1) * numbers}, kept.dtype, dy.device(), Category::workspace);
 }
 
 Saved save_given(const char* name, const Tensor& x) { return x.defined() ? save(name, x) : Saved{}; }
@@ -52,8 +52,8 @@ Saved save_given(const char* name, const Tensor& x) { return x.defined() ? save(
 Recurrent wkv6(const Tensor& r, const Tensor& decay, const Tensor& k, const Tensor& v, std::int64_t heads,
                const Tensor& state) {
   const Made made("wkv6", {r, decay, k, v}, heads, state);
-  on_cpu(r.device(), "wkv6", [&](Cpu cpu) {
-    kernels::wkv6(cpu, {r.view(), decay.view(), k.view(), v.view(), view(state)}, made.y.mut(), made.last.mut(),
+  on_device(r.device(), [&](auto dev) {
+    kernels::wkv6(dev, {r.view(), decay.view(), k.view(), v.view(), view(state)}, made.y.mut(), made.last.mut(),
                   made.states_view());
   });
   const Tensor y =
@@ -62,8 +62,8 @@ Recurrent wkv6(const Tensor& r, const Tensor& decay, const Tensor& k, const Tens
               states = save_given("states", made.states)](const Tensor& dy, Grads& grad) {
                const kernels::Wkv6Gradients to{grad.narrow(0), grad.narrow(1), grad.narrow(2), grad.narrow(3), grad[4]};
                const Tensor workspace = workspace_for(dy, states);
-               on_cpu(dy.device(), "wkv6", [&](Cpu cpu) {
-                 kernels::wkv6_backward(cpu, dy.view(), {sr.view(), sd.view(), sk.view(), sv.view(), {}}, states.view(),
+               on_device(dy.device(), [&](auto dev) {
+                 kernels::wkv6_backward(dev, dy.view(), {sr.view(), sd.view(), sk.view(), sv.view(), {}}, states.view(),
                                         workspace.mut(), to);
                });
              });
@@ -73,8 +73,8 @@ Recurrent wkv6(const Tensor& r, const Tensor& decay, const Tensor& k, const Tens
 Recurrent wkv7(const Tensor& r, const Tensor& decay, const Tensor& k, const Tensor& v, const Tensor& removal,
                const Tensor& rate, std::int64_t heads, const Tensor& state) {
   const Made made("wkv7", {r, decay, k, v, removal, rate}, heads, state);
-  on_cpu(r.device(), "wkv7", [&](Cpu cpu) {
-    kernels::wkv7(cpu, {r.view(), decay.view(), k.view(), v.view(), removal.view(), rate.view(), view(state)},
+  on_device(r.device(), [&](auto dev) {
+    kernels::wkv7(dev, {r.view(), decay.view(), k.view(), v.view(), removal.view(), rate.view(), view(state)},
                   made.y.mut(), made.last.mut(), made.states_view());
   });
   const Tensor y =
@@ -85,8 +85,8 @@ Recurrent wkv7(const Tensor& r, const Tensor& decay, const Tensor& k, const Tens
                const kernels::Wkv7Gradients to{grad.narrow(0), grad.narrow(1), grad.narrow(2), grad.narrow(3),
                                                grad.narrow(4), grad.narrow(5), grad[6]};
                const Tensor workspace = workspace_for(dy, states);
-               on_cpu(dy.device(), "wkv7", [&](Cpu cpu) {
-                 kernels::wkv7_backward(cpu, dy.view(),
+               on_device(dy.device(), [&](auto dev) {
+                 kernels::wkv7_backward(dev, dy.view(),
                                         {sr.view(), sd.view(), sk.view(), sv.view(), sremoval.view(), srate.view(), {}},
                                         states.view(), workspace.mut(), to);
                });

@@ -98,6 +98,11 @@ void group_norm_backward(Cpu, ConstView dy, ConstView x, ConstView weight, Const
     using C = compute_t<T>;
     const T *grad = dy.as<T>(), *in = x.as<T>(), *w = weight.as<T>();
     const C* kept = statistics.as<C>();
+    if (dweight)
+      column_chain<C>("group_norm_backward", rows, d, dweight, [=](std::int64_t row, std::int64_t i) {
+        const C* of = kept + 2 * (row * groups + (i - row * d) / width);
+        return load(grad[i]) * ((load(in[i]) - of[0]) * of[1]);
+      });
     if (dx)
       dispatch_add(dx.add, [&](auto add) {
         T* out = dx.view.as<T>();
@@ -105,11 +110,6 @@ void group_norm_backward(Cpu, ConstView dy, ConstView x, ConstView weight, Const
           row_gradient(grad + i * width, in + i * width, w + i % groups * width, kept[2 * i], kept[2 * i + 1], width,
                        out + i * width, add);
         });
-      });
-    if (dweight)
-      column_chain<C>("group_norm_backward", rows, d, dweight, [=](std::int64_t row, std::int64_t i) {
-        const C* of = kept + 2 * (row * groups + (i - row * d) / width);
-        return load(grad[i]) * ((load(in[i]) - of[0]) * of[1]);
       });
   });
 }

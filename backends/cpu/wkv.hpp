@@ -2,38 +2,17 @@
 
 #include <algorithm>
 #include <bit>
-#include <string_view>
 
-#include "backends/check.hpp"
 #include "backends/cpu/lane_math.hpp"
 #include "backends/cpu/parallel.hpp"
-#include "backends/kernels/wkv.hpp"
+#include "backends/wkv_extents.hpp"
 
 namespace osteon::cpu {
 
-// What the recurrences of RWKV-6 and RWKV-7 share: where a head's numbers are, and sums over lanes.
+// What the recurrences of RWKV-6 and RWKV-7 share.
 
 /// Rows of a state that the backward takes back through a chunk together: their states stay in the first caches.
 constexpr std::int64_t kWkvRows = 16;
-
-/// Extents, and where the numbers of one head at one step are.
-struct WkvExtents {
-  std::int64_t batch, seq_len, d, heads, n;
-
-  /// `state` is [batch, heads, ..., n, n]
-  WkvExtents(std::string_view op, const ConstView& r, const ConstView& state)
-      : batch(r.dim(0)), seq_len(r.dim(1)), d(r.dim(2)), heads(state.dim(1)), n(state.dim(-1)) {
-    expect_dtype(op, "state", state, accumulator(r.dtype));
-    check(state.dim(0) == batch && state.dim(-2) == n && heads * n == d && n <= kernels::kWkvHeadSize, op,
-          ": state: expected [", batch, ", heads, n, n] with ", d, " = heads * n and n at most ", kernels::kWkvHeadSize,
-          ", got ", state.shape);
-  }
-
-  std::int64_t items() const { return batch * heads; }
-  std::int64_t at(std::int64_t item, std::int64_t step) const {
-    return ((item / heads * seq_len + step) * heads + item % heads) * n;
-  }
-};
 
 /// x in the type of computation; the numbers of a head.
 template <class T>
@@ -131,7 +110,7 @@ void backward_heads(const char* op, const WkvExtents& of, std::int64_t passes, C
     using T = decltype(element);
     using C = compute_t<T>;
     const std::int64_t square = of.n * of.n, kept = kernels::wkv_states(of.seq_len) * square;
-    const std::int64_t each = kernels::wkv_workspace(of.n);
+    const std::int64_t each = kernels::wkv_workspace(Cpu{}, of.n, states.dtype);
     const T* const grad = dy.as<T>();
     const C* const all = states.as<C>();
     C* const memory = workspace.as<C>();

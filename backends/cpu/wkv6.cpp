@@ -1,4 +1,5 @@
 #include "backends/cpu/wkv.hpp"
+#include "backends/gpu_workspace.hpp"
 
 // The recurrence of RWKV-6 (arXiv:2404.05892, "Finch"). A head has a state S [n, n], one row for each channel of its
 // keys, one column for each of its values. With w = exp(-exp(decay)), which the data decide channel by channel:
@@ -171,9 +172,12 @@ class Backward {
 
 }  // namespace
 
-std::int64_t wkv_workspace(std::int64_t n) {
+std::int64_t wkv_workspace(Cpu, std::int64_t n, DType /*states*/) {
   constexpr std::int64_t kSequences = 13;  // of RWKV-7: 7 that are read, 6 gradients
   return n * n + (kWkvChunk + 1) * kWkvRows * n + kSequences * kWkvChunk * n + kWkvChunk * kWkvRows;
+}
+std::int64_t wkv_workspace(Meta, std::int64_t n, DType states) {
+  return planned_device() == Device::cuda ? WkvWorkspace(n, states).numbers : wkv_workspace(Cpu{}, n, states);
 }
 
 void wkv6(Cpu, const Wkv6Inputs& in, View y, View state, View states) {

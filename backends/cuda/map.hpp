@@ -70,4 +70,66 @@ void map(const char* name, Cuda device, std::int64_t count, const Op& op, const 
   map(name, device, 1, count, op, y, 0, Operand<X>{x}...);
 }
 
+// Several results of the same operands.
+
+template <class T, int kTargets>
+struct Targets {
+  Target<T> of[kTargets];  ///< where nobody wants a result, without data
+
+  template <int kCount>
+  bool hold(std::int64_t stride) const {
+    for (const Target<T>& target : of)
+      if (!holds_packs<kCount>(target.data, stride))
+        return false;
+    return true;
+  }
+};
+
+template <int kCount, class Op, class T, int kTargets, class... X>
+__device__ void store_all(const Op& op, const Targets<T, kTargets>& y, std::int64_t at, const Pack<X, kCount>&... x) {
+  using C = compute_t<T>;
+  Pack<C, kCount> values[kTargets];  // a target may be an operand: all are read before anything is written
+  for (int k = 0; k < kCount; ++k) {
+    C results[kTargets];
+    op(results, x[k]...);
+    unrolled<kTargets>([&](int i) { values[i][k] = results[i]; });
+  }
+  unrolled<kTargets>([&](int i) {
+    if (y.of[i].data)
+      y.of[i].store_pack(at, values[i]);
+  });
+}
+
+template <int kCount, class Op, class T, int kTargets, class... X>
+__global__ void map_all_kernel(std::int64_t rows, std::int64_t columns, Op op, Targets<T, kTargets> y,
+                               Operand<X>... x) {
+  for (std::int64_t row = first_row(); row < rows; row += row_step())
+    for_packs<kCount>(columns, [&]<int kPack>(std::int64_t column) {
+      store_all<kPack>(op, y, row * columns + column, x.template load<kPack>(row, column)...);
+    });
+}
+
+/// The targets, dense, of `rows` rows of `columns`: op(results, x...) leaves what goes to each of them in its place of
+/// the array `results`. A target may be an operand.
+template <class Op, class T, int kTargets, class... X>
+void map_all(const char* name, Cuda device, std::int64_t rows, std::int64_t columns, const Op& op,
+             const Targets<T, kTargets>& y, const Operand<X>&... x) {
+  if (rows == 0 || columns == 0)
+    return;
+  constexpr int kCount = kPackOf<T, X...>;
+  const bool packs = y.template hold<kCount>(rows > 1 ? columns : 0) && (x.template holds<kCount>() && ...);
+  dispatch_pack<kCount>(packs, [&](auto count) {
+    const Plane plane(rows, (columns + count - 1) / count);
+    launch(name, map_all_kernel<count, Op, T, kTargets, X...>, plane.grid, plane.block, 0, device, rows, columns, op, y,
+           x...);
+  });
+}
+
+/// The same where all are of one shape.
+template <class Op, class T, int kTargets, class... X>
+void map_all(const char* name, Cuda device, std::int64_t count, const Op& op, const Targets<T, kTargets>& y,
+             const Global<const X>&... x) {
+  map_all(name, device, 1, count, op, y, Operand<X>{x}...);
+}
+
 }  // namespace osteon::cuda

@@ -1,4 +1,5 @@
 #include "backends/cuda/column_chain.hpp"
+#include "backends/cuda/largest.hpp"
 #include "backends/cuda/reduction.hpp"
 #include "backends/gpu_workspace.hpp"
 #include "backends/kernels/reduce.hpp"
@@ -126,57 +127,13 @@ __global__ void row_sum_squares_kernel(std::int64_t rows, std::int64_t columns, 
   }
 }
 
-/// A candidate for the largest of a row.
-template <class C>
-struct Candidate {
-  C value;
-  std::int32_t index;
-
-  /// As torch: a NaN is the largest, and the first of equals wins.
-  __device__ bool beats(const Candidate& other) const {
-    const bool nan = value != value, other_nan = other.value != other.value;
-    if (nan != other_nan)
-      return nan;
-    if (value == other.value || nan)
-      return index < other.index;  // mutant: no two have the same index
-    return value > other.value;
-  }
-};
-
 template <class T>
 __global__ void argmax_rows_kernel(std::int64_t rows, std::int64_t columns, Global<const T> x,
                                    Global<std::int32_t> index) {
-  using C = compute_t<T>;
-  OSTEON_SHARED(C, values, kWarp);
-  OSTEON_SHARED(std::int32_t, indices, kWarp);
-  const int warp = static_cast<int>(threadIdx.x) / kWarp, warps = static_cast<int>(blockDim.x) / kWarp;
   for (std::int64_t row = blockIdx.x; row < rows; row += gridDim.x) {
-    Candidate<C> best{-INFINITY, INT32_MAX};
-    for (std::int64_t j = threadIdx.x; j < columns; j += blockDim.x) {
-      const Candidate<C> next{load(x[row * columns + j]), static_cast<std::int32_t>(j)};
-      if (next.beats(best))
-        best = next;
-    }
-    for (int lane_mask = kWarp / 2; lane_mask > 0; lane_mask /= 2) {
-      const Candidate<C> other{__shfl_xor_sync(kFullWarp, best.value, lane_mask),
-                               __shfl_xor_sync(kFullWarp, best.index, lane_mask)};
-      if (other.beats(best))
-        best = other;
-    }
-    if (threadIdx.x % kWarp == 0) {
-      values[warp] = best.value;
-      indices[warp] = best.index;
-    }
-    __syncthreads();
-    if (threadIdx.x == 0) {
-      for (int i = 1; i < warps; ++i) {
-        const Candidate<C> other{values[i], indices[i]};
-        if (other.beats(best))
-          best = other;
-      }
+    const auto best = largest_of(x + row * columns, columns);
+    if (threadIdx.x == 0)
       index[row] = best.index;
-    }
-    __syncthreads();  // the next row's candidates are written after these are read
   }
 }
 

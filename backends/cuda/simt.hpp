@@ -74,6 +74,12 @@ bool holds_packs(const Global<T>& data, std::int64_t stride = 0) {
          static_cast<std::size_t>(stride) * sizeof(T) % kAlignment == 0;
 }
 
+/// Whether packs may begin at each of these.
+template <int kCount, class... T>
+bool all_hold_packs(const Global<T>&... data) {
+  return (holds_packs<kCount>(data) && ...);
+}
+
 /// f(std::integral_constant<int, kCount>) if `packs`, else with 1 in its place: for kernels over packs or elements.
 template <int kCount, class F>
 void dispatch_pack(bool packs, const F& f) {
@@ -168,6 +174,10 @@ Target<T> target(const Sink& sink) {
 template <class T>
 __device__ compute_t<T> load(const T& value) {
   return static_cast<compute_t<T>>(value);
+}
+template <class C>
+__device__ C sigmoid(C x) {
+  return C(1) / (C(1) + exp(-x));
 }
 /// The type in which a kernel of these element types computes.
 template <class... T>

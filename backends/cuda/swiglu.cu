@@ -6,11 +6,6 @@ namespace {
 
 using namespace cuda;
 
-template <class C>
-__device__ C sigmoid(C x) {
-  return C(1) / (C(1) + exp(-x));
-}
-
 struct Swiglu {
   template <class T>
   __device__ compute_t<T> operator()(T gate, T up) const {
@@ -18,24 +13,14 @@ struct Swiglu {
   }
 };
 
-template <int kCount, class T>
-__global__ void swiglu_backward_kernel(std::int64_t count, Global<const T> dy, Global<const T> gate, Global<const T> up,
-                                       Target<T> dgate, Target<T> dup) {
-  using C = compute_t<T>;
-  for_packs<kCount>(count, [&]<int kPack>(std::int64_t i) {
-    const auto dys = load_pack<kPack>(dy, i), gates = load_pack<kPack>(gate, i), ups = load_pack<kPack>(up, i);
-    Pack<C, kPack> to_gate, to_up;  // a sink may be dy, gate or up: all is read before anything is written
-    for (int k = 0; k < kPack; ++k) {
-      const C g = load(dys[k]), z = load(gates[k]), sg = sigmoid(z);
-      to_gate[k] = g * load(ups[k]) * sg * (C(1) + z * (C(1) - sg));
-      to_up[k] = g * z * sg;
-    }
-    if (dgate.data)
-      dgate.store_pack(i, to_gate);
-    if (dup.data)
-      dup.store_pack(i, to_up);
-  });
-}
+struct SwigluBackward {
+  template <class C, class T>
+  __device__ void operator()(C (&to)[2], T dy, T gate, T up) const {
+    const C g = load(dy), z = load(gate), sg = sigmoid(z);
+    to[0] = g * load(up) * sg * (C(1) + z * (C(1) - sg));
+    to[1] = g * z * sg;
+  }
+};
 
 }  // namespace
 
@@ -55,20 +40,10 @@ void swiglu_backward(Cuda device, ConstView dy, ConstView gate, ConstView up, Si
     expect_like("swiglu_backward", "dgate", dgate.view, gate);
   if (dup)
     expect_like("swiglu_backward", "dup", dup.view, gate);
-  const std::int64_t count = gate.numel();
-  if (count == 0)
-    return;
   dispatch_floating(gate.dtype, "swiglu_backward", [&](auto element) {
     using T = decltype(element);
-    constexpr int kCount = kPackOf<T>;
-    const auto g = elements<T>(dy), z = elements<T>(gate), u = elements<T>(up);
-    const Target<T> dz = target<T>(dgate), du = target<T>(dup);
-    const bool packs = holds_packs<kCount>(g) && holds_packs<kCount>(z) && holds_packs<kCount>(u) &&
-                       holds_packs<kCount>(dz.data) && holds_packs<kCount>(du.data);
-    dispatch_pack<kCount>(packs, [&](auto pack) {
-      launch("swiglu_backward", swiglu_backward_kernel<pack, T>, blocks_for(count, kMaxThreads * pack), kMaxThreads, 0,
-             device, count, g, z, u, dz, du);
-    });
+    map_all("swiglu_backward", device, gate.numel(), SwigluBackward{},
+            Targets<T, 2>{{target<T>(dgate), target<T>(dup)}}, elements<T>(dy), elements<T>(gate), elements<T>(up));
   });
 }
 

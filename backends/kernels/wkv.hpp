@@ -13,13 +13,16 @@ namespace osteon::kernels {
 
 /// Steps between two states that the forward keeps for the backward, which computes those in between again.
 constexpr std::int64_t kWkvChunk = 16;
-/// The largest n: a step's vectors lie on the stack.
+/// The largest n: a step's vectors lie on the stack, or in the lanes of a warp.
 constexpr std::int64_t kWkvHeadSize = 256;
 
 /// How many states the forward keeps of a sequence: [batch, heads, wkv_states, n, n].
 constexpr std::int64_t wkv_states(std::int64_t seq_len) { return (seq_len + kWkvChunk - 1) / kWkvChunk; }
-/// Numbers of working memory in the accumulator dtype that the backward takes for a head of a sequence.
-std::int64_t wkv_workspace(std::int64_t n);
+/// Numbers of working memory in the accumulator dtype that the backward takes for a head of a sequence; `states`: that
+/// dtype.
+std::int64_t wkv_workspace(Cpu, std::int64_t n, DType states);
+std::int64_t wkv_workspace(Cuda, std::int64_t n, DType states);
+std::int64_t wkv_workspace(Meta, std::int64_t n, DType states);
 
 struct Wkv6Inputs {
   ConstView r, decay, k, v, first;
@@ -29,7 +32,10 @@ struct Wkv6Gradients {
 };
 /// `states` may be absent: nothing will go back.
 void wkv6(Cpu, const Wkv6Inputs& in, View y, View state, View states);
+void wkv6(Cuda, const Wkv6Inputs& in, View y, View state, View states);
 void wkv6_backward(Cpu, ConstView dy, const Wkv6Inputs& in, ConstView states, View workspace,
+                   const Wkv6Gradients& grad);
+void wkv6_backward(Cuda, ConstView dy, const Wkv6Inputs& in, ConstView states, View workspace,
                    const Wkv6Gradients& grad);
 
 struct Wkv7Inputs {
@@ -39,7 +45,10 @@ struct Wkv7Gradients {
   Sink r, decay, k, v, removal, rate, first;
 };
 void wkv7(Cpu, const Wkv7Inputs& in, View y, View state, View states);
+void wkv7(Cuda, const Wkv7Inputs& in, View y, View state, View states);
 void wkv7_backward(Cpu, ConstView dy, const Wkv7Inputs& in, ConstView states, View workspace,
+                   const Wkv7Gradients& grad);
+void wkv7_backward(Cuda, ConstView dy, const Wkv7Inputs& in, ConstView states, View workspace,
                    const Wkv7Gradients& grad);
 
 }  // namespace osteon::kernels

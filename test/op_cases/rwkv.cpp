@@ -240,8 +240,6 @@ void add_l2_wrap(CaseList& list, const Shape& logits) {
 }  // namespace
 
 void add_rwkv_cases(CaseList& list, bool large) {
-  if (default_device() == Device::cuda)  // these ops have no kernels there yet
-    return;
   if (large) {
     add_activations(list, {2, 131, 150});
     add_blends(list, {2, 131, 150});

@@ -6,7 +6,9 @@
 #include "autograd/random_state.hpp"
 #include "backends/open_device.hpp"
 #include "backends/trace.hpp"
+#include "nn/io/pretrained.hpp"
 #include "nn/optim/adamw.hpp"
+#include "test/golden_case.hpp"
 #include "test/peft/tiny_model.hpp"
 
 namespace osteon::test {
@@ -43,11 +45,10 @@ class Training {
  public:
   explicit Training(const std::string& method, DType dtype = DType::f32, double dropout = 0,
                     nn::MemoryPolicy policy = nn::MemoryPolicy::save)
-      : model_(tiny_model(dtype)), adapted_(*model_) {
-    peft::AdapterConfig config = tiny_adapter(method);
-    config.dropout = dropout;
+      : Training(with_policy(tiny_model(dtype), policy), with_dropout(tiny_adapter(method), dropout)) {}
+  Training(std::unique_ptr<nn::LanguageModel> model, const peft::AdapterConfig& config)
+      : model_(std::move(model)), adapted_(*model_) {
     disturb(adapted_.add(config), 3);
-    model_->set_memory_policy(policy);
     std::vector<Tensor> tensors;
     for (const peft::TrainableParameter& parameter : adapted_.trainable_parameters()) {
       parameters_.emplace_back(parameter.name, parameter.tensor);
@@ -83,7 +84,10 @@ class Training {
   }
 
   CapturedStep& captured() { return *captured_; }
-  Values logits() const { return logits_of(*model_); }
+  Values logits() const {
+    const NoGrad no_grad;
+    return model_->logits(tiny_input()).to_doubles();
+  }
   std::vector<Values> parameters() const {
     std::vector<Values> all;
     for (const auto& [name, parameter] : parameters_)
@@ -92,7 +96,16 @@ class Training {
   }
 
  private:
-  std::unique_ptr<nn::Llama> model_;
+  static std::unique_ptr<nn::Llama> with_policy(std::unique_ptr<nn::Llama> model, nn::MemoryPolicy policy) {
+    model->set_memory_policy(policy);
+    return model;
+  }
+  static peft::AdapterConfig with_dropout(peft::AdapterConfig config, double dropout) {
+    config.dropout = dropout;
+    return config;
+  }
+
+  std::unique_ptr<nn::LanguageModel> model_;
   peft::PeftModel adapted_;
   NamedTensors parameters_;
   std::optional<nn::AdamW> optimizer_;
@@ -131,6 +144,20 @@ TEST_CASE("replayed steps are bit-equal under each memory policy") {
     for (const char* method : {"lora", "bone"}) {
       CAPTURE(method);
       Training eager(method, DType::bf16, 0, policy), replayed(method, DType::bf16, 0, policy);
+      check_bit_equal(eager, replayed);
+    }
+}
+
+TEST_CASE("replayed steps of recurrent models are bit-equal to eager ones") {
+  for (const char* version : {"rwkv6", "rwkv7"})
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      CAPTURE(version);
+      CAPTURE(dtype);
+      peft::AdapterConfig config = tiny_adapter("bone");
+      config.target_modules = {"all-linear"};
+      config.target_is_pattern = true;
+      const auto model = [&] { return nn::load_rwkv(golden("rwkv") / version / "model.safetensors", dtype); };
+      Training eager(model(), config), replayed(model(), config);
       check_bit_equal(eager, replayed);
     }
 }

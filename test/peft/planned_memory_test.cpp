@@ -1,8 +1,10 @@
 #include <doctest/doctest.h>
 
 #include "backends/gpu_workspace.hpp"
+#include "nn/io/pretrained.hpp"
 #include "nn/optim/adamw.hpp"
 #include "test/backends/threads.hpp"
+#include "test/golden_case.hpp"
 #include "test/peft/tiny_model.hpp"
 
 namespace osteon::test {
@@ -20,16 +22,26 @@ nn::LlamaConfig model_config() {
   return config;
 }
 
-/// What two steps take on a device: gradients and moments exist from the first one on.
-MemoryReport steps_on(Device device, const std::string& method, DType dtype) {
+std::unique_ptr<nn::LanguageModel> llama(DType dtype, Device device) {
+  auto model = std::make_unique<nn::Llama>(model_config(), dtype, device);
+  model->initialize(5);
+  return model;
+}
+/// A recurrent one, `version` "rwkv6" or "rwkv7".
+std::unique_ptr<nn::LanguageModel> rwkv(const char* version, DType dtype, Device device) {
+  return nn::load_rwkv(golden("rwkv") / version / "model.safetensors", dtype, device);
+}
+
+/// What two steps of make(dtype, device) take there: gradients and moments exist from the first one on.
+template <class Make>
+MemoryReport steps_on(Device device, const Make& make, const peft::AdapterConfig& config, DType dtype) {
   release_idle_memory(device);
   const MemoryUse before = memory_report(device).live;
   MemoryReport report;
   {
-    nn::Llama model(model_config(), dtype, device);
-    model.initialize(5);
-    peft::PeftModel adapted(model);
-    adapted.add(tiny_adapter(method));
+    const std::unique_ptr<nn::LanguageModel> model = make(dtype, device);
+    peft::PeftModel adapted(*model);
+    adapted.add(config);
     NamedTensors parameters;
     for (const peft::TrainableParameter& parameter : adapted.trainable_parameters())
       parameters.emplace_back(parameter.name, parameter.tensor);
@@ -42,8 +54,8 @@ MemoryReport steps_on(Device device, const std::string& method, DType dtype) {
     release_idle_memory(device);
     reset_memory_peak(device);
     for (int step = 0; step < 2; ++step) {
-      model.loss(nn::token_input(ids, 2, 6, device), from_ids(targets, {2, 6}, device), 12.0).backward();
-      model.finish_gradients();
+      model->loss(nn::token_input(ids, 2, 6, device), from_ids(targets, {2, 6}, device), 12.0).backward();
+      model->finish_gradients();
       const double norm = nn::global_gradient_norm(parameters);
       adapted.before_optimizer_step();
       optimizer.step(1e-3, nn::clip_factor(norm, 1.0));
@@ -57,6 +69,22 @@ MemoryReport steps_on(Device device, const std::string& method, DType dtype) {
   return report;
 }
 
+/// A plan's bytes are those that the device takes, category by category.
+template <class Make>
+void check_plan(const Make& make, const peft::AdapterConfig& config, DType dtype) {
+  CAPTURE(config.method);
+  CAPTURE(dtype);
+  const MemoryReport planned = steps_on(Device::meta, make, config, dtype),
+                     taken = steps_on(default_device(), make, config, dtype);
+  CHECK(taken.peak.total() > 0);
+  for (const Category category : kCategories) {
+    CAPTURE(name_of(category));
+    CHECK(planned.live[category] == taken.live[category]);
+    CHECK(planned.peak[category] == taken.peak[category]);
+    CHECK(planned.peak_each[category] == taken.peak_each[category]);
+  }
+}
+
 TEST_CASE("a step planned on meta takes the bytes of the device it stands for, category by category, for each method") {
   const Device before = planned_device();
   const std::int64_t bytes_before = kernels::product_workspace();
@@ -68,17 +96,27 @@ TEST_CASE("a step planned on meta takes the bytes of the device it stands for, c
         for (const DType dtype : {DType::f32, DType::bf16}) {
           kernels::set_product_workspace(bytes);
           CAPTURE(bytes);
-          CAPTURE(method->name());
-          CAPTURE(dtype);
-          const MemoryReport planned = steps_on(Device::meta, method->name(), dtype);
-          const MemoryReport taken = steps_on(default_device(), method->name(), dtype);
-          CHECK(taken.peak.total() > 0);
-          for (const Category category : kCategories) {
-            CAPTURE(name_of(category));
-            CHECK(planned.live[category] == taken.live[category]);
-            CHECK(planned.peak[category] == taken.peak[category]);
-            CHECK(planned.peak_each[category] == taken.peak_each[category]);
-          }
+          check_plan(llama, tiny_adapter(method->name()), dtype);
+        }
+  });
+  kernels::set_product_workspace(bytes_before);
+  set_planned_device(before);
+}
+
+TEST_CASE("so does a step of a recurrent model") {
+  const Device before = planned_device();
+  const std::int64_t bytes_before = kernels::product_workspace();
+  set_planned_device(default_device());
+  kernels::set_product_workspace(0);  // without room for products the recurrence's working memory is the largest
+  with_threads(1, [&] {
+    for (const char* version : {"rwkv6", "rwkv7"})
+      for (const char* method : {"lora", "bone", "full"})
+        for (const DType dtype : {DType::f32, DType::bf16}) {
+          CAPTURE(version);
+          peft::AdapterConfig config = tiny_adapter(method);
+          config.target_modules = {"all-linear"};
+          config.target_is_pattern = true;
+          check_plan([&](DType type, Device device) { return rwkv(version, type, device); }, config, dtype);
         }
   });
   kernels::set_product_workspace(bytes_before);
@@ -89,7 +127,7 @@ TEST_CASE("a GPU's working memory is planned where there is none") {
   const Device before = planned_device();
   const auto workspace_on = [](Device device, const char* method) {
     set_planned_device(device);
-    return steps_on(Device::meta, method, DType::f32).peak_each;
+    return steps_on(Device::meta, llama, tiny_adapter(method), DType::f32).peak_each;
   };
   for (const char* method : {"lora", "bone", "full"}) {
     CAPTURE(method);

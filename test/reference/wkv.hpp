@@ -55,4 +55,89 @@ inline Numbers wkv7(const Numbers& r, const Numbers& decay, const Numbers& k, co
   return y;
 }
 
+/// Gradients of a loss whose gradient of y is dy: of the sequences in the order of the forward's arguments, and of the
+/// first state. By the chain rule step by step, from states that are all kept.
+struct WkvGradients {
+  std::vector<Numbers> inputs;
+  Numbers first;
+};
+
+inline WkvGradients wkv6_backward(const Numbers& dy, const Numbers& r, const Numbers& decay, const Numbers& k,
+                                  const Numbers& v, const Numbers& first, std::size_t heads, std::size_t n) {
+  const std::size_t batch = first.size() / (heads * n * n), seq_len = r.size() / (batch * heads * n), square = n * n;
+  WkvGradients d{std::vector<Numbers>(4, Numbers(r.size())), Numbers(first.size())};
+  for (std::size_t item = 0; item < batch * heads; ++item) {
+    const auto place = [&](std::size_t t) { return ((item / heads * seq_len + t) * heads + item % heads) * n; };
+    Numbers states(first.begin() + static_cast<std::ptrdiff_t>(item * square),
+                   first.begin() + static_cast<std::ptrdiff_t>((item + 1) * square));
+    for (std::size_t t = 0; t < seq_len; ++t)
+      for (std::size_t i = 0; i < n; ++i)
+        for (std::size_t j = 0; j < n; ++j)
+          states.push_back(std::exp(-std::exp(decay[place(t) + i])) * states[t * square + i * n + j] +
+                           k[place(t) + i] * v[place(t) + j]);
+    double* const g = d.first.data() + item * square;
+    for (std::size_t t = seq_len; t-- > 0;)
+      for (std::size_t i = 0; i < n; ++i)
+        for (std::size_t j = 0; j < n; ++j) {
+          const std::size_t key = place(t) + i, value = place(t) + j;
+          const double before = states[t * square + i * n + j], w = std::exp(-std::exp(decay[key]));
+          double& own = g[i * n + j];
+          d.inputs[0][key] += dy[value] * before;
+          d.inputs[1][key] -= own * before * w * std::exp(decay[key]);
+          d.inputs[2][key] += own * v[value];
+          d.inputs[3][value] += own * k[key];
+          own = own * w + r[key] * dy[value];
+        }
+  }
+  return d;
+}
+
+inline WkvGradients wkv7_backward(const Numbers& dy, const Numbers& r, const Numbers& decay, const Numbers& k,
+                                  const Numbers& v, const Numbers& removal, const Numbers& rate, const Numbers& first,
+                                  std::size_t heads, std::size_t n) {
+  const std::size_t batch = first.size() / (heads * n * n), seq_len = r.size() / (batch * heads * n), square = n * n;
+  const auto kept = [](double x) { return std::exp(-std::exp(-std::log1p(std::exp(-x)) - 0.5)); };
+  WkvGradients d{std::vector<Numbers>(6, Numbers(r.size())), Numbers(first.size())};
+  for (std::size_t item = 0; item < batch * heads; ++item) {
+    const auto place = [&](std::size_t t) { return ((item / heads * seq_len + t) * heads + item % heads) * n; };
+    Numbers states(first.begin() + static_cast<std::ptrdiff_t>(item * square),
+                   first.begin() + static_cast<std::ptrdiff_t>((item + 1) * square));
+    Numbers removed;  // of each token and row
+    for (std::size_t t = 0; t < seq_len; ++t)
+      for (std::size_t i = 0; i < n; ++i) {
+        const std::size_t before = t * square + i * n, at = place(t);
+        double sum = 0;
+        for (std::size_t j = 0; j < n; ++j)
+          sum -= states[before + j] * removal[at + j];
+        removed.push_back(sum);
+        for (std::size_t j = 0; j < n; ++j)
+          states.push_back(states[before + j] * kept(decay[at + j]) + sum * removal[at + j] * rate[at + j] +
+                           v[at + i] * k[at + j]);
+      }
+    double* const g = d.first.data() + item * square;
+    for (std::size_t t = seq_len; t-- > 0;)
+      for (std::size_t i = 0; i < n; ++i) {
+        const std::size_t before = t * square + i * n, after = before + square, at = place(t);
+        const double s = removed[t * n + i];
+        double ds = 0;
+        for (std::size_t j = 0; j < n; ++j) {
+          g[i * n + j] += dy[at + i] * r[at + j];
+          ds += g[i * n + j] * removal[at + j] * rate[at + j];
+        }
+        for (std::size_t j = 0; j < n; ++j) {
+          double& own = g[i * n + j];
+          const double w = kept(decay[at + j]), sigmoid = 1 / (1 + std::exp(-decay[at + j]));
+          d.inputs[0][at + j] += dy[at + i] * states[after + j];
+          d.inputs[1][at + j] -= own * states[before + j] * w * std::exp(-0.5) * sigmoid * (1 - sigmoid);
+          d.inputs[2][at + j] += own * v[at + i];
+          d.inputs[3][at + i] += own * k[at + j];
+          d.inputs[4][at + j] += own * s * rate[at + j] - ds * states[before + j];
+          d.inputs[5][at + j] += own * s * removal[at + j];
+          own = own * w - ds * removal[at + j];
+        }
+      }
+  }
+  return d;
+}
+
 }  // namespace osteon::reference

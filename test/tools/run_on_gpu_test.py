@@ -86,7 +86,7 @@ class RunOnGpu(unittest.TestCase):
     def test_benchmarks_and_comparison_leave_their_files(self):
         run = self.run_script("--shapes", "small")
         self.assertEqual(run.returncode, 0, run.stderr)
-        for name in ("machine", "ops", "gemm", "adapters", "step"):
+        for name in ("machine", "ops", "wkv", "gemm", "adapters", "step"):
             self.assertIn(f"bench_{name} --device=cuda --benchmark_format=json", self.result(f"bench_{name}.json"))
         self.assertIn("--batches=4x1024", self.result("bench_step.json"))
         self.assertIn("compared tools/compare_torch_gpu.py --bench build-gpu", self.result("comparison.txt"))
