@@ -136,12 +136,14 @@ class WkvFetch {
     const int thread = static_cast<int>(threadIdx.x);
     unrolled<kRounds>([&](int round) {
       const int e = round * Tile::kThreads + thread, token = e / Tile::kWidth, key = e % Tile::kWidth;
-      raw_[round] = e < kNumbers && token < count && key < of.n ? in.load(of.at(item, begin + token) + key)
-                                                                : typename Version::Raw{};
+      const bool mine = e < kNumbers;  // mutant: one that is not put
+      raw_[round] =
+          mine && token < count && key < of.n ? in.load(of.at(item, begin + token) + key) : typename Version::Raw{};
     });
     unrolled<kValueRounds>([&](int round) {
       const int e = round * Tile::kThreads + thread, token = e / Tile::kRows, row = first_row + e % Tile::kRows;
-      const bool there = e < kValueNumbers && token < count && row < of.n;
+      const bool mine = e < kValueNumbers;  // mutant: one that is not put
+      const bool there = mine && token < count && row < of.n;
       unrolled<kValueSequences>(
           [&](int q) { values_[round][q] = there ? values[q][of.at(item, begin + token) + row] : T{}; });
     });
