@@ -45,11 +45,26 @@ void fill_lora(const Adapter& lora, const Tensor& block) {
   on_device(b.device(), [&](auto dev) { kernels::transpose(dev, whole.view(), {b.mut(), false}); });
 }
 
+/// What makes Bat's two layouts equal: W_ab <- W_ab (I + B) + B, whether B is called that of a or that of b.
+void check_one_matrix(const std::string& module, const Tensor& blocks) {
+  const std::vector<double> values = blocks.to_doubles();
+  const auto size = static_cast<std::size_t>(blocks.dim(1) * blocks.dim(2));
+  for (std::size_t i = size; i < values.size(); ++i)
+    check<ConfigError>(values[i] == values[i % size], "convert: ", module,
+                       ": Bat's layouts are equal only where all matrices of a module are; matrix ", i / size,
+                       " differs from matrix 0 in element ", i % size, ": ", values[i], " and ", values[i % size]);
+}
+
+void fill_blocks(const Tensor& to, const Tensor& from) {
+  for (std::int64_t i = 0; i < to.dim(0); ++i)
+    copy_into(to.slice(i, i + 1), from.slice(0, 1));
+}
+
 struct Conversion {
   const char *from, *to;
 };
-constexpr Conversion kConversions[] = {
-    {"bone", "miss"}, {"miss", "bone"}, {"bone", "lora"}, {"miss", "lora"}, {"miss_mini", "lora"}};
+constexpr Conversion kConversions[] = {{"bone", "miss"},      {"miss", "bone"},   {"bone", "lora"},  {"miss", "lora"},
+                                       {"miss_mini", "lora"}, {"bat", "bat_row"}, {"bat_row", "bat"}};
 
 }  // namespace
 
@@ -71,6 +86,9 @@ ModelAdapter& convert_adapter(PeftModel& model, const std::string& to, const std
     all += (all.empty() ? "" : ", ") + one;
   check<ConfigError>(known, "convert: from ", method, " to ", to, ": no exact conversion; there are: ", all);
 
+  if (to.starts_with("bat"))
+    for (const auto& [module, adapter] : model.adapter(from_name).modules)
+      check_one_matrix(module, adapter->parameters()[0].second);
   AdapterConfig config = model.adapter(from_name).config;
   config.method = to;
   config.init = "true";
@@ -85,6 +103,8 @@ ModelAdapter& convert_adapter(PeftModel& model, const std::string& to, const std
     const Tensor block = adapter->parameters()[0].second;
     if (to == "lora")
       fill_lora(*made.modules[module], block);
+    else if (to.starts_with("bat"))
+      fill_blocks(made.modules[module]->parameters()[0].second, block);
     else
       copy_into(made.modules[module]->parameters()[0].second, block);
   }

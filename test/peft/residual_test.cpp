@@ -132,12 +132,43 @@ TEST_CASE("exact conversions give the same logits") {
     adapted.activate("old");
     CHECK(logits_of(*model) == expected);
   }
-  CHECK(peft::conversions().size() == 5);
+  CHECK(peft::conversions().size() == 7);
   const auto model = tiny_model();
   peft::PeftModel adapted(*model);
   adapted.add(tiny_adapter("bat"));
   CHECK(contains(message_of([&] { peft::convert_adapter(adapted, "lora", "new"); }),
                  "convert: from bat to lora: no exact conversion; there are: bone -> miss"));
+}
+
+TEST_CASE("Bat's two layouts are converted where a module's matrices are one and the same, and else told apart") {
+  for (const char* from : {"bat", "bat_row"}) {
+    CAPTURE(from);
+    const std::string to = from == std::string("bat") ? "bat_row" : "bat";
+    const auto model = tiny_model();
+    peft::PeftModel adapted(*model);
+    peft::ModelAdapter& old = adapted.add(tiny_adapter(from), "old");
+    disturb(old, 3);
+    const std::string first = old.modules.begin()->first;
+    CHECK(contains(
+        message_of([&] { peft::convert_adapter(adapted, to, "new"); }),
+        join("convert: ", first, ": Bat's layouts are equal only where all matrices of a module are; matrix 1 ",
+             "differs from matrix 0 in element 0: ")));
+    CHECK(adapted.adapter_names() == std::vector<std::string>{"old"});
+    for (const auto& [module, adapter] : old.modules) {
+      const Tensor blocks = adapter->parameters()[0].second;
+      const Values one = blocks.slice(0, 1).to_doubles();
+      for (std::int64_t i = 1; i < blocks.dim(0); ++i)
+        set_values(blocks.slice(i, i + 1), one);
+    }
+    const Values expected = logits_of(*model);
+    const peft::ModelAdapter& made = peft::convert_adapter(adapted, to, "new");
+    CHECK(largest_error(logits_of(*model), expected) <= 1e-5);
+    bool other_count = false;
+    for (const auto& [module, adapter] : made.modules)
+      other_count = other_count ||
+                    adapter->parameters()[0].second.dim(0) != old.modules.at(module)->parameters()[0].second.dim(0);
+    CHECK(other_count);
+  }
 }
 
 }  // namespace
