@@ -120,6 +120,7 @@ void adopt_adapter(RunConfig& config, std::span<const std::string> given) {
   adopted.rank_pattern = from.rank_pattern;
   adopted.alpha_pattern = from.alpha_pattern;
   adopted.modules_to_save = from.modules_to_save;
+  adopted.train_parts = from.train_parts;
   const bool classifier = from.task_type == peft::kSequenceClassification;
   if (classifier || config.task_type == "auto")
     adopted.task_type = classifier ? peft::kSequenceClassification : "CAUSAL_LM";
@@ -160,6 +161,7 @@ peft::AdapterConfig adapter_config(RunConfig config) {
   out.rank_pattern = config.rank_pattern;
   out.alpha_pattern = config.alpha_pattern;
   out.modules_to_save = config.modules_to_save;
+  out.train_parts = config.train_parts;
   if (trains_classifier(config)) {
     out.task_type = peft::kSequenceClassification;
     for (const char* head : {"classifier", "score"})  // as peft adds both, whatever the head is called

@@ -7,10 +7,12 @@
 #include "backends/open_device.hpp"
 #include "experiments/adapter_options.hpp"
 #include "experiments/config_values.hpp"
+#include "experiments/model_loading.hpp"
 #include "experiments/scoring/task_items.hpp"
 #include "experiments/tasks/task.hpp"
 #include "experiments/tasks/toy_sine.hpp"
 #include "experiments/toml_file.hpp"
+#include "peft/rwkv_format.hpp"
 
 namespace osteon::experiments {
 namespace {
@@ -64,6 +66,16 @@ void check_task(const RunConfig& config) {
                      "language model's head, got ", config.retain_data);
 }
 
+/// RWKV-PEFT's files have a place for an adapter of the run's kind.
+void check_rwkv_peft(const RunConfig& config) {
+  if (!config.rwkv_peft)
+    return;
+  check<ConfigError>(is_rwkv_file(config.model), "rwkv_peft: expected an RWKV file as model, got ", config.model);
+  const peft::RwkvKind kind = peft::rwkv_kind_of(adapter_config(config));
+  check<ConfigError>(kind != peft::RwkvKind::pissa || config.adapter.empty(), "rwkv_peft: ", config.method,
+                     ": expected a new adapter, whose start init_pissa.pth can hold, got that of ", config.adapter);
+}
+
 }  // namespace
 
 void check_memory_policy(const RunConfig& config) {
@@ -89,6 +101,7 @@ void check_config(const RunConfig& config) {
                      "layers_pattern: expected layers_to_transform beside it, got none");
   check_task(config);
   check_memory_policy(config);
+  check_rwkv_peft(config);
   check<ConfigError>(config.early_stop == 0 || config.eval_every > 0, "early_stop: expected eval_every above 0, got 0");
   check<ConfigError>(is_toy_sine(config) || config.eval_every == 0 || !config.eval_data.empty() || is_task(config.data),
                      "eval_every: expected eval_data beside it, got none");

@@ -61,6 +61,7 @@ struct RunConfig {
   Pattern<std::int64_t> rank_pattern;
   Pattern<double> alpha_pattern;
   std::vector<std::string> modules_to_save;
+  std::vector<std::string> train_parts;
   double dropout = 0;
   std::string init_weights = "true";
   std::int64_t mini_r = 1;
@@ -106,6 +107,7 @@ struct RunConfig {
   bool tensorboard = false;
   bool profile = false;
   bool spectra = false;
+  bool rwkv_peft = false;
 
   bool operator==(const RunConfig&) const = default;
 };
@@ -128,8 +130,8 @@ void set_key(RunConfig& config, std::string_view key, std::string_view text, std
 void set_argument(RunConfig& config, std::string_view argument);
 
 /// Rules between keys of a training run: model and data are given, warm-up is not longer than the run, target modules
-/// are a list where layers_to_transform is given, there is something to evaluate where eval_every is set; and
-/// check_device. Throws ConfigError naming both keys.
+/// are a list where layers_to_transform is given, there is something to evaluate where eval_every is set, RWKV-PEFT's
+/// files have a place for the adapter where they are asked for; and check_device. Throws ConfigError naming both keys.
 void check_config(const RunConfig& config);
 
 /// Of these, what holds between memory_policy, memory_limit and checkpoint_layers, which a plan has too.

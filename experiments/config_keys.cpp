@@ -75,6 +75,8 @@ std::vector<Key> make_keys() {
       {adapter, "rank_pattern", &C::rank_pattern, "other ranks by module: q_proj=4,up_proj=16", {}, at_least(1)},
       {adapter, "alpha_pattern", &C::alpha_pattern, "other alphas by module: q_proj=8", {}, above(0)},
       {adapter, "modules_to_save", &C::modules_to_save, "modules trained and saved whole, such as lm_head"},
+      {adapter, "train_parts", &C::train_parts,
+       "parameters trained and saved whole whose names contain one of these; RWKV-PEFT's are time,ln"},
       {adapter, "dropout", &C::dropout, "on the adapter's input", {}, from_to_below(0, 1)},
       {adapter,
        "init_weights",
@@ -160,6 +162,8 @@ std::vector<Key> make_keys() {
        "the run folder's profile.json"},
       {run, "spectra", &C::spectra,
        "singular values of what training changed in six weights, in the run folder's spectra.json"},
+      {run, "rwkv_peft", &C::rwkv_peft,
+       "of an RWKV model: write the adapter as RWKV-PEFT's files too, in the run folder's rwkv-peft/"},
   };
 }
 

@@ -179,7 +179,7 @@ RunSummary run_in(const RunConfig& config, const RunOptions& options, RunSummary
                    .title = summary.name,
                    .config_hash = summary.config_hash,
                    .data_hash = summary.data_hash,
-                   .save = [&](const fs::path& best) { save_result(loaded, start, best, options.save_dtype); },
+                   .save = [&](const fs::path& best) { save_result(loaded, config, start, best, options.save_dtype); },
                    .should_stop = options.should_stop,
                    .on_trace = recording.on_trace()});
   const TrainingResult result = trainer.run(evaluation);
@@ -206,7 +206,7 @@ RunSummary run_in(const RunConfig& config, const RunOptions& options, RunSummary
   if (!leads)
     return summary;
   if (!folder.empty() && options.keep_model)  // first: an evaluation may take long, or more memory than there is
-    save_result(loaded, start, folder, options.save_dtype);
+    save_result(loaded, config, start, folder, options.save_dtype);
   if (!result.interrupted && probe)
     write_spectra(folder, probe->spectra());
   if (!result.interrupted && !evaluation.empty()) {
@@ -240,6 +240,7 @@ RunConfig result_keys(const RunConfig& config) {
   same.tensorboard = false;
   same.profile = false;
   same.spectra = false;
+  same.rwkv_peft = false;
   return same;
 }
 

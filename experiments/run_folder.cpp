@@ -38,7 +38,7 @@ void prepare_run_folder(const RunConfig& config, const std::string& config_hash)
   for (const char* name :
        {"checkpoint", "config.toml", "environment.json", "metrics.jsonl", "start.safetensors", "summary.json"})
     io::tidy_folder(folder / name);
-  for (const char* name : {"adapter", "model", "best/adapter", "best/model"})
+  for (const char* name : {"adapter", "model", "rwkv-peft", "best/adapter", "best/model", "best/rwkv-peft"})
     io::tidy_output(folder / name);
   const fs::path checkpoint = folder / "checkpoint";
   if (!fs::exists(checkpoint)) {

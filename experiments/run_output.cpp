@@ -5,6 +5,7 @@
 #include "nn/io/pretrained.hpp"
 #include "peft/convert.hpp"
 #include "peft/hf_format.hpp"
+#include "peft/rwkv_format.hpp"
 
 namespace osteon::experiments {
 
@@ -31,7 +32,19 @@ NamedTensors StartingFactors::read(LoadedModel& loaded) const {
   return start;
 }
 
-void save_result(LoadedModel& loaded, const StartingFactors& start, const fs::path& folder,
+namespace {
+
+void save_as_rwkv_peft(LoadedModel& loaded, const StartingFactors& start, const fs::path& folder) {
+  io::OutputFolder out(folder);
+  peft::save_rwkv_adapter(*loaded.adapted, out.path() / "adapter.pth");
+  if (start.exist())
+    peft::save_rwkv_start(*loaded.adapted, start.read(loaded), out.path() / "init_pissa.pth");
+  out.commit();
+}
+
+}  // namespace
+
+void save_result(LoadedModel& loaded, const RunConfig& config, const StartingFactors& start, const fs::path& folder,
                  std::optional<DType> dtype) {
   if (!loaded.adapted->adapter().method->adapts_linears()) {
     io::OutputFolder out(folder / "model");
@@ -46,6 +59,8 @@ void save_result(LoadedModel& loaded, const StartingFactors& start, const fs::pa
   } else {
     peft::save_adapter(*loaded.adapted, folder / "adapter");
   }
+  if (config.rwkv_peft)
+    save_as_rwkv_peft(loaded, start, folder / "rwkv-peft");
 }
 
 }  // namespace osteon::experiments

@@ -28,7 +28,8 @@ class StartingFactors {
 
 /// adapter/, or model/ where the base itself was trained. An adapter whose base is a residual is written as the LoRA of
 /// twice the rank that is equal on the original base: with that base its own factors would mean something else.
-void save_result(LoadedModel& loaded, const StartingFactors& start, const std::filesystem::path& folder,
-                 std::optional<DType> dtype);
+/// With config.rwkv_peft also rwkv-peft/adapter.pth and, of such an adapter, init_pissa.pth beside it.
+void save_result(LoadedModel& loaded, const RunConfig& config, const StartingFactors& start,
+                 const std::filesystem::path& folder, std::optional<DType> dtype);
 
 }  // namespace osteon::experiments

@@ -50,7 +50,8 @@ NamedTensors flat(const std::vector<peft::TrainableParameter>& parameters) {
 /// Several ranks sum in one rank's order where the run is to be deterministic and gradients are small. A head's
 /// gradient is made in the forward pass already, ahead of its turn.
 bool sums_in_order(const RunConfig& config) {
-  return config.deterministic && config.method != "full" && config.modules_to_save.empty();
+  return config.deterministic && config.method != "full" && config.modules_to_save.empty() &&
+         config.train_parts.empty();
 }
 
 /// The allocator's report of training alone: what evaluations and saves in between need is not in its peaks.

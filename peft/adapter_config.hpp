@@ -38,6 +38,7 @@ struct AdapterConfig {
   std::vector<std::pair<std::string, std::int64_t>> rank_pattern;  ///< first match wins; keys are regular expressions
   std::vector<std::pair<std::string, double>> alpha_pattern;
   std::vector<std::string> modules_to_save;  ///< trained and saved whole
+  std::vector<std::string> train_parts;      ///< the same for parameters whose names contain one of these (RWKV-PEFT)
 
   std::string task_type = "CAUSAL_LM";  ///< or kSequenceClassification; others are recorded only
 

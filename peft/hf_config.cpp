@@ -117,6 +117,7 @@ void read_common(const json& file, const std::string& path, AdapterConfig& confi
     config.target_modules = {"q_proj", "v_proj"};  // peft's default for Llama
   config.exclude_modules = names_at(keys, "exclude_modules", &config.exclude_is_pattern);
   config.modules_to_save = names_at(keys, "modules_to_save");
+  config.train_parts = names_at(keys, "train_parts");
   config.layers_to_transform = layers_at(keys, "layers_to_transform");
   config.layers_pattern = texts_at(keys, "layers_pattern");
   if (keys.has("bias"))
@@ -215,6 +216,8 @@ json adapter_config_json(const AdapterConfig& config) {
   file["target_modules"] = list_or_null(config.target_modules, config.target_is_pattern);
   file["exclude_modules"] = list_or_null(config.exclude_modules, config.exclude_is_pattern);
   file["modules_to_save"] = list_or_null(config.modules_to_save, false);
+  if (!config.train_parts.empty())  // a key that peft does not know: only where something is said
+    file["train_parts"] = config.train_parts;
   if (!config.layers_to_transform.empty())
     file["layers_to_transform"] = config.layers_to_transform;
   if (!config.layers_pattern.empty())

@@ -17,7 +17,7 @@ AdapterConfig read_adapter_config(const std::filesystem::path& folder, std::vect
 /// The config as peft 0.17 writes it: all of its keys and, for what is not set here, peft's defaults. Of the keys that
 /// say nothing of the adapter, base_model_name_or_path, revision, task_type and auto_mapping are the config's,
 /// inference_mode is true as in every folder that peft saves. rank_pattern is beyond peft where a method other than
-/// LoRA's kinds has one.
+/// LoRA's kinds has one; train_parts is a key of ours, written where it says something.
 nlohmann::json adapter_config_json(const AdapterConfig& config);
 
 /// A number as Python's configs hold it: an integer where it is whole.

@@ -34,6 +34,16 @@ void check_task_type(const AdapterConfig& config, const nn::LanguageModel& model
                      config.task_type.empty() ? "nothing" : config.task_type);
 }
 
+/// Every part must mean something; an empty one would mean everything.
+void check_train_parts(const AdapterConfig& config, const nn::LanguageModel& model) {
+  const NamedTensors parameters = model.parameters();
+  for (const std::string& part : config.train_parts)
+    check<ConfigError>(
+        !part.empty() && std::any_of(parameters.begin(), parameters.end(),
+                                     [&](const auto& named) { return named.first.find(part) != std::string::npos; }),
+        "train_parts: no parameter of the model has \"", part, "\" in its name");
+}
+
 /// Throws where the method refuses a linear: tried on its shape alone, without memory.
 void check_site(const Method& method, const AdapterConfig& config, const nn::Linear& linear) {
   const AdapterConfig own = config.for_module(linear.name());
@@ -58,6 +68,7 @@ ModelAdapter& PeftModel::add(const AdapterConfig& config, const std::string& nam
   const Method& method = find_method(config.method);
   method.check(config);
   check_task_type(config, model_);
+  check_train_parts(config, model_);
   check<ConfigError>(!adapters_.contains(name), "adapter: there already is one named \"", name, "\"");
   check<ConfigError>(config.bias == "none" || adapters_.empty(),
                      "bias: expected \"none\" with several adapters, got \"", config.bias, "\"");
@@ -97,7 +108,7 @@ ModelAdapter& PeftModel::add(const AdapterConfig& config, const std::string& nam
     }
   }
   model_.visit([&](const std::string& parameter, Tensor& tensor) {
-    if (!is_saved_whole(config, module_of(parameter)))
+    if (!is_saved_whole(config, module_of(parameter)) && !is_train_part(config, parameter))
       return;
     Tensor copy = converted(tensor, tensor.dtype(), Category::adapter);
     copy.set_requires_grad(true);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "nn/io/tensor_file.hpp"
+#include "peft/model.hpp"
 
 namespace osteon::peft {
 
@@ -32,8 +33,20 @@ struct RwkvAdapter {
 /// FileError where the file holds no adapter, adapters of two kinds or ranks, half a pair, or a shape of no kind.
 RwkvAdapter read_rwkv_adapter(const io::TensorFile& file);
 
+/// What an adapter of this config is in such a file. ConfigError naming what has no place there: another method, ranks
+/// or alphas of single modules, and PiSSA with an alpha other than its rank.
+RwkvKind rwkv_kind_of(const AdapterConfig& config);
+
+/// Writes the active adapter and what trains beside it (train_parts, modules_to_save, biases) under RWKV-PEFT's names.
+/// LoRA's alpha is not in such a file: whoever merges it has to say it.
+void save_rwkv_adapter(PeftModel& model, const std::filesystem::path& file);
+
+/// Writes PiSSA's start as RWKV-PEFT's init_pissa.pth; `start` by adapter_tensors' names, as save_residual_as_lora.
+void save_rwkv_start(PeftModel& model, const NamedTensors& start, const std::filesystem::path& file);
+
 /// Writes the base with the adapter merged, as RWKV-PEFT's merge scripts do but in f32 with one rounding to the base's
-/// dtype, tensor by tensor: memory is one weight and its adapter. `alpha` is for lora; `start`, PiSSA's init_pissa.pth,
+/// dtype, tensor by tensor: memory is one weight and its adapter. A weight that the file holds too (train_parts) takes
+/// the base's place before its adapter is added. `alpha` is for lora; `start`, PiSSA's init_pissa.pth,
 /// is needed for pissa and refused otherwise. FileError for an adapter of another kind, a module or parameter that the
 /// base lacks, or shapes that do not fit.
 void merge_rwkv(const io::TensorFile& base, const io::TensorFile& adapter, const io::TensorFile* start, RwkvKind kind,

@@ -74,17 +74,28 @@ struct Merge {
     return start->contains("model." + name) ? "model." + name : name;
   }
 
+  /// Where the shape alone shows it: Bat as Hugging Face has it.
+  void check_layout(const std::string& module, const Shape& weight) const {
+    const std::string name = module + "." + layout.suffix;
+    const Shape& shape = adapter.info(name).shape;
+    check<FileError>(weight[0] == weight[1] || shape[0] != weight[0] / layout.rank, adapter.path().string(),
+                     ": tensor ", name, ": expected a matrix an input block, ",
+                     Shape{weight[1] / layout.rank, layout.rank, layout.rank}, ", found ", shape,
+                     ", one an output block: Hugging Face's layout, which means another weight");
+  }
+
   Floats merged(const std::string& module) const {
     const std::string name = module + ".weight";
     const Shape& shape = base.info(name).shape;
     check<FileError>(shape.rank() == 2, base.path().string(), ": tensor ", name, ": expected a matrix, found ", shape);
     const std::int64_t outputs = shape[0], inputs = shape[1], rank = layout.rank;
-    Floats weight = read(base, name, shape);
+    Floats weight = read(adapter.contains(name) ? adapter : base, name, shape);
     if (kind == RwkvKind::bone) {
       add_bone(weight, read(adapter, module + "." + layout.suffix, {rank, outputs}), rank, outputs);
     } else if (kind == RwkvKind::bat) {
       check<FileError>(inputs % rank == 0 && outputs % rank == 0, base.path().string(), ": tensor ", name,
                        ": expected sizes that rank ", rank, " divides, found ", shape);
+      check_layout(module, shape);
       add_bat(weight, read(adapter, module + "." + layout.suffix, {inputs / rank, rank, rank}), rank, inputs);
     } else {
       if (kind == RwkvKind::pissa)

@@ -82,8 +82,14 @@ bool is_saved_whole(const AdapterConfig& config, const std::string& name) {
   });
 }
 
+bool is_train_part(const AdapterConfig& config, const std::string& parameter) {
+  return std::any_of(config.train_parts.begin(), config.train_parts.end(),
+                     [&](const std::string& part) { return parameter.find(part) != std::string::npos; });
+}
+
 bool is_target(const AdapterConfig& config, const std::string& name) {
-  if (config.target_modules.empty() || is_excluded(config, name) || is_saved_whole(config, name))
+  if (config.target_modules.empty() || is_excluded(config, name) || is_saved_whole(config, name) ||
+      is_train_part(config, name + ".weight"))
     return false;
   if (config.target_is_pattern) {
     const std::string& pattern = config.target_modules[0];

@@ -7,9 +7,9 @@
 
 namespace osteon::peft {
 
-/// Whether peft would adapt the linear `name` ("model.layers.0.self_attn.q_proj"): exclusions first, then a regular
-/// expression that must match the whole name, "all-linear" (every linear but the head), or a list of names and suffixes
-/// with the optional choice of layers. A bad regular expression is a ConfigError.
+/// Whether peft would adapt the linear `name` ("model.layers.0.self_attn.q_proj"): exclusions and what is trained whole
+/// first, then a regular expression that must match the whole name, "all-linear" (every linear but the head), or a list
+/// of names and suffixes with the optional choice of layers. A bad regular expression is a ConfigError.
 bool is_target(const AdapterConfig& config, const std::string& name);
 
 /// The names among `linears` that are targets. ConfigError, saying which of the three cases it is, if there are none:
@@ -24,5 +24,8 @@ void check_all_used(const AdapterConfig& config, const std::vector<std::string>&
 
 /// Whether a module is trained and saved whole (modules_to_save).
 bool is_saved_whole(const AdapterConfig& config, const std::string& name);
+
+/// Whether a parameter is trained and saved beside the adapter because its name contains one of train_parts.
+bool is_train_part(const AdapterConfig& config, const std::string& parameter);
 
 }  // namespace osteon::peft

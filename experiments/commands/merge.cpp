@@ -73,6 +73,9 @@ int run_rwkv_merge(const MergeArguments& arguments, bool json) {
   check<ConfigError>(!arguments.base.empty(), "--base: expected the RWKV file to merge into, with --kind");
   check<ConfigError>(arguments.config.model.empty(),
                      "--model: expected --base with --kind, got both --model and --kind");
+  check<ConfigError>(!fs::is_directory(arguments.config.adapter),
+                     "--adapter: expected a file of RWKV-PEFT's with --kind, got the folder ", arguments.config.adapter,
+                     ": an adapter folder is merged by --model, without --kind");
   const io::TensorFile base(arguments.base), adapter(arguments.config.adapter);
   std::optional<io::TensorFile> start;
   if (!arguments.start.empty())

@@ -44,6 +44,8 @@ class WrongInput(ProgramTest):
         self.refused("merge", "--kind", "bone", *files, says=["--base: expected the RWKV file to merge into"])
         self.refused("merge", "--kind", "bone", "--model", "synthetic:tiny", *base, *files, says=["--model: expected --base"])
         self.refused("merge", "--model", "synthetic:tiny", *base, *files, says=["--base, --start: expected only with --kind"])
+        self.refused("merge", "--kind", "bone", *base, "--adapter", self.adapter, "--out", self.folder / "merged.pth",
+                     says=["--adapter: expected a file of RWKV-PEFT's with --kind, got the folder"])
         self.refused("merge", "--kind", "bone", *base, *files, says=["mixed.pth: expected an adapter of RWKV-PEFT"])
         self.assertFalse((self.folder / "merged.pth").exists())
         self.assertIn("transposed", osteon("inspect", ROOT / "test/golden/torch/mixed.pth").stdout)

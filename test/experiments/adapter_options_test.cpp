@@ -74,6 +74,7 @@ TEST_CASE("adapter keys reach the peft layer") {
   config.rank_pattern = {{"q_proj", 1}};
   config.alpha_pattern = {{"q_proj", 2}};
   config.modules_to_save = {"lm_head"};
+  config.train_parts = {"ln"};
   peft::AdapterConfig made = adapter_config(config);
   CHECK(made.rank == 3);
   CHECK(made.alpha == 6);
@@ -91,6 +92,7 @@ TEST_CASE("adapter keys reach the peft layer") {
   CHECK(made.rank_pattern == config.rank_pattern);
   CHECK(made.alpha_pattern == config.alpha_pattern);
   CHECK(made.modules_to_save == config.modules_to_save);
+  CHECK(made.train_parts == config.train_parts);
   CHECK(made.base_model_name_or_path == "m");
   config.target_modules = {{"q_proj", "v_proj"}, ""};
   config.layers_to_transform = {1};

@@ -51,6 +51,7 @@ rank_pattern = { up_proj = 4, down_proj = 2 }
 alpha_pattern = { "q_proj" = 2.5 }
 layers_pattern = ""
 modules_to_save = "lm_head"
+train_parts = ["time", "ln"]
 init_weights = false
 template = "alpaca"
 )",
@@ -67,6 +68,7 @@ template = "alpaca"
   expected.rank_pattern = {{"up_proj", 4}, {"down_proj", 2}};  // the file's order: the first match counts
   expected.alpha_pattern = {{"q_proj", 2.5}};
   expected.modules_to_save = {"lm_head"};
+  expected.train_parts = {"time", "ln"};
   expected.init_weights = "false";
   expected.template_name = "alpaca";
   CHECK(config == expected);

@@ -75,6 +75,7 @@ TEST_CASE("adapter_config.json: values of another type are refused with file and
   CHECK(refusal("target_modules", 3) == "target_modules: expected a list of names or a string, found 3");
   CHECK(refusal("exclude_modules", {1}) == "exclude_modules: expected a list of names or a string, found [1]");
   CHECK(refusal("modules_to_save", "head") == "modules_to_save: expected a list of names, found \"head\"");
+  CHECK(refusal("train_parts", "ln") == "train_parts: expected a list of names, found \"ln\"");
   CHECK(refusal("layers_to_transform", "all") ==
         "layers_to_transform: expected a layer's number or a list of them, found \"all\"");
   CHECK(refusal("layers_pattern", {1}) == "layers_pattern: expected a list of names or a string, found [1]");
@@ -134,6 +135,7 @@ TEST_CASE("adapter_config.json: what is read is written again") {
   config["layers_pattern"] = "layers";
   config["exclude_modules"] = ".*head";
   config["modules_to_save"] = {"lm_head"};
+  config["train_parts"] = {"time", "ln"};
   config["bias"] = "lora_only";
   config["lora_alpha"] = 12.5;
   config["lora_dropout"] = 0.25;

@@ -49,10 +49,10 @@ std::string refusal(const std::vector<Part>& parts) {
   return message_of([&] { peft::read_rwkv_adapter(io::TensorFile(folder / "adapter.pth")); });
 }
 
-/// The base {"m.weight" [4,4], "ln.weight" [4]} merged with an adapter.
+/// The base {"m.weight" [4,4], "wide.weight" [4,6], "ln.weight" [4]} merged with an adapter.
 std::string merge_error(const std::vector<Part>& parts, RwkvKind kind, bool start = false) {
   const TemporaryFolder folder;
-  write(folder / "base.pth", {zeros("m.weight", {4, 4}), zeros("ln.weight", {4})});
+  write(folder / "base.pth", {zeros("m.weight", {4, 4}), zeros("wide.weight", {4, 6}), zeros("ln.weight", {4})});
   write(folder / "adapter.pth", parts);
   const io::TensorFile base(folder / "base.pth"), adapter(folder / "adapter.pth");
   const std::string message =
@@ -96,6 +96,15 @@ TEST_CASE("rwkv merge: small cases by hand") {
   CHECK(floats(io::TensorFile(folder / "out.safetensors"), "m.weight") == std::vector<float>{3, 2, 7, 10, 5, 18});
 }
 
+TEST_CASE("rwkv merge: a weight that trained too takes the base's place before its adapter is added") {
+  const TemporaryFolder folder;
+  write(folder / "base.pth", {{"m.weight", {1, 2}, {1, 2}}});
+  write(folder / "bone.pth", {{"m.disha", {1, 1}, {10}}, {"m.weight", {1, 2}, {5, 6}}});
+  peft::merge_rwkv(io::TensorFile(folder / "base.pth"), io::TensorFile(folder / "bone.pth"), nullptr, RwkvKind::bone,
+                   16, folder / "out.pth");
+  CHECK(floats(io::TensorFile(folder / "out.pth"), "m.weight") == std::vector<float>{15, 16});
+}
+
 TEST_CASE("rwkv merge: what does not fit is refused, and nothing written") {
   CHECK(contains(merge_error({zeros("m.disha", {2, 4})}, RwkvKind::bat),
                  "--kind: expected the file's own, bone, got bat"));
@@ -103,6 +112,9 @@ TEST_CASE("rwkv merge: what does not fit is refused, and nothing written") {
   CHECK(contains(merge_error({zeros("m.disha", {2, 5})}, RwkvKind::bone), "m.disha: expected [2, 4], found [2, 5]"));
   CHECK(contains(merge_error({zeros("n.disha", {2, 4})}, RwkvKind::bone), "no n.weight"));
   CHECK(contains(merge_error({zeros("m.disha", {1, 3, 3})}, RwkvKind::bat), "expected sizes that rank 3 divides"));
+  CHECK(contains(merge_error({zeros("wide.disha", {2, 2, 2})}, RwkvKind::bat),
+                 "wide.disha: expected a matrix an input block, [3, 2, 2], found [2, 2, 2], one an output block"));
+  CHECK(contains(merge_error({zeros("wide.disha", {4, 2, 2})}, RwkvKind::bat), "expected [3, 2, 2], found [4, 2, 2]"));
   CHECK(
       contains(merge_error({zeros("m.disha", {2, 4}), zeros("ln.weight", {5})}, RwkvKind::bone), "of the same shape"));
   const std::vector<Part> lora{zeros("m.lora_A", {2, 4}), zeros("m.lora_B", {4, 2})};

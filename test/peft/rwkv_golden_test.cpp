@@ -4,7 +4,9 @@
 
 #include "nn/io/pretrained.hpp"
 #include "peft/model.hpp"
+#include "peft/rwkv_format.hpp"
 #include "test/golden_case.hpp"
+#include "test/nn/temporary_folder.hpp"
 
 using namespace osteon;
 using osteon::test::relative_error;
@@ -86,5 +88,30 @@ TEST_CASE("golden: adapters on RWKV give the logits, loss, gradients and merged 
         ++merged;
       }
     CHECK(merged > 0);
+  }
+}
+
+TEST_CASE("golden: what is written of an adapter has RWKV-PEFT's names, shapes and numbers") {
+  for (const RwkvCase& golden : kCases) {
+    CAPTURE(golden.version);
+    CAPTURE(golden.method);
+    const test::TemporaryFolder folder;
+    const std::filesystem::path cases = test::golden("rwkv") / golden.version;
+    const io::ModelFiles expected(cases / join(golden.method, ".safetensors"));
+    const auto model = nn::load_rwkv(cases / "model.safetensors", DType::f32);
+    peft::PeftModel adapted(*model);
+    adapt(adapted, expected, golden.method);
+    peft::save_rwkv_adapter(adapted, folder / "adapter.pth");
+    const io::ModelFiles written(folder / "adapter.pth");
+    std::size_t known = 0;
+    for (const std::string& name : expected.names())
+      known += name.starts_with("adapter.") ? 1 : 0;
+    CHECK(written.names().size() == known);
+    for (const std::string& name : written.names()) {
+      CAPTURE(name);
+      REQUIRE(expected.contains("adapter." + name));
+      CHECK(relative_error(test::read_tensor(written, name, DType::f32),
+                           test::read_tensor(expected, "adapter." + name, DType::f32)) == 0);
+    }
   }
 }
