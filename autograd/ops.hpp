@@ -61,19 +61,24 @@ Tensor swiglu(const Tensor& gate, const Tensor& up);
 /// What a loss is divided by.
 class Normalizer {
  public:
-  Normalizer(double value) : value_(value) {}  // NOLINT: a number is one
+  Normalizer(double value, std::int64_t positions = 0)
+      : value_(value), positions_(positions) {}  // NOLINT: a number is one
   /// 1 / the number, f64 with one element in the memory of the loss's device: a captured step (captured_step.hpp) reads
   /// it in each replay.
-  explicit Normalizer(Tensor inverse) : inverse_(std::move(inverse)) {}
+  explicit Normalizer(Tensor inverse, std::int64_t positions = 0)
+      : inverse_(std::move(inverse)), positions_(positions) {}
 
   /// The number; 1 where only the device knows it.
   double value() const { return value_; }
   /// scale / the number
   Factor factor(double scale = 1) const { return {scale / value_, inverse_.view()}; }
+  /// Tokens of all forward passes that the number is of, whether their targets count or not; 0: of this one alone.
+  std::int64_t positions() const { return positions_; }
 
  private:
   double value_ = 1;
   Tensor inverse_;
+  std::int64_t positions_ = 0;
 };
 
 /// Sum over rows of -log softmax(logits)[target], divided by `normalizer`: a scalar of the accumulator dtype.

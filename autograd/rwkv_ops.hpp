@@ -32,8 +32,9 @@ Tensor head_normalize(const Tensor& x, std::int64_t heads, double eps);
 Tensor head_bonus(const Tensor& r, const Tensor& k, const Tensor& v, const Tensor& bonus, std::int64_t heads);
 
 /// The loss as it is; its gradient pulls the largest logit of each row towards 0, as 0.5e-4 * the mean over rows of its
-/// square would (RWKV's L2Wrap). logits [..., vocab_size]. Saves the logits.
-Tensor l2_wrap(const Tensor& loss, const Tensor& logits);
+/// square would (RWKV's L2Wrap). logits [..., vocab_size]. `positions` is how many rows the mean is over where these
+/// are only some of them. Saves the logits.
+Tensor l2_wrap(const Tensor& loss, const Tensor& logits, std::int64_t positions = 0);
 
 /// What a recurrence gives: y like r, and the state after the last token, [batch, heads, n, n] in the accumulator dtype
 /// and a constant. A sequence may be given in pieces, each with the state of the one before.

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "backends/error.hpp"
+#include "experiments/model_loading.hpp"
 #include "experiments/scoring/glue.hpp"
 #include "peft/hf_config.hpp"
 #include "peft/methods.hpp"
@@ -57,6 +58,7 @@ void fill_adapter_defaults(RunConfig& config) {
   const peft::Method& method = peft::find_method(config.method);
   if (config.task_type == "auto")
     config.task_type = trains_classifier(config) ? peft::kSequenceClassification : "CAUSAL_LM";
+  config.l2_wrap = wraps_logits(config) ? "on" : "off";
   check<ConfigError>(method.adapts_linears() || !trains_classifier(config),
                      "task_type: SEQ_CLS: expected a method with adapters, got ", config.method);
   if (!method.adapts_linears())

@@ -14,6 +14,7 @@ namespace osteon::experiments {
 ///   init_weights that Hugging Face has for another method's name become that method: bone or miss with "bat" or
 ///   "mini", lora with "pissa...", "olora", and lora with use_rslora rank and alpha that were left open take the
 ///   method's defaults
+///   task_type and l2_wrap that were left to the model become what it has
 /// ConfigError for an unknown method (the nearest is suggested), an initialisation that the method does not have, and
 /// use_rslora with a method that has no such scaling.
 void fill_adapter_defaults(RunConfig& config);

@@ -66,6 +66,11 @@ void check_task(const RunConfig& config) {
                      "language model's head, got ", config.retain_data);
 }
 
+void check_l2_wrap(const RunConfig& config) {
+  check<ConfigError>(config.l2_wrap != "on" || is_rwkv_file(config.model),
+                     "l2_wrap: expected off, or an RWKV file as model, got on with ", config.model);
+}
+
 /// RWKV-PEFT's files have a place for an adapter of the run's kind.
 void check_rwkv_peft(const RunConfig& config) {
   if (!config.rwkv_peft)
@@ -101,6 +106,7 @@ void check_config(const RunConfig& config) {
                      "layers_pattern: expected layers_to_transform beside it, got none");
   check_task(config);
   check_memory_policy(config);
+  check_l2_wrap(config);
   check_rwkv_peft(config);
   check<ConfigError>(config.early_stop == 0 || config.eval_every > 0, "early_stop: expected eval_every above 0, got 0");
   check<ConfigError>(is_toy_sine(config) || config.eval_every == 0 || !config.eval_data.empty() || is_task(config.data),

@@ -84,6 +84,7 @@ struct RunConfig {
   double beta2 = 0.999;
   double eps = 1e-8;
   double clip_norm = 1;
+  std::string l2_wrap = "auto";
 
   // Machine
   std::string dtype = "f32";
@@ -131,7 +132,8 @@ void set_argument(RunConfig& config, std::string_view argument);
 
 /// Rules between keys of a training run: model and data are given, warm-up is not longer than the run, target modules
 /// are a list where layers_to_transform is given, there is something to evaluate where eval_every is set, RWKV-PEFT's
-/// files have a place for the adapter where they are asked for; and check_device. Throws ConfigError naming both keys.
+/// files have a place for the adapter where they are asked for, L2Wrap is asked of an RWKV model; and check_device.
+/// Throws ConfigError naming both keys.
 void check_config(const RunConfig& config);
 
 /// Of these, what holds between memory_policy, memory_limit and checkpoint_layers, which a plan has too.

@@ -120,6 +120,11 @@ std::vector<Key> make_keys() {
       {optimiser, "beta2", &C::beta2, "AdamW", {}, from_to_below(0, 1)},
       {optimiser, "eps", &C::eps, "AdamW", {}, above(0)},
       {optimiser, "clip_norm", &C::clip_norm, "largest global gradient norm (0 = no clipping)", {}, at_least(0)},
+      {optimiser,
+       "l2_wrap",
+       &C::l2_wrap,
+       "RWKV: the loss pulls each position's largest logit back, as in RWKV-PEFT; auto = on for RWKV, off for others",
+       {"auto", "on", "off"}},
 
       {machine, "dtype", &C::dtype, "of the base weights and of the arithmetic", {"f32", "bf16"}},
       {machine, "adapter_dtype", &C::adapter_dtype, "of the adapter's weights", {"f32", "bf16"}},

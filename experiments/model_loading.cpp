@@ -77,6 +77,10 @@ void check_for_rwkv(const RunConfig& config) {
 
 bool is_rwkv_file(const std::string& model) { return fs::is_regular_file(model); }
 
+bool wraps_logits(const RunConfig& config) {
+  return config.l2_wrap == "auto" ? is_rwkv_file(config.model) : config.l2_wrap == "on";
+}
+
 nn::Llama& as_llama(const LoadedModel& loaded, const char* what) {
   auto* const llama = dynamic_cast<nn::Llama*>(loaded.model.get());
   check<ConfigError>(llama != nullptr, what, ": expected a Llama folder as model, got the RWKV file ", loaded.name);
@@ -106,7 +110,9 @@ LoadedModel load_weights(const RunConfig& config, Weights weights, std::optional
     check_for_rwkv(config);
     check<ConfigError>(weights == Weights::pretrained || device == Device::meta,
                        "model: expected a folder to draw weights for, got the file ", config.model);
-    loaded.model = nn::load_rwkv(config.model, dtype, device, &loaded.warnings);
+    std::unique_ptr<nn::Rwkv> model = nn::load_rwkv(config.model, dtype, device, &loaded.warnings);
+    model->set_l2_wrap(wraps_logits(config));
+    loaded.model = std::move(model);
   } else {
     loaded.model = load_llama(config, weights, dtype, device, loaded.warnings);
   }

@@ -33,6 +33,9 @@ std::filesystem::path tiny_model_folder();
 /// Whether `model` is an RWKV file rather than a folder or an embedded model.
 bool is_rwkv_file(const std::string& model);
 
+/// Whether a run's loss has L2Wrap: config.l2_wrap, which `auto` leaves to the model as its own trainers have it.
+bool wraps_logits(const RunConfig& config);
+
 /// The model as a Llama; ConfigError where it is another and `what` is not there for it.
 nn::Llama& as_llama(const LoadedModel& loaded, const char* what);
 

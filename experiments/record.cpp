@@ -91,6 +91,7 @@ void describe(Fields& field, RunSummary& summary) {
   field("batch_hash", summary.batch_hash);
   field("config_hash", summary.config_hash);
   field("deterministic", summary.deterministic);
+  field("l2_wrap", summary.l2_wrap);
   field("memory_policy", summary.memory_policy);
   field("checkpoint_layers", summary.checkpoint_layers);
   field("completed", summary.completed);

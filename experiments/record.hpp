@@ -77,7 +77,8 @@ struct RunSummary {
   std::vector<SavedTensor> saved_tensors;
   std::string data_hash, batch_hash, config_hash;
   bool deterministic = false;
-  std::string memory_policy;  ///< as it ran, never "auto"
+  std::optional<bool> l2_wrap;  ///< of RWKV models
+  std::string memory_policy;    ///< as it ran, never "auto"
   std::optional<std::int64_t> checkpoint_layers;
   bool completed = false;
   std::string error;  ///< why a run that is not completed stopped

@@ -85,7 +85,8 @@ TrainingWindow::Result TrainingWindow::run(const StepData& step, const std::stri
       const TraceScope part("data");
       return uploaded(batch);
     };
-    const Tensor loss = audited_loss(data(), tokens);  // what the backward does not need of the batch goes here
+    const Tensor loss =
+        audited_loss(data(), {tokens, step.positions()});  // what the backward does not need of the batch goes here
     result.loss += loss.item();
     const TraceScope part("backward");
     loss.backward();
@@ -102,7 +103,7 @@ TrainingWindow::Result TrainingWindow::run_shared(const StepData& step, double t
     const mpi::Rows rows = exchange.begin(batch);
     if (rows.count() == 0)
       continue;
-    const Tensor loss = audited_loss(uploaded(mpi::part_of(batch, rows)), tokens);
+    const Tensor loss = audited_loss(uploaded(mpi::part_of(batch, rows)), {tokens, step.positions()});
     const TraceScope part("backward");
     loss.backward();
   }
@@ -123,7 +124,7 @@ TrainingWindow::Result TrainingWindow::run_captured(const StepData& step, double
   const std::vector<Tensor>& results = captured_->run(shapes_, [&] {
     std::vector<Tensor> losses;
     for (const Batch& batch : buffers_) {
-      const Tensor loss = audited_loss(batch, Normalizer(inverse_));
+      const Tensor loss = audited_loss(batch, Normalizer(inverse_, step.positions()));
       const TraceScope part("backward");
       loss.backward();
       losses.push_back(loss.detach());

@@ -94,9 +94,9 @@ Tensor Rwkv::hidden(const Tensor& ids, RwkvState* state) const {
 Tensor Rwkv::loss(const Tensor& ids, const Tensor& targets, const Normalizer& normalizer, RwkvState* state) const {
   const Tensor x = hidden(ids, state);
   const CountAs work(Work::head);
-  if (l2_wrap_) {
+  if (l2_wrap_ && grad_enabled()) {  // it is all in the gradient
     const Tensor logits = head_(x);
-    return l2_wrap(cross_entropy(logits, targets, normalizer), logits);
+    return l2_wrap(cross_entropy(logits, targets, normalizer), logits, normalizer.positions());
   }
   // An adapted head has no weight that a chunk could be multiplied with.
   return head_.override() != nullptr ? cross_entropy(head_(x), targets, normalizer)

@@ -27,6 +27,12 @@ struct StepData {
       count += experiments::loss_tokens(batch);
     return count;
   }
+  std::int64_t positions() const {
+    std::int64_t count = 0;
+    for (const TokenBatch& batch : batches)
+      count += batch.batch_size * batch.seq_len;
+    return count;
+  }
 };
 
 /// Training data, step after step. The same seed gives the same stream to every method; `state` and `restore` continue

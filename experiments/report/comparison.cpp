@@ -40,6 +40,7 @@ const std::vector<Setting>& settings() {
       {"batch", [](const RunSummary& s) { return std::to_string(s.batch_size); }},
       {"seq", [](const RunSummary& s) { return std::to_string(s.seq_len); }},
       {"init", [](const RunSummary& s) { return s.init_weights.value_or("true"); }},
+      {"l2_wrap", [](const RunSummary& s) { return std::string(s.l2_wrap.value_or(false) ? "on" : "off"); }},
       {"memory",
        [](const RunSummary& s) {
          return experiments::memory_policy_text(s.memory_policy.empty() ? "save" : s.memory_policy,

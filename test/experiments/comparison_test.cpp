@@ -200,6 +200,19 @@ TEST_CASE("runs under another memory policy are contestants of their own; those 
   CHECK(labels({"recompute_cheap"}) == Labels{"LoRA memory save", "LoRA memory recompute_cheap"});
 }
 
+TEST_CASE("runs with and without L2Wrap are contestants of their own") {
+  const TemporaryFolder folder;
+  experiments::RunSummary run = test::synthetic_summary(small_task({{80, 82}, {70, 71}}), 1, 0);
+  for (const bool on : {true, false}) {
+    run.l2_wrap = on;
+    test::write_synthetic_run(folder / (on ? "on" : "off"), run);
+  }
+  std::set<std::string> found;
+  for (const Contestant& contestant : compare(collect_runs({folder.path()})).contestants)
+    found.insert(contestant.label);
+  CHECK(found == std::set<std::string>{"LoRA l2_wrap on", "LoRA l2_wrap off"});
+}
+
 TEST_CASE("a rate at the edge of those that were tried is named") {
   const auto note = [](double rate_of_bone) {
     const TemporaryFolder folder;

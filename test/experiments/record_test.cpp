@@ -53,6 +53,7 @@ RunSummary full_summary() {
   s.batch_hash = "b1";
   s.config_hash = "c1";
   s.deterministic = true;
+  s.l2_wrap = true;
   s.completed = true;
   s.error = "none";
   return s;

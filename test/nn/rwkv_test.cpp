@@ -136,6 +136,31 @@ TEST_CASE("RWKV: L2Wrap leaves the loss and adds 1e-4 of each position's largest
     CHECK(gradient[i] == doctest::Approx(expected[i]).epsilon(1e-9).scale(1e-3));
 }
 
+TEST_CASE("RWKV: L2Wrap over the passes of a window is that of the window in one pass") {
+  for (const char* version : {"rwkv6", "rwkv7"}) {
+    CAPTURE(version);
+    const auto model = load(test::golden("rwkv") / version, DType::f64);
+    model->set_l2_wrap(true);
+    const Batch batch(io::ModelFiles(test::golden("rwkv") / version / "full.safetensors"));
+    nn::Linear* const head = model->linears().back();
+    head->weight.set_requires_grad(true);
+    const std::int64_t rows = batch.shape[0], seq_len = batch.shape[1];
+    model->loss(batch.ids, batch.targets, batch.tokens).backward();
+    const std::vector<double> whole = head->weight.grad().to_doubles();
+    head->weight.clear_grad();
+    for (std::int64_t row = 0; row < rows; ++row)
+      model->loss(batch.ids.slice(row, row + 1), batch.targets.slice(row, row + 1), {batch.tokens, rows * seq_len})
+          .backward();
+    const std::vector<double> parts = head->weight.grad().to_doubles();
+    for (std::size_t i = 0; i < whole.size(); ++i)
+      CHECK(parts[i] == doctest::Approx(whole[i]).epsilon(1e-9).scale(1e-6));
+    const NoGrad no_grad;  // a score has no gradient to pull at
+    const double wrapped = model->loss(batch.ids, batch.targets, batch.tokens).item();
+    model->set_l2_wrap(false);
+    CHECK(model->loss(batch.ids, batch.targets, batch.tokens).item() == wrapped);
+  }
+}
+
 TEST_CASE("RWKV: the shapes of the tensors are the configuration, and what does not fit is named") {
   const io::ModelFiles six(test::golden("rwkv") / "rwkv6/model.safetensors");
   const io::ModelFiles seven(test::golden("rwkv") / "rwkv7/model.safetensors");

@@ -218,21 +218,22 @@ void add_head_norms(CaseList& list, const Shape& x, std::int64_t heads) {
            });
 }
 
-void add_l2_wrap(CaseList& list, const Shape& logits) {
-  const auto pulled = [](const std::vector<Tensor>& in) {
+void add_l2_wrap(CaseList& list, const Shape& logits, std::int64_t positions) {
+  const auto rows = static_cast<double>(positions > 0 ? positions : logits.rows());
+  const auto pulled = [=](const std::vector<Tensor>& in) {
     const std::vector<double> all = in[1].to_doubles();
     const std::size_t columns = size(in[1].dim(-1));
     double sum = 0;
     for (std::size_t row = 0; row < all.size(); row += columns) {
       const double largest = *std::max_element(all.begin() + static_cast<std::ptrdiff_t>(row),
                                                all.begin() + static_cast<std::ptrdiff_t>(row + columns));
-      sum += 0.5e-4 * largest * largest * static_cast<double>(columns) / static_cast<double>(all.size());
+      sum += 0.5e-4 * largest * largest / rows;
     }
     return from_values(std::vector<double>{in[0].item() + sum}, in[0].shape(), DType::f64);
   };
   list.add({.op = "l2_wrap",
             .inputs = {activation({}), activation(logits)},
-            .f = [](Inputs v) { return l2_wrap(v[0], v[1]); },
+            .f = [=](Inputs v) { return l2_wrap(v[0], v[1], positions); },
             .reference = [](Doubles v) { return v[0]; },
             .numeric = [=](const std::vector<Tensor>&) { return pulled; }});
 }
@@ -259,7 +260,8 @@ void add_rwkv_cases(CaseList& list, bool large) {
     for (const Shape& x : {Shape{2 * heads}, Shape{2, 4 * heads}, Shape{2, 3, 5 * heads}, Shape{1, 2, 17 * heads}})
       add_head_norms(list, x, heads);
   for (const Shape& logits : {Shape{1}, Shape{3, 7}, Shape{2, 3, 5}})
-    add_l2_wrap(list, logits);
+    for (const std::int64_t positions : {0, 12})
+      add_l2_wrap(list, logits, positions);
 }
 
 }  // namespace osteon::test
