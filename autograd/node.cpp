@@ -228,6 +228,10 @@ void Grads::pass(std::size_t i, const Tensor& dy) {
   on_device(dy.device(), [&](auto dev) { kernels::scale(dev, dy.view().reshape(state.shape), 1.0, sink); });
 }
 
+Tensor Grads::take(std::size_t i) {
+  return wanted(i) && !is_leaf(*inputs_[i]) ? std::exchange(inputs_[i]->gradient, {}) : Tensor{};
+}
+
 void Grads::give(std::size_t i, const Tensor& gradient, const Tensor& dy) {
   if (!wanted(i))
     return;

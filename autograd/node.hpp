@@ -49,6 +49,9 @@ class Grads {
   Sink narrow(std::size_t i);
   /// Hands dy on as (part of) input i's gradient, without a copy where nothing is there yet.
   void pass(std::size_t i, const Tensor& dy);
+  /// What has arrived of input i's gradient, to be gone on with elsewhere and passed on afterwards; undefined of a
+  /// leaf.
+  Tensor take(std::size_t i);
   /// Hands over dy times a gradient of a leaf that the forward made already, in the dtype and category of gradients:
   /// without a copy where nothing is there yet.
   void give(std::size_t i, const Tensor& gradient, const Tensor& dy);

@@ -6,7 +6,6 @@
 
 #include "backends/error.hpp"
 #include "experiments/byte_size.hpp"
-#include "experiments/model_loading.hpp"
 #include "nn/memory_policy.hpp"
 
 namespace osteon::experiments {
@@ -17,12 +16,6 @@ std::int64_t limit_of(const RunConfig& config) {
                                      : parse_bytes(config.memory_limit, "memory_limit");
 }
 
-/// What a model of the config can keep: RWKV knows no other policy than the first.
-std::vector<nn::MemoryPolicy> policies_of(const RunConfig& config) {
-  const std::vector<nn::MemoryPolicy> all(std::begin(nn::kMemoryPolicies), std::end(nn::kMemoryPolicies));
-  return is_rwkv_file(config.model) ? std::vector{nn::MemoryPolicy::save} : all;
-}
-
 /// Changed configs and what to call the change.
 std::vector<std::pair<std::string, RunConfig>> changes(const RunConfig& config) {
   std::vector<std::pair<std::string, RunConfig>> all;
@@ -30,7 +23,7 @@ std::vector<std::pair<std::string, RunConfig>> changes(const RunConfig& config) 
     all.emplace_back(setting, config);
     change(all.back().second);
   };
-  for (const nn::MemoryPolicy policy : policies_of(config))
+  for (const nn::MemoryPolicy policy : nn::kMemoryPolicies)
     if (name_of(policy) != config.memory_policy)
       with(join("memory_policy = ", name_of(policy)), [&](RunConfig& run) {
         run.memory_policy = name_of(policy);
@@ -79,7 +72,7 @@ PolicyChoice choose_policy(const RunConfig& config) {
   if (config.memory_policy != "auto")
     return tried(*nn::find_memory_policy(config.memory_policy), config.checkpoint_layers);
   PolicyChoice choice = tried(nn::MemoryPolicy::save, 0);
-  if (choice.fits || policies_of(config).size() == 1)
+  if (choice.fits)
     return choice;
   // As few checkpointed layers as fit. `checkpoint` needs no less than this with all layers, or all but the last.
   const nn::MemoryPolicy cheap = nn::MemoryPolicy::recompute_cheap;

@@ -55,9 +55,6 @@ std::unique_ptr<nn::Llama> load_llama(const RunConfig& config, Weights weights, 
     model = nn::load_llama(tiny ? tiny_model_folder() : fs::path(config.model), dtype, device, &warnings,
                            classifier_labels(config), seed);
   }
-  check<ConfigError>(config.checkpoint_layers <= model->layer_count(), "checkpoint_layers: expected at most ",
-                     model->layer_count(), ", the layers of ", config.model, ", got ", config.checkpoint_layers);
-  model->set_memory_policy(policy_of(config), config.checkpoint_layers);
   return model;
 }
 
@@ -65,10 +62,6 @@ std::unique_ptr<nn::Llama> load_llama(const RunConfig& config, Weights weights, 
 void check_for_rwkv(const RunConfig& config) {
   check<ConfigError>(!config.packing, "packing: expected false with the RWKV file ", config.model,
                      ", in which the texts of a row would share a state");
-  check<ConfigError>(config.memory_policy == "save" || config.memory_policy == "auto",
-                     "memory_policy: expected save with the RWKV file ", config.model, ", got ", config.memory_policy);
-  check<ConfigError>(config.checkpoint_layers == 0, "checkpoint_layers: expected 0 with the RWKV file ", config.model,
-                     ", got ", config.checkpoint_layers);
   check<ConfigError>(classifier_labels(config) == 0, "task_type: expected CAUSAL_LM with the RWKV file ", config.model,
                      ", got a classification head");
 }
@@ -116,6 +109,9 @@ LoadedModel load_weights(const RunConfig& config, Weights weights, std::optional
   } else {
     loaded.model = load_llama(config, weights, dtype, device, loaded.warnings);
   }
+  check<ConfigError>(config.checkpoint_layers <= loaded.model->layer_count(), "checkpoint_layers: expected at most ",
+                     loaded.model->layer_count(), ", the layers of ", config.model, ", got ", config.checkpoint_layers);
+  loaded.model->set_memory_policy(policy_of(config), config.checkpoint_layers);
   loaded.model->set_requires_grad(false);
   loaded.adapted = std::make_unique<peft::PeftModel>(*loaded.model);
   return loaded;

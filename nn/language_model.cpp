@@ -16,6 +16,11 @@ std::int64_t LanguageModel::parameter_count() const {
   return count;
 }
 
+void LanguageModel::set_memory_policy(MemoryPolicy policy, std::int64_t checkpoint_layers) {
+  memory_policy_ = policy;
+  checkpoint_layers_ = policy == MemoryPolicy::checkpoint ? layer_count() : checkpoint_layers;
+}
+
 void LanguageModel::set_requires_grad(bool requires_grad) {
   visit([&](const std::string&, Tensor& parameter) { parameter.set_requires_grad(requires_grad); });
 }

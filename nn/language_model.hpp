@@ -7,6 +7,7 @@
 
 #include "autograd/ops.hpp"
 #include "nn/linear.hpp"
+#include "nn/memory_policy.hpp"
 #include "nn/token_input.hpp"
 
 namespace osteon::nn {
@@ -43,15 +44,29 @@ class LanguageModel {
   std::int64_t parameter_count() const;
   /// Marks all parameters trainable or frozen.
   virtual void set_requires_grad(bool requires_grad);
+  /// What the forward pass keeps for the backward: `save` at first. Whatever the policy, the first `checkpoint_layers`
+  /// layers keep their input alone, as all do under `checkpoint`.
+  void set_memory_policy(MemoryPolicy policy, std::int64_t checkpoint_layers = 0);
+  MemoryPolicy memory_policy() const { return memory_policy_; }
   /// Completes gradients that are collected in parts: call after the last backward before they are read.
   virtual void finish_gradients() const {}
 
   DType dtype() const { return dtype_; }
   Device device() const { return device_; }
 
+ protected:
+  /// Whether a layer keeps its input alone in a forward pass that is recorded now.
+  bool checkpoints(std::size_t layer) const {
+    return static_cast<std::int64_t>(layer) < checkpoint_layers_ && grad_enabled();
+  }
+  /// For RecomputeCheap.
+  bool recomputes_cheap() const { return memory_policy_ == MemoryPolicy::recompute_cheap; }
+
  private:
   DType dtype_;
   Device device_;
+  MemoryPolicy memory_policy_ = MemoryPolicy::save;
+  std::int64_t checkpoint_layers_ = 0;
 };
 
 }  // namespace osteon::nn

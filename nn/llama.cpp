@@ -92,21 +92,15 @@ Llama::Llama(LlamaConfig config, DType dtype, Device device)
     head_ = std::make_unique<Linear>("lm_head", config_.hidden_size, config_.vocab_size, false, dtype, device);
 }
 
-void Llama::set_memory_policy(MemoryPolicy policy, std::int64_t checkpoint_layers) {
-  memory_policy_ = policy;
-  checkpoint_layers_ =
-      policy == MemoryPolicy::checkpoint ? layers_.size() : static_cast<std::size_t>(checkpoint_layers);
-}
-
 Tensor Llama::hidden(const TokenInput& input, KvCache* cache) const {
   check(input.ids.defined() && input.ids.shape().rank() == 2, "llama: ids: expected [batch, seq_len]");
   const std::int64_t positions = input.max_position > 0 ? input.max_position : input.ids.dim(1);
   const Tensor& table = rotary_table_.up_to(positions);
-  const RecomputeCheap recompute(memory_policy_ == MemoryPolicy::recompute_cheap);
+  const RecomputeCheap recompute(recomputes_cheap());
   Tensor x = embedding(embed_tokens_, input.ids);
   for (std::size_t i = 0; i < layers_.size(); ++i) {
     const Block& block = *layers_[i];
-    x = i < checkpoint_layers_ && grad_enabled()
+    x = checkpoints(i)
             ? checkpoint([&block, input, table, i](const Tensor& at) { return block(at, input, table, nullptr, i); }, x)
             : block(x, input, table, cache, i);
   }
@@ -130,7 +124,7 @@ Tensor Llama::head_weight() const {
 Tensor Llama::logits(const TokenInput& input, KvCache* cache) const {
   const Tensor x = hidden(input, cache);
   const CountAs work(Work::head);
-  const RecomputeCheap recompute(memory_policy_ == MemoryPolicy::recompute_cheap);
+  const RecomputeCheap recompute(recomputes_cheap());
   if (classifies())
     return reshape((*head_)(last_tokens(x, input.last)), {x.dim(0), config_.num_labels});
   return head_ != nullptr ? (*head_)(x) : linear(x, head_weight());
@@ -154,7 +148,7 @@ Tensor Llama::loss(const TokenInput& input, const Tensor& targets, const Normali
     return classification_loss(logits(input), targets, normalizer);
   const Tensor x = hidden(input);
   const CountAs work(Work::head);
-  const RecomputeCheap recompute(memory_policy_ == MemoryPolicy::recompute_cheap);
+  const RecomputeCheap recompute(recomputes_cheap());
   // An adapted head has no weight that a chunk could be multiplied with.
   if (head_ != nullptr && head_->override() != nullptr)
     return cross_entropy((*head_)(x), targets, normalizer);

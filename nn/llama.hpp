@@ -7,7 +7,6 @@
 #include "nn/io/hf_config.hpp"
 #include "nn/kv_cache.hpp"
 #include "nn/language_model.hpp"
-#include "nn/memory_policy.hpp"
 #include "nn/rotary_table.hpp"
 
 namespace osteon::nn {
@@ -88,18 +87,11 @@ class Llama final : public LanguageModel {
 
   const LlamaConfig& config() const { return config_; }
 
-  /// What the forward pass keeps for the backward: `save` at first.
-  /// Whatever the policy, the first `checkpoint_layers` layers keep their input alone, as all do under `checkpoint`.
-  void set_memory_policy(MemoryPolicy policy, std::int64_t checkpoint_layers = 0);
-  MemoryPolicy memory_policy() const { return memory_policy_; }
-
  private:
   /// The head's weight as the loss reads it: the head's own, or a second leaf on the embedding's bytes.
   Tensor head_weight() const;
 
   LlamaConfig config_;
-  MemoryPolicy memory_policy_ = MemoryPolicy::save;
-  std::size_t checkpoint_layers_ = 0;
   Tensor embed_tokens_, norm_;
   mutable Tensor tied_head_;
   std::vector<std::unique_ptr<Block>> layers_;

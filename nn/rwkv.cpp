@@ -1,5 +1,10 @@
 #include "nn/rwkv.hpp"
 
+#include <memory>
+#include <utility>
+
+#include "autograd/checkpoint.hpp"
+#include "autograd/recompute.hpp"
 #include "backends/flops.hpp"
 #include "backends/kernels/elementwise.hpp"
 
@@ -77,23 +82,55 @@ Rwkv::Rwkv(const RwkvConfig& config, DType dtype, Device device)
       last_norm_("ln_out", config.hidden_size, 1, kLayerNormEps, dtype, device),
       head_("head", config.hidden_size, config.vocab_size, false, dtype, device) {}
 
+namespace {
+
+Tensor run(const RwkvLayer& layer, const Tensor& x, Tensor& first_value, RwkvLayerState* state) {
+  const InModule here(layer.name());
+  return layer(x, first_value, state);
+}
+
+/// The layer as a region that is run again in the backward. It goes on from the state as it was; what it leaves behind
+/// is the first run's.
+Carried checkpointed(const RwkvLayer& layer, const Carried& at, RwkvLayerState* state) {
+  const bool has_state = state != nullptr;
+  const auto after = std::make_shared<RwkvLayerState>();
+  const Carried result = checkpoint(
+      [&layer, after, has_state, before = has_state ? *state : RwkvLayerState{}](const Carried& from) {
+        *after = before;
+        Carried to = from;
+        to.x = run(layer, from.x, to.side, has_state ? after.get() : nullptr);
+        return to;
+      },
+      at);
+  if (has_state)
+    *state = std::exchange(*after, {});
+  return result;
+}
+
+}  // namespace
+
 Tensor Rwkv::hidden(const Tensor& ids, RwkvState* state) const {
   check(ids.defined() && ids.shape().rank() == 2 && ids.dim(1) > 0, "rwkv: ids: expected [batch, seq_len], got ", ids);
   check(state == nullptr || state->empty() || state->size() == layers_.size(), "rwkv: state: expected ", layers_.size(),
         " layers, got ", state == nullptr ? 0 : state->size());
   if (state != nullptr)
     state->resize(layers_.size());
-  Tensor x = first_norm_(embedding(embedding_, ids)), first_value;
+  const RecomputeCheap recompute(recomputes_cheap());
+  Carried at{first_norm_(embedding(embedding_, ids)), {}};  // its side: the first layer's values
   for (std::size_t i = 0; i < layers_.size(); ++i) {
-    const InModule here(layers_[i]->name());
-    x = (*layers_[i])(x, first_value, state != nullptr ? &(*state)[i] : nullptr);
+    RwkvLayerState* const own = state != nullptr ? &(*state)[i] : nullptr;
+    if (checkpoints(i))
+      at = checkpointed(*layers_[i], at, own);
+    else
+      at.x = run(*layers_[i], at.x, at.side, own);
   }
-  return last_norm_(x);
+  return last_norm_(at.x);
 }
 
 Tensor Rwkv::loss(const Tensor& ids, const Tensor& targets, const Normalizer& normalizer, RwkvState* state) const {
   const Tensor x = hidden(ids, state);
   const CountAs work(Work::head);
+  const RecomputeCheap recompute(recomputes_cheap());
   if (l2_wrap_ && grad_enabled()) {  // it is all in the gradient
     const Tensor logits = head_(x);
     return l2_wrap(cross_entropy(logits, targets, normalizer), logits, normalizer.positions());

@@ -144,6 +144,39 @@ TEST_CASE("a region may hand its input on, or not use it") {
   CHECK(w.grad().to_doubles() == scale(dy, 2.0).to_doubles());
 }
 
+/// Four regions, of which the first makes a tensor that all read.
+std::vector<Values> carried_step(DType dtype, bool keep_all, bool side_trains) {
+  const Tensor weight = numbers({kHidden, kHidden}, dtype, 5, Category::weights).set_requires_grad(side_trains);
+  const Tensor gain = numbers({2, kTokens, kHidden}, dtype, 6, Category::weights).set_requires_grad(true);
+  const Tensor leaf = numbers({2, kTokens, kHidden}, dtype, 77);
+  const auto region = [&](const Carried& at) {
+    const Tensor side = at.side.defined() ? at.side : linear(at.x, weight);
+    return Carried{add(mul(at.x, gain), mul(side, rms_norm(at.x, numbers({kHidden}, dtype, 7), 1e-5))), side};
+  };
+  Carried at{leaf, {}};
+  for (int i = 0; i < 4; ++i)
+    at = keep_all ? region(at) : checkpoint(region, at);
+  sum(mul(at.x, at.side)).backward();
+  std::vector<Values> gradients = {at.x.to_doubles(), gain.grad().to_doubles()};
+  if (side_trains)
+    gradients.push_back(weight.grad().to_doubles());
+  return gradients;
+}
+
+TEST_CASE("regions that carry a second tensor past each other change no bit, of its gradient's sum either") {
+  for (const DType dtype : {DType::f32, DType::bf16, DType::f64})
+    for (const bool side_trains : {true, false}) {
+      CAPTURE(dtype);
+      CAPTURE(side_trains);
+      CHECK(carried_step(dtype, false, side_trains) == carried_step(dtype, true, side_trains));
+    }
+  const Tensor x = numbers({3}, DType::f32, 1).set_requires_grad(true), side = numbers({3}, DType::f32, 2);
+  const SavedAudit audit;
+  const Carried y = checkpoint([](const Carried& at) { return Carried{mul(at.x, at.side), at.side}; }, {x, side});
+  CHECK(y.side.storage().id() == side.storage().id());
+  CHECK(audit.bytes() == 2 * 3 * 4);
+}
+
 TEST_CASE("the gradient of a bf16 region's input is bf16 and an activation, as without checkpointing") {
   const Tensor leaf = numbers({64}, DType::bf16, 1).set_requires_grad(true);
   const Tensor x = scale(leaf, 1.0);

@@ -1,18 +1,16 @@
 #include <doctest/doctest.h>
 #include <optional>
 
-#include "backends/kernels/elementwise.hpp"
-#include "backends/kernels/random.hpp"
 #include "experiments/adapter_options.hpp"
 #include "experiments/evaluation.hpp"
 #include "experiments/model_loading.hpp"
 #include "experiments/planner.hpp"
-#include "nn/rwkv6.hpp"
-#include "nn/rwkv7.hpp"
 #include "peft/hf_format.hpp"
 #include "peft/rwkv_format.hpp"
 #include "test/experiments/small_run.hpp"
 #include "test/golden_case.hpp"
+#include "test/nn/tiny_rwkv.hpp"
+#include "test/peft/adapter_case.hpp"
 
 using namespace osteon;
 using namespace osteon::experiments;
@@ -22,34 +20,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// A file with a random byte-level model.
-template <class Model, class Config>
-void write_model(const fs::path& file, Config config) {
-  config.vocab_size = 256;
-  config.hidden_size = 32;
-  config.intermediate_size = 64;
-  config.num_hidden_layers = 2;
-  config.heads = 2;
-  Model model(config, DType::f32);
-  std::uint64_t index = 0;
-  model.visit([&](const std::string& name, Tensor& parameter) {
-    const RandomKey key = RandomKey{7, 0}.split(index++);
-    const bool scale = name.find("ln") != std::string::npos && name.ends_with(".weight");
-    kernels::fill_normal(Cpu{}, parameter.mut(), scale ? 1.0 : 0.0, scale ? 0.0 : 0.2, key);
-  });
-  nn::save_rwkv(model, file);
-}
-
 fs::path seven_in(const fs::path& folder) {
-  nn::Rwkv7Config config;
-  config.decay_rank = config.rate_rank = config.value_rank = config.gate_rank = 8;
-  write_model<nn::Rwkv7>(folder / "seven.pth", config);
+  nn::save_rwkv(*test::tiny_rwkv(7), folder / "seven.pth");
   return folder / "seven.pth";
 }
 fs::path six_in(const fs::path& folder) {
-  nn::Rwkv6Config config;
-  config.mix_rank = config.decay_rank = 8;
-  write_model<nn::Rwkv6>(folder / "six.safetensors", config);
+  nn::save_rwkv(*test::tiny_rwkv(6), folder / "six.safetensors");
   return folder / "six.safetensors";
 }
 
@@ -119,6 +95,104 @@ TEST_CASE("a run leaves RWKV-PEFT's files, which merge to the weights of its own
     }
 }
 
+TEST_CASE("memory policies of RWKV end with the same bits, as planned to the byte, and auto takes what fits a limit") {
+  const TemporaryFolder folder;
+  for (const int version : {6, 7})
+    for (const char* method : {"lora", "bone", "full"}) {
+      CAPTURE(version);
+      CAPTURE(std::string(method));
+      const fs::path model = folder / join(version, ".pth");
+      nn::save_rwkv(*test::tiny_rwkv(version, 256, 6), model);
+      const auto settings = [&](const std::string& policy, std::int64_t layers) {
+        RunConfig config = test::small_run(model, folder / join(version, '-', method, '-', policy, layers), method);
+        config.l2_wrap = "off";  // so that the layers decide the peak
+        config.memory_policy = policy;
+        config.checkpoint_layers = layers;
+        return config;
+      };
+      const auto trained = [&](const RunConfig& config) {
+        const RunSummary summary = run(config, test::silent());
+        REQUIRE(summary.completed);
+        return summary;
+      };
+      const RunSummary save = trained(settings("save", 0));
+      std::int64_t before = save.peak_bytes->activation;
+      for (const auto& [policy, layers] : {std::pair("save", 3), std::pair("recompute_cheap", 5)}) {
+        const RunConfig config = settings(policy, layers);
+        CHECK(plan(config).peak.total() == measure(config).peak.total());
+        const RunSummary other = trained(config);
+        CHECK(*other.final_train_loss == *save.final_train_loss);
+        CHECK(*other.evaluation.after->loss == *save.evaluation.after->loss);
+        CHECK(other.peak_bytes->activation < before);
+        before = other.peak_bytes->activation;
+      }
+      const RunConfig all = settings("checkpoint", 0);
+      CHECK(plan(all).peak.total() == measure(all).peak.total());
+      CHECK(*trained(all).final_train_loss == *save.final_train_loss);
+
+      RunConfig open = settings("auto", 0);
+      const std::int64_t most = plan(settings("save", 0)).needed_bytes();
+      open.memory_limit = join((most - 1) / 1024, "KiB");
+      const RunSummary chosen = trained(open);
+      CHECK(*chosen.final_train_loss == *save.final_train_loss);
+      CHECK(chosen.memory_policy == "recompute_cheap");
+      CHECK(plan(settings("recompute_cheap", chosen.checkpoint_layers.value_or(0))).needed_bytes() < most);
+    }
+}
+
+TEST_CASE("L2Wrap: on for RWKV as its trainers have it, recorded, planned, the same however a window is cut, resumed") {
+  const TemporaryFolder folder;
+  const fs::path model = seven_in(folder / "");
+  const auto block_in = [](const fs::path& out) {
+    const io::ModelFiles files(out / "adapter", "adapter_model");
+    return test::read_tensor(files, "base_model.model.blocks.0.att.key.bone_block", DType::f32).to_doubles();
+  };
+  const auto trained = [&](const char* out, const auto& change) {
+    RunConfig config = test::small_run(model, folder / out, "bone");
+    change(config);
+    CHECK(plan(config).peak.total() == measure(config).peak.total());
+    const RunSummary summary = run(config, test::silent());
+    REQUIRE(summary.completed);
+    return std::pair(summary, block_in(config.out));
+  };
+  const auto [on, with] = trained("on", [](RunConfig& config) { config.l2_wrap = "on"; });
+  const auto [automatic, by_default] = trained("auto", [](RunConfig&) {});
+  const auto [off, without] = trained("off", [](RunConfig& config) { config.l2_wrap = "off"; });
+  const auto [halves, cut] = trained("halves", [](RunConfig& config) {
+    config.batch_size /= 2;
+    config.accumulate *= 2;
+  });
+  CHECK(on.l2_wrap == std::optional(true));
+  CHECK(off.l2_wrap == std::optional(false));
+  CHECK(read_summary(folder / "auto").l2_wrap == std::optional(true));
+  CHECK(on.config_hash == automatic.config_hash);
+  CHECK(with == by_default);
+  const double pull = test::largest_error(without, with);
+  CHECK(pull > 1e-5);
+  CHECK(test::largest_error(cut, with) <= 0.01 * pull);
+  CHECK(on.peak_bytes->total > off.peak_bytes->total);  // the logits exist as a whole
+
+  RunConfig again = test::small_run(model, folder / "resumed", "bone");
+  RunOptions stopping = test::silent();
+  int asked = 0;
+  stopping.should_stop = [&] { return ++asked > 3; };
+  CHECK_FALSE(run(again, stopping).completed);
+  again.resume = true;
+  RunConfig other = again;
+  other.l2_wrap = "off";
+  CHECK_THROWS_WITH_AS(run(other, test::silent()), doctest::Contains("l2_wrap = off (there on)"), ConfigError);
+  REQUIRE(run(again, test::silent()).completed);
+  CHECK(block_in(again.out) == with);
+
+  test::make_model(folder / "llama");
+  RunConfig llama = test::small_run(folder / "llama", folder / "llama-run", "bone");
+  llama.l2_wrap = "on";
+  CHECK_THROWS_WITH_AS(run(llama, test::silent()),
+                       doctest::Contains("l2_wrap: expected off, or an RWKV file as model, got on with"), ConfigError);
+  llama.l2_wrap = "auto";
+  CHECK_FALSE(run(llama, test::silent()).l2_wrap.has_value());
+}
+
 TEST_CASE("RWKV-PEFT's files are refused before a run whose adapter they cannot hold") {
   const TemporaryFolder folder;
   const fs::path model = seven_in(folder / "");
@@ -150,8 +224,8 @@ TEST_CASE("what a recurrent model cannot do is refused by name") {
     CHECK_THROWS_WITH_AS(run(config, test::silent()), doctest::Contains(start), ConfigError);
   };
   refused("packing: expected false with the RWKV file", [](RunConfig& config) { config.packing = true; });
-  refused("memory_policy: expected save with the RWKV file",
-          [](RunConfig& config) { config.memory_policy = "checkpoint"; });
+  refused("checkpoint_layers: expected at most 2, the layers of",
+          [](RunConfig& config) { config.checkpoint_layers = 3; });
   refused("task_type: expected CAUSAL_LM with the RWKV file", [](RunConfig& config) {
     config.task = "glue:rte";
     config.data = config.eval_data = "dev.tsv";
