@@ -41,6 +41,12 @@ RwkvKind rwkv_kind_of(const AdapterConfig& config);
 /// LoRA's alpha is not in such a file: whoever merges it has to say it.
 void save_rwkv_adapter(PeftModel& model, const std::filesystem::path& file);
 
+/// Adds the adapter of such a file to a model and makes it active, with what else it holds trained beside it. `alpha`
+/// is LoRA's; with `start`, PiSSA's init_pissa.pth, it becomes the LoRA of twice the rank that is equal on the base.
+/// FileError where the file is none of the model's.
+ModelAdapter& load_rwkv_adapter(PeftModel& model, const std::filesystem::path& file, double alpha,
+                                const std::filesystem::path& start = {});
+
 /// Writes PiSSA's start as RWKV-PEFT's init_pissa.pth; `start` by adapter_tensors' names, as save_residual_as_lora.
 void save_rwkv_start(PeftModel& model, const NamedTensors& start, const std::filesystem::path& file);
 

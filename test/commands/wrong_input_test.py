@@ -221,6 +221,12 @@ class WrongInput(ProgramTest):
         self.refused(*both, "lora", "--start", self.adapter, says=["--start: expected only with", "got one of bone"])
         self.assertFalse(out.exists())
 
+    def test_adapters_as_files_of_rwkv_peft(self):
+        words = ["convert", "--model", "synthetic:tiny", "--adapter", self.adapter, "--out", self.folder / "rwkv-0.pth"]
+        self.refused(*words, "--to", "lora", says=["--to: expected none where an adapter becomes RWKV-PEFT's file"])
+        self.refused(*words, says=["--model: expected an RWKV file with RWKV-PEFT's adapters, got synthetic:tiny"])
+        self.assertFalse((self.folder / "rwkv-0.pth").exists())
+
     def test_output_that_does_not_arrive(self):
         texts = self.file("texts.jsonl", '{"text": "abc"}\n')
         for words in [["tokenize", "--tokenizer", "byte", "--input", texts], ["inspect", self.adapter, "--json"], ["inspect", self.adapter],

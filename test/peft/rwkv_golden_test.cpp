@@ -13,13 +13,32 @@ using osteon::test::relative_error;
 
 namespace {
 
+/// A version and a method: of the part in the repository (test/golden/rwkv/select_part.py), whose files hold the
+/// adapter too, or of the whole set, which has it as RWKV-PEFT's files.
 struct RwkvCase {
-  const char *version, *method;
+  std::filesystem::path folder;
+  std::string method;
+  bool whole = false;
+
+  io::ModelFiles expected() const { return io::ModelFiles(folder / (method + ".safetensors")); }
+  io::ModelFiles adapter() const { return whole ? io::ModelFiles(folder / (method + ".adapter.pth")) : expected(); }
+  io::ModelFiles start() const { return whole ? io::ModelFiles(folder / "init_pissa.pth") : expected(); }
+  std::string adapter_name(const std::string& name) const { return (whole ? "" : "adapter.") + name; }
+  std::string start_name(const std::string& name) const { return (whole ? "model." : "init.") + name; }
 };
-// The cases of test/golden/rwkv/select_part.py.
-constexpr RwkvCase kCases[] = {{"rwkv6", "bone_ragged"}, {"rwkv6", "bat"},  {"rwkv7", "lora"},
-                               {"rwkv7", "pissa"},       {"rwkv7", "bone"}, {"rwkv7", "bone_ragged"},
-                               {"rwkv7", "bat"}};
+
+std::vector<RwkvCase> rwkv_cases() {
+  const std::filesystem::path part = test::golden("rwkv");
+  std::vector<RwkvCase> all = {{part / "rwkv6", "bone_ragged"}, {part / "rwkv6", "bat"},
+                               {part / "rwkv7", "lora"},        {part / "rwkv7", "pissa"},
+                               {part / "rwkv7", "bone"},        {part / "rwkv7", "bone_ragged"},
+                               {part / "rwkv7", "bat"}};
+  if (const auto beside = test::shared(); beside && std::filesystem::exists(*beside / "golden/rwkv"))
+    for (const char* version : {"rwkv6", "rwkv7"})
+      for (const char* method : {"lora", "pissa", "bone", "bone_ragged", "bat"})
+        all.push_back({*beside / "golden/rwkv" / version, method, true});
+  return all;
+}
 
 /// The names of our adapters' parameters in RWKV-PEFT's files.
 std::string name_in_file(const std::string& suffix) {
@@ -29,15 +48,17 @@ std::string name_in_file(const std::string& suffix) {
 }
 
 /// W - B0 A0: what PiSSA trains on.
-void take_start_out(const io::ModelFiles& files, nn::Linear& linear) {
-  const Tensor a = test::read_tensor(files, "init." + linear.name() + ".init_lora_A", DType::f64);
-  const Tensor b = test::read_tensor(files, "init." + linear.name() + ".init_lora_B", DType::f64);
+void take_start_out(const RwkvCase& golden, nn::Linear& linear) {
+  const io::ModelFiles files = golden.start();
+  const Tensor a = test::read_tensor(files, golden.start_name(linear.name() + ".init_lora_A"), DType::f64);
+  const Tensor b = test::read_tensor(files, golden.start_name(linear.name() + ".init_lora_B"), DType::f64);
   const Tensor weight = converted(linear.weight, DType::f64);
   linear.weight = converted(add(weight, scale(matmul(b, a), -1.0)), linear.weight.dtype(), Category::weights);
 }
 
-/// The file's adapters on the layers' linears.
-void adapt(peft::PeftModel& model, const io::ModelFiles& files, const std::string& method) {
+/// The case's adapters on the layers' linears.
+void adapt(peft::PeftModel& model, const RwkvCase& golden) {
+  const std::string& method = golden.method;
   peft::AdapterConfig config;
   config.method = method.starts_with("bone") ? "bone" : method == "bat" ? "bat_row" : "lora";
   config.rank = method == "bone" || method == "bat" ? 8 : method == "bone_ragged" ? 7 : 4;
@@ -47,23 +68,23 @@ void adapt(peft::PeftModel& model, const io::ModelFiles& files, const std::strin
   if (method == "pissa")  // LoRA on what is left of the weight
     for (nn::Linear* linear : model.model().linears())
       if (linear->name() != "head")
-        take_start_out(files, *linear);
+        take_start_out(golden, *linear);
+  const io::ModelFiles files = golden.adapter();
   for (const auto& [module, adapter] : model.add(config, "default", /*initialise=*/false).modules)
     for (const auto& [suffix, parameter] : adapter->parameters())
-      nn::read_tensor(files, join("adapter.", module, ".", name_in_file(suffix)), parameter);
+      nn::read_tensor(files, golden.adapter_name(join(module, ".", name_in_file(suffix))), parameter);
 }
 
 }  // namespace
 
 TEST_CASE("golden: adapters on RWKV give the logits, loss, gradients and merged weights of the plain loops") {
-  for (const RwkvCase& golden : kCases) {
-    CAPTURE(golden.version);
+  for (const RwkvCase& golden : rwkv_cases()) {
+    CAPTURE(golden.folder.string());
     CAPTURE(golden.method);
-    const std::filesystem::path folder = test::golden("rwkv") / golden.version;
-    const io::ModelFiles full(folder / "full.safetensors"), expected(folder / join(golden.method, ".safetensors"));
-    const auto model = nn::load_rwkv(folder / "model.safetensors", DType::f32);
+    const io::ModelFiles full(golden.folder / "full.safetensors"), expected = golden.expected();
+    const auto model = nn::load_rwkv(golden.folder / "model.safetensors", DType::f32);
     peft::PeftModel adapted(*model);
-    adapt(adapted, expected, golden.method);
+    adapt(adapted, golden);
     const Shape shape = full.info("input_ids").shape;
     const nn::TokenInput input = nn::token_input(test::read_ids(full, "input_ids"), shape[0], shape[1]);
     const Tensor targets = from_ids(nn::shifted_labels(test::read_ids(full, "labels"), shape[1]), shape);
@@ -92,26 +113,25 @@ TEST_CASE("golden: adapters on RWKV give the logits, loss, gradients and merged 
 }
 
 TEST_CASE("golden: what is written of an adapter has RWKV-PEFT's names, shapes and numbers") {
-  for (const RwkvCase& golden : kCases) {
-    CAPTURE(golden.version);
+  for (const RwkvCase& golden : rwkv_cases()) {
+    CAPTURE(golden.folder.string());
     CAPTURE(golden.method);
     const test::TemporaryFolder folder;
-    const std::filesystem::path cases = test::golden("rwkv") / golden.version;
-    const io::ModelFiles expected(cases / join(golden.method, ".safetensors"));
-    const auto model = nn::load_rwkv(cases / "model.safetensors", DType::f32);
+    const io::ModelFiles expected = golden.adapter();
+    const auto model = nn::load_rwkv(golden.folder / "model.safetensors", DType::f32);
     peft::PeftModel adapted(*model);
-    adapt(adapted, expected, golden.method);
+    adapt(adapted, golden);
     peft::save_rwkv_adapter(adapted, folder / "adapter.pth");
     const io::ModelFiles written(folder / "adapter.pth");
     std::size_t known = 0;
     for (const std::string& name : expected.names())
-      known += name.starts_with("adapter.") ? 1 : 0;
+      known += golden.whole || name.starts_with("adapter.") ? 1 : 0;
     CHECK(written.names().size() == known);
     for (const std::string& name : written.names()) {
       CAPTURE(name);
-      REQUIRE(expected.contains("adapter." + name));
+      REQUIRE(expected.contains(golden.adapter_name(name)));
       CHECK(relative_error(test::read_tensor(written, name, DType::f32),
-                           test::read_tensor(expected, "adapter." + name, DType::f32)) == 0);
+                           test::read_tensor(expected, golden.adapter_name(name), DType::f32)) == 0);
     }
   }
 }

@@ -82,6 +82,17 @@ TEST_CASE("rwkv files: what is written of an adapter and of trained parts merges
       peft::merge_rwkv(base, adapter, starts ? &begun : nullptr, kind, config.alpha, folder / "merged.pth");
       adapted.merge();
       const io::ModelFiles merged(folder / "merged.pth"), before(folder / "base.pth");
+      const auto fresh = golden_seven();
+      peft::PeftModel back(*fresh);
+      const peft::ModelAdapter& read =
+          peft::load_rwkv_adapter(back, folder / "adapter.pth", config.alpha, starts ? begun.path() : "");
+      CHECK(read.config.rank == (starts ? 8 : 4));
+      back.merge();
+      for (const auto& [name, parameter] : fresh->parameters()) {
+        CAPTURE(name);
+        CHECK(test::relative_error(parameter,
+                                   test::read_tensor(io::ModelFiles(folder / "merged.pth"), name, DType::f32)) <= 1e-6);
+      }
       int changed = 0;
       for (const auto& [name, parameter] : model->parameters()) {
         CAPTURE(name);
@@ -122,6 +133,35 @@ TEST_CASE("train_parts: parameters with a part in their name train, come back wi
     CHECK(contains(message_of([&] { refused.add(config); }),
                    join("train_parts: no parameter of the model has \"", part, "\" in its name")));
   }
+}
+
+TEST_CASE("rwkv files: an adapter of another model or kind is refused, and the model left as it was") {
+  const test::TemporaryFolder folder;
+  const auto six = nn::load_rwkv(test::golden("rwkv") / "rwkv6/model.safetensors", DType::f32), seven = golden_seven();
+  peft::PeftModel from(*six), to(*seven);
+  peft::AdapterConfig config = config_of("bone");
+  config.train_parts = {"time_faaaa"};
+  from.add(config);
+  peft::save_rwkv_adapter(from, folder / "six.pth");
+  const auto refused = [&](const char* file, const std::filesystem::path& start) {
+    return message_of([&] { peft::load_rwkv_adapter(to, folder / file, 16, start); });
+  };
+  CHECK(contains(refused("six.pth", {}),
+                 "six.pth: train_parts: no parameter of the model has \"blocks.0.att.time_faaaa"));
+  CHECK(contains(refused("six.pth", folder / "six.pth"), "--start: expected none with"));
+  from.remove("default");
+  config.train_parts.clear();
+  from.add(config);
+  peft::save_rwkv_adapter(from, folder / "gates.pth");
+  CHECK(contains(refused("gates.pth", {}),
+                 "gates.pth: expected 16 adapted linears and 0 whole parameters in the model, found 12 and 0"));
+  from.remove("default");
+  config.target_modules = {"ffn.key"};  // of other outputs there
+  config.target_is_pattern = false;
+  from.add(config);
+  peft::save_rwkv_adapter(from, folder / "wide.pth");
+  CHECK(contains(refused("wide.pth", {}), "blocks.0.ffn.key.disha"));
+  CHECK(to.adapter_names().empty());
 }
 
 TEST_CASE("rwkv files: what they have no place for is refused by name") {
