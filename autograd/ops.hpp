@@ -86,8 +86,9 @@ class Normalizer {
 Tensor cross_entropy(const Tensor& logits, const Tensor& targets, const Normalizer& normalizer);
 /// cross_entropy(linear(x, weight), targets, normalizer) in chunks of rows, so that the logits never exist as a whole.
 /// With a frozen weight the gradient of x is made in the forward pass and is all that is saved; with a trainable one x
-/// is saved and the chunk's logits are made again in the backward.
-Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor& targets, const Normalizer& normalizer);
+/// is saved and the chunk's logits are made again in the backward. `pulls_largest`: as l2_wrap (rwkv_ops.hpp) of it.
+Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor& targets, const Normalizer& normalizer,
+                            bool pulls_largest = false);
 
 /// Sum of (prediction - target)^2, divided by `normalizer`: a scalar of the accumulator dtype. prediction and target of
 /// one shape; no gradient goes to the target. Saves the gradient of the prediction.

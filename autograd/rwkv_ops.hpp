@@ -31,6 +31,9 @@ Tensor head_normalize(const Tensor& x, std::int64_t heads, double eps);
 /// What a token adds to its own output: (sum_i r_i k_i bonus_i) v_j head by head, bonus [d]. Saves r, k and v.
 Tensor head_bonus(const Tensor& r, const Tensor& k, const Tensor& v, const Tensor& bonus, std::int64_t heads);
 
+/// L2Wrap's share of a position's largest logit, over the number of positions.
+constexpr double kL2WrapPull = 1e-4;
+
 /// The loss as it is; its gradient pulls the largest logit of each row towards 0, as 0.5e-4 * the mean over rows of its
 /// square would (RWKV's L2Wrap). logits [..., vocab_size]. `positions` is how many rows the mean is over where these
 /// are only some of them. Saves the logits.

@@ -131,13 +131,11 @@ Tensor Rwkv::loss(const Tensor& ids, const Tensor& targets, const Normalizer& no
   const Tensor x = hidden(ids, state);
   const CountAs work(Work::head);
   const RecomputeCheap recompute(recomputes_cheap());
-  if (l2_wrap_ && grad_enabled()) {  // it is all in the gradient
-    const Tensor logits = head_(x);
-    return l2_wrap(cross_entropy(logits, targets, normalizer), logits, normalizer.positions());
-  }
+  if (head_.override() == nullptr)
+    return linear_cross_entropy(x, head_.weight, targets, normalizer, l2_wrap_);
   // An adapted head has no weight that a chunk could be multiplied with.
-  return head_.override() != nullptr ? cross_entropy(head_(x), targets, normalizer)
-                                     : linear_cross_entropy(x, head_.weight, targets, normalizer);
+  const Tensor logits = head_(x), loss = cross_entropy(logits, targets, normalizer);
+  return l2_wrap_ ? l2_wrap(loss, logits, normalizer.positions()) : loss;
 }
 
 void Rwkv::visit(const ParameterVisitor& visitor) {

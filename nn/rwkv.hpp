@@ -100,10 +100,9 @@ class Rwkv : public LanguageModel {
     return loss(input.ids, targets, normalizer);
   }
   Tensor loss(const Tensor& ids, const Tensor& targets, const Normalizer& normalizer, RwkvState* state = nullptr) const;
-  /// Whether the loss's gradient pulls large logits back, as RWKV's trainers do (l2_wrap): off at first. The logits
-  /// then exist as a whole. The mean is over the normalizer's positions.
+  /// Whether the loss's gradient pulls large logits back, as RWKV's trainers do (l2_wrap): off at first. The mean is
+  /// over the normalizer's positions.
   void set_l2_wrap(bool on) { l2_wrap_ = on; }
-  bool wraps_logits() const { return l2_wrap_; }
 
   std::int64_t vocab_size() const override { return embedding_.dim(0); }
   std::int64_t layer_count() const override { return static_cast<std::int64_t>(layers_.size()); }

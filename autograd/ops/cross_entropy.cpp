@@ -5,10 +5,12 @@
 #include "autograd/compute_copy.hpp"
 #include "autograd/node.hpp"
 #include "autograd/ops.hpp"
+#include "autograd/rwkv_ops.hpp"
 #include "autograd/shared_step.hpp"
 #include "backends/flops.hpp"
 #include "backends/kernels/elementwise.hpp"
 #include "backends/kernels/gemm.hpp"
+#include "backends/kernels/l2_wrap.hpp"
 #include "backends/kernels/reduce.hpp"
 
 namespace osteon {
@@ -28,16 +30,20 @@ void check_targets(const char* op, const Shape& expected, const Tensor& targets,
 /// whole sequences or a piece of one, so that sums over its tokens do not depend on how a batch is split.
 class Chunks {
  public:
-  Chunks(ConstView x, ConstView weight, ConstView targets, Device device)
+  /// `pull`: what l2_wrap adds to a gradient, as a share of the largest logit of its row; 0: nothing.
+  Chunks(ConstView x, ConstView weight, ConstView targets, Device device, double pull)
       : x_(x.matrix()),
         weight_(weight),
         targets_(targets.reshape({x.rows(), 1})),
         device_(device),
+        pull_(pull),
         seq_len_(std::max<std::int64_t>(x.shape.rank() >= 2 ? x.dim(-2) : 1, 1)) {
-    const std::int64_t most = std::min(kChunkRows, x_.rows());
-    logits_ = empty({most, weight.dim(0)}, accumulator(x.dtype), device, Category::workspace);
-    if (x.dtype != accumulator(x.dtype))
-      dlogits_ = empty({most, weight.dim(0)}, x.dtype, device, Category::workspace);
+    const Shape chunk = {std::min(kChunkRows, x_.rows()), weight.dim(0)};
+    const DType wide = accumulator(x.dtype);
+    const auto buffer = [&](DType dtype) { return empty(chunk, dtype, device, Category::workspace); };
+    logits_ = buffer(wide);
+    dlogits_ = x.dtype == wide && pull == 0 ? logits_ : buffer(x.dtype);
+    first_ = pull == 0 || x.dtype == wide ? dlogits_ : buffer(wide);
   }
 
   /// For every chunk the losses [tokens] f64; then, if there is a gradient, with_gradient(dlogits, first, last row)
@@ -50,8 +56,8 @@ class Chunks {
       const std::int64_t limit = whole ? x_.rows() : (begin / seq_len_ + 1) * seq_len_;
       const std::int64_t end = std::min(begin + step, limit);
       const Shape grouped = {whole ? (end - begin) / seq_len_ : 1, whole ? seq_len_ : end - begin, weight_.dim(0)};
-      const View logits = logits_.mut().slice_rows(0, end - begin);
-      const View dlogits = dlogits_.defined() ? dlogits_.mut().slice_rows(0, end - begin) : logits;
+      const auto rows_of = [&](const Tensor& chunk) { return chunk.mut().slice_rows(0, end - begin); };
+      const View logits = rows_of(logits_), first = rows_of(first_), dlogits = rows_of(dlogits_);
       const View rows = losses.mut().reshape({x_.rows(), 1}).slice_rows(begin, end).reshape({end - begin});
       const ConstView targets = targets_.slice_rows(begin, end).reshape({end - begin});
       const CountAs work(Work::head);
@@ -59,8 +65,10 @@ class Chunks {
         kernels::gemm(dev, x_.slice_rows(begin, end), weight_, logits, {.transpose_b = true});
       });
       on_device(device_, [&](auto dev) {
-        kernels::cross_entropy(dev, logits, targets, factor, rows, gradient ? dlogits : View{});
+        kernels::cross_entropy(dev, logits, targets, factor, rows, gradient ? first : View{});
       });
+      if (gradient && pull_ != 0)
+        add_pull(logits, first, dlogits);
       if (gradient) {
         const CountAs pass(Pass::backward);  // also where it is made ahead of the backward
         on_any_device(device_, [&](auto dev) { with_gradient(dev, ConstView(dlogits.reshape(grouped)), begin, end); });
@@ -70,10 +78,18 @@ class Chunks {
   }
 
  private:
+  void add_pull(const View& logits, const View& first, const View& dlogits) const {
+    on_device(device_, [&](auto dev) { kernels::l2_wrap_backward(dev, logits, pull_, {first, true}); });
+    if (first_.dtype() != dlogits_.dtype())
+      on_device(device_, [&](auto dev) { kernels::scale(dev, first, 1.0, {dlogits, false}); });
+  }
+
   ConstView x_, weight_, targets_;
   Device device_;
+  double pull_;
   std::int64_t seq_len_;
   Tensor logits_, dlogits_;
+  Tensor first_;  ///< the loss's own gradient: where a pull is added to it, beside the logits and as wide as they
 };
 
 /// dw (+)= the sum over rows [begin, end) of x, whose logits' gradients [sequences, tokens, vocab_size] came.
@@ -114,13 +130,15 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& targets, const Normaliz
                 });
 }
 
-Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor& targets,
-                            const Normalizer& normalizer) {
+Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor& targets, const Normalizer& normalizer,
+                            bool pulls_largest) {
   check(x.shape().rank() >= 1, "linear_cross_entropy: x: expected [..., in_features], got a scalar");
   check(weight.shape().rank() == 2 && weight.dim(1) == x.dim(-1),
         "linear_cross_entropy: weight: expected [vocab_size, ", x.dim(-1), "], got ", weight.shape());
   check_targets("linear_cross_entropy", x.shape().leading(), targets, normalizer);
   const Tensor w = compute_copy(weight, x.dtype());
+  const std::int64_t positions = normalizer.positions() > 0 ? normalizer.positions() : x.shape().rows();
+  const double pull = pulls_largest ? kL2WrapPull / static_cast<double>(positions) : 0;
   const Tensor losses = empty({x.shape().rows()}, DType::f64, x.device(), Category::workspace);
   // Gradients are made here, from logits that need not be computed again; but not beside a gradient of the weight that
   // is there already: it would take as much memory once more.
@@ -129,7 +147,7 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor&
   const Tensor dx = dx_now ? empty_like(x) : Tensor{};
   const Tensor dw =
       dw_now ? empty(weight.shape(), accumulator(weight.dtype()), weight.device(), Category::gradient) : Tensor{};
-  Chunks(x.view(), w.view(), targets.view(), x.device())
+  Chunks(x.view(), w.view(), targets.view(), x.device(), dx_now || dw_now ? pull : 0)
       .run(normalizer.factor(), dx_now || dw_now, losses,
            [&](auto dev, ConstView dlogits, std::int64_t begin, std::int64_t end) {
              if (dx_now)
@@ -146,11 +164,11 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const Tensor&
                     grad.give(1, dw, dy);
                   });
   return record("linear_cross_entropy", loss, {x, weight},
-                [sx = save("x", x), w, st = save("targets", targets), normalizer](const Tensor& dy, Grads& grad) {
+                [sx = save("x", x), w, st = save("targets", targets), normalizer, pull](const Tensor& dy, Grads& grad) {
                   const Tensor unused = empty({sx.view().rows()}, DType::f64, dy.device(), Category::workspace);
                   const Sink dx_sink = grad[0];
                   Sink dw_sink = grad[1];
-                  Chunks(sx.view(), w.view(), st.view(), dy.device())
+                  Chunks(sx.view(), w.view(), st.view(), dy.device(), pull * dy.item())
                       .run(normalizer.factor(dy.item()), true, unused,
                            [&](auto dev, ConstView dlogits, std::int64_t begin, std::int64_t end) {
                              if (dx_sink)

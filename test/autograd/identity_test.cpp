@@ -1,5 +1,7 @@
 #include "test/autograd/identity.hpp"
 
+#include "autograd/rwkv_ops.hpp"
+
 namespace osteon::test {
 namespace {
 
@@ -43,6 +45,36 @@ TEST_CASE("linear_cross_entropy is cross_entropy of linear") {
     const double normalizer = static_cast<double>(draw.size(1, 100));
     check_equal([&] { return linear_cross_entropy(x, w, targets, normalizer); },
                 [&] { return cross_entropy(linear(x, w), targets, normalizer); }, {x, w}, draw);
+  });
+}
+
+TEST_CASE("linear_cross_entropy that pulls at the largest logits is l2_wrap of cross_entropy of linear") {
+  if (default_device() == Device::cuda)  // it has no kernel there yet
+    return;
+  rounds([](Draw draw) {
+    const std::int64_t in = draw.size(1, 5), vocab_size = draw.size(1, 9);
+    const bool long_sequences = draw.size(0, 9) == 0;
+    const Shape tokens = {draw.size(1, 3), long_sequences ? draw.size(200, 600) : draw.size(1, 40)};
+    const Tensor x = draw.leaf({tokens[0], tokens[1], in});
+    const Tensor w = draw.coin() ? draw.leaf({vocab_size, in}) : draw.frozen({vocab_size, in});
+    const Tensor targets = draw.targets(tokens, vocab_size);
+    const std::int64_t positions = draw.coin() ? 0 : draw.size(1, 100);
+    const Normalizer normalizer(1e4 * static_cast<double>(draw.size(1, 100)), positions);  // no larger than the pull
+    const auto plainly = [&] {
+      const Tensor logits = linear(x, w);
+      return l2_wrap(cross_entropy(logits, targets, normalizer), logits, positions);
+    };
+    check_equal([&] { return linear_cross_entropy(x, w, targets, normalizer, true); }, plainly, {x, w}, draw);
+    if (!w.requires_grad())
+      return;
+    const auto twice = [&](auto&& loss) {  // the second pass finds a gradient of the weight
+      for (const Tensor& leaf : {x, w})
+        leaf.clear_grad();
+      loss().backward();
+      loss().backward();
+      return w.grad().to_doubles();
+    };
+    check_close(twice([&] { return linear_cross_entropy(x, w, targets, normalizer, true); }), twice(plainly));
   });
 }
 

@@ -170,7 +170,6 @@ TEST_CASE("L2Wrap: on for RWKV as its trainers have it, recorded, planned, the s
   const double pull = test::largest_error(without, with);
   CHECK(pull > 1e-5);
   CHECK(test::largest_error(cut, with) <= 0.01 * pull);
-  CHECK(on.peak_bytes->total > off.peak_bytes->total);  // the logits exist as a whole
 
   RunConfig again = test::small_run(model, folder / "resumed", "bone");
   RunOptions stopping = test::silent();
