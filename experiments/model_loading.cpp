@@ -127,6 +127,13 @@ LoadedModel load_model(const RunConfig& config, Weights weights, std::optional<D
   return loaded;
 }
 
+std::vector<std::int32_t> end_token_ids(const LoadedModel& loaded) {
+  if (const auto* llama = dynamic_cast<const nn::Llama*>(loaded.model.get()))
+    return nn::generation_eos_token_ids(loaded.name, llama->config());
+  const std::optional<std::int32_t> end = loaded.tokenizer->eos();
+  return end ? std::vector{*end} : std::vector<std::int32_t>{};
+}
+
 void add_run_adapter(LoadedModel& loaded, const RunConfig& config) {
   if (!config.adapter.empty())
     peft::load_adapter(*loaded.adapted, config.adapter, "default", &loaded.warnings);

@@ -52,6 +52,9 @@ LoadedModel load_weights(const RunConfig& config, Weights weights = Weights::pre
 LoadedModel load_model(const RunConfig& config, Weights weights = Weights::pretrained,
                        std::optional<Device> device = {});
 
+/// The ids that end a generated text: those of the model's generation config; of an RWKV file the tokenizer's end.
+std::vector<std::int32_t> end_token_ids(const LoadedModel& loaded);
+
 /// Adds what the run trains: config.adapter's folder if given, else a new adapter of config.method.
 void add_run_adapter(LoadedModel& loaded, const RunConfig& config);
 

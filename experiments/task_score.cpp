@@ -19,11 +19,11 @@ std::string task_name(const RunConfig& config) {
   return config.task.empty() ? fs::path(config.data).stem().string() : config.task;
 }
 
-scoring::TaskOptions task_options(const RunConfig& config, const nn::Llama& model) {
+scoring::TaskOptions task_options(const RunConfig& config, const LoadedModel& loaded) {
   scoring::TaskOptions options;
-  options.stop_ids = nn::generation_eos_token_ids(config.model, model.config());
+  options.stop_ids = end_token_ids(loaded);
   if (config.truncate)
-    options.head_tokens = std::min(config.seq_len, ModelLimits(model).positions);
+    options.head_tokens = std::min(config.seq_len, ModelLimits(*loaded.model).positions);
   return options;
 }
 
@@ -35,15 +35,14 @@ bool score_on_task(const RunConfig& config, const LoadedModel& loaded, const fs:
   if (!folder.empty())
     predictions.emplace(folder / "predictions.jsonl");
   bool stopped = false;
-  const nn::Llama& model = as_llama(loaded, "task");
-  scoring::TaskOptions options = task_options(config, model);
+  scoring::TaskOptions options = task_options(config, loaded);
   options.on_item = [&](const scoring::Prediction& prediction) {
     if (predictions)
       predictions->add(prediction);
     stopped = should_stop && should_stop();
     return !stopped;
   };
-  const scoring::TaskResult result = scoring::run_task(model, *loaded.tokenizer, task, options);
+  const scoring::TaskResult result = scoring::run_task(*loaded.model, *loaded.tokenizer, task, options);
   if (stopped)
     return false;
   if (predictions)

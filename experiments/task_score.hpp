@@ -13,7 +13,7 @@ namespace osteon::experiments {
 const std::string& task_file(const RunConfig& config);
 
 /// How a model of the config is asked: its end tokens, and where a classification head's texts are cut.
-scoring::TaskOptions task_options(const RunConfig& config, const nn::Llama& model);
+scoring::TaskOptions task_options(const RunConfig& config, const LoadedModel& loaded);
 
 /// What config.task groups a run under in reports: the real task, else the data's name.
 std::string task_name(const RunConfig& config);

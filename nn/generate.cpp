@@ -16,21 +16,6 @@ void check_options(const GenerateOptions& options) {
                      options.top_p);
 }
 
-/// The input of the next positions: absolute positions and, per query, all keys up to itself.
-TokenInput next_input(std::span<const std::int32_t> ids, std::int64_t start, Device device) {
-  const auto count = static_cast<std::int64_t>(ids.size());
-  std::vector<std::int32_t> positions, range;
-  for (std::int64_t t = 0; t < count; ++t) {
-    positions.push_back(static_cast<std::int32_t>(start + t));
-    range.push_back(0);
-    range.push_back(static_cast<std::int32_t>(start + t + 1));
-  }
-  return {.ids = from_ids(ids, {1, count}, device),
-          .positions = from_ids(positions, {1, count}, device),
-          .key_range = from_ids(range, {1, count, 2}, device),
-          .max_position = start + count};
-}
-
 }  // namespace
 
 std::int32_t choose_token(std::span<const double> logits, const GenerateOptions& options, double u) {
@@ -66,23 +51,19 @@ std::int32_t choose_token(std::span<const double> logits, const GenerateOptions&
   return order[count - 1];
 }
 
-std::vector<std::int32_t> generate(const Llama& model, std::span<const std::int32_t> prompt,
+std::vector<std::int32_t> generate(const LanguageModel& model, std::span<const std::int32_t> prompt,
                                    const GenerateOptions& options, const std::function<bool(std::int32_t)>& on_token) {
   check_options(options);
   check<ConfigError>(!prompt.empty(), "generate: expected a prompt of at least one token");
-  const LlamaConfig& config = model.config();
   const auto length = static_cast<std::int64_t>(prompt.size());
-  const std::int64_t capacity = length + options.max_new_tokens;
-  check<ConfigError>(capacity <= config.max_position_embeddings || config.rope.type == RopeType::dynamic,
-                     "generate: expected at most ", config.max_position_embeddings, " positions, got ", length,
-                     " of the prompt and ", options.max_new_tokens, " new ones");
-  const NoGrad no_grad;
-  KvCache cache(static_cast<std::size_t>(config.num_hidden_layers), 1, std::max<std::int64_t>(capacity, 1),
-                config.num_key_value_heads, config.head_dim, model.dtype(), model.device());
+  check<ConfigError>(options.max_new_tokens <= model.longest_row() - length, "generate: expected at most ",
+                     model.longest_row(), " positions, got ", length, " of the prompt and ", options.max_new_tokens,
+                     " new ones");
+  const std::unique_ptr<Decoder> decoder = model.decoder(length + options.max_new_tokens);
   std::vector<std::int32_t> made;
   std::vector<std::int32_t> read(prompt.begin(), prompt.end());
   while (static_cast<std::int64_t>(made.size()) < options.max_new_tokens) {
-    const Tensor logits = model.last_logits(next_input(read, cache.length(), model.device()), &cache);
+    const Tensor logits = decoder->read(read);
     const RandomKey key = {options.seed, 2};
     const double u = static_cast<double>(uniform_from(philox(key, made.size())[0]));
     const std::int32_t id = choose_token(logits.to_doubles(), options, u);

@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "nn/llama.hpp"
+#include "nn/language_model.hpp"
 
 namespace osteon::nn {
 
@@ -18,11 +18,11 @@ struct GenerateOptions {
   std::vector<std::int32_t> stop_ids = {};  ///< generation ends behind one of these
 };
 
-/// Continues a prompt token by token with a KV cache. Returns the new ids, a stop id included. `on_token` sees each as
-/// it comes and ends the generation by returning false. Filters are applied in transformers' order: temperature, top-k,
-/// top-p. ConfigError for options out of range, an empty prompt or more positions than the model has; IndexError for an
-/// id outside the vocabulary.
-std::vector<std::int32_t> generate(const Llama& model, std::span<const std::int32_t> prompt,
+/// Continues a prompt token by token, by the model's decoder. Returns the new ids, a stop id included. `on_token` sees
+/// each as it comes and ends the generation by returning false. Filters are applied in transformers' order:
+/// temperature, top-k, top-p. ConfigError for options out of range, an empty prompt or more positions than the model
+/// has; IndexError for an id outside the vocabulary.
+std::vector<std::int32_t> generate(const LanguageModel& model, std::span<const std::int32_t> prompt,
                                    const GenerateOptions& options,
                                    const std::function<bool(std::int32_t)>& on_token = {});
 

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "autograd/ops.hpp"
@@ -11,6 +12,18 @@
 #include "nn/token_input.hpp"
 
 namespace osteon::nn {
+
+/// One text that a model reads on and on, and what it remembers of it: keys and values, or a recurrent state.
+class Decoder {
+ public:
+  Decoder() = default;
+  virtual ~Decoder() = default;
+  Decoder(const Decoder&) = delete;
+  Decoder& operator=(const Decoder&) = delete;
+
+  /// Logits [1, vocab_size] behind `ids`, which follow those read before. Without a graph.
+  virtual Tensor read(std::span<const std::int32_t> ids) = 0;
+};
 
 /// What adapters, training and scoring need of a model, whatever its architecture. Not movable: adapters hold pointers
 /// to its linears.
@@ -30,8 +43,11 @@ class LanguageModel {
   virtual std::int64_t layer_count() const = 0;
   /// Tokens that a row may have.
   virtual std::int64_t longest_row() const { return std::numeric_limits<std::int64_t>::max(); }
-  /// Whether it has a classification head in place of the language model's.
-  virtual bool classifies() const { return false; }
+  /// Labels of a classification head in place of the language model's; 0 = none.
+  virtual std::int64_t num_labels() const { return 0; }
+  bool classifies() const { return num_labels() > 0; }
+  /// At the start of a text of at most `capacity` tokens. ShapeError for a classifier: it has no next token.
+  virtual std::unique_ptr<Decoder> decoder(std::int64_t capacity) const = 0;
 
   /// Every parameter once, in the order of the published files; one that shares another's bytes is not listed.
   virtual void visit(const ParameterVisitor& visitor) = 0;

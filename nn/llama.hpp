@@ -65,6 +65,7 @@ class Llama final : public LanguageModel {
   std::int64_t longest_row() const override {
     return config_.rope.type == RopeType::dynamic ? LanguageModel::longest_row() : config_.max_position_embeddings;
   }
+  std::unique_ptr<Decoder> decoder(std::int64_t capacity) const override;
   /// Of a classifier: classification_loss.
   Tensor loss(const TokenInput& input, const Tensor& targets, const Normalizer& normalizer) const override;
 
@@ -77,7 +78,7 @@ class Llama final : public LanguageModel {
   void initialize(std::uint64_t seed);
   /// The same of a classifier's head alone: a base has none.
   void initialize_score(std::uint64_t seed);
-  bool classifies() const override { return config_.num_labels > 0; }
+  std::int64_t num_labels() const override { return config_.num_labels; }
   void set_requires_grad(bool requires_grad) override;
   /// A tied head collects its gradient apart from the embedding's, so that sums keep one order however a batch is
   /// split; this adds it to the embedding's.

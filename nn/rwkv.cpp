@@ -9,6 +9,32 @@
 #include "backends/kernels/elementwise.hpp"
 
 namespace osteon::nn {
+namespace {
+
+class RwkvDecoder final : public Decoder {
+ public:
+  explicit RwkvDecoder(const Rwkv& model) : model_(model) {}
+
+  Tensor read(std::span<const std::int32_t> ids) override {
+    const NoGrad no_grad;
+    for (; ids.size() > kPiece; ids = ids.subspan(kPiece))
+      model_.hidden(row(ids.first(kPiece)), &state_);
+    return model_.last_logits(row(ids), &state_);
+  }
+
+ private:
+  /// Long enough for the products to be at full speed.
+  static constexpr std::size_t kPiece = 512;
+
+  Tensor row(std::span<const std::int32_t> ids) const {
+    return from_ids(ids, {1, static_cast<std::int64_t>(ids.size())}, model_.device());
+  }
+
+  const Rwkv& model_;
+  RwkvState state_;
+};
+
+}  // namespace
 
 ShapeOf shapes_of(const io::ModelFiles& files) {
   return [&files](const std::string& name) {
@@ -126,6 +152,15 @@ Tensor Rwkv::hidden(const Tensor& ids, RwkvState* state) const {
   }
   return last_norm_(at.x);
 }
+
+Tensor Rwkv::last_logits(const Tensor& ids, RwkvState* state) const {
+  const NoGrad no_grad;
+  const Tensor last = last_rows(hidden(ids, state));
+  const CountAs work(Work::head);
+  return head_(last);
+}
+
+std::unique_ptr<Decoder> Rwkv::decoder(std::int64_t /*capacity*/) const { return std::make_unique<RwkvDecoder>(*this); }
 
 Tensor Rwkv::loss(const Tensor& ids, const Tensor& targets, const Normalizer& normalizer, RwkvState* state) const {
   const Tensor x = hidden(ids, state);

@@ -96,6 +96,8 @@ class Rwkv : public LanguageModel {
   /// A row is one text: positions, and which keys a token sees, mean nothing here, so padding comes behind it.
   Tensor logits(const TokenInput& input) const override { return logits(input.ids); }
   Tensor logits(const Tensor& ids, RwkvState* state = nullptr) const { return head_(hidden(ids, state)); }
+  /// Logits [batch, vocab_size] of the last position only.
+  Tensor last_logits(const Tensor& ids, RwkvState* state = nullptr) const;
   Tensor loss(const TokenInput& input, const Tensor& targets, const Normalizer& normalizer) const override {
     return loss(input.ids, targets, normalizer);
   }
@@ -106,6 +108,8 @@ class Rwkv : public LanguageModel {
 
   std::int64_t vocab_size() const override { return embedding_.dim(0); }
   std::int64_t layer_count() const override { return static_cast<std::int64_t>(layers_.size()); }
+  /// Its memory is that of the state and of one piece of the text, however long that is.
+  std::unique_ptr<Decoder> decoder(std::int64_t capacity) const override;
   void visit(const ParameterVisitor& visitor) override;
   /// Those that RWKV-PEFT adapts, and the head.
   std::vector<Linear*> linears() override;

@@ -49,7 +49,7 @@ nlohmann::ordered_json evaluate_task(const TaskArguments& arguments, const RunCo
     completions.emplace(arguments.completions);
   const bool show = !json && ::isatty(STDERR_FILENO) == 1;
   std::size_t done = 0;
-  scoring::TaskOptions options = task_options(config, as_llama(loaded, "--task"));
+  scoring::TaskOptions options = task_options(config, loaded);
   options.max_new_tokens = arguments.max_new_tokens;
   options.on_item = [&](const scoring::Prediction& prediction) {
     if (predictions)
@@ -60,7 +60,7 @@ nlohmann::ordered_json evaluate_task(const TaskArguments& arguments, const RunCo
       fmt::print(stderr, "\r{} of {} items{}", done, task.items.size(), done == task.items.size() ? "\n" : "");
     return true;
   };
-  const scoring::TaskResult result = scoring::run_task(as_llama(loaded, "--task"), *loaded.tokenizer, task, options);
+  const scoring::TaskResult result = scoring::run_task(*loaded.model, *loaded.tokenizer, task, options);
   if (predictions)
     predictions->commit();
   if (completions)

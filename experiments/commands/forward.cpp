@@ -103,7 +103,8 @@ void add_forward(CLI::App& program, CommandContext& context) {
       new_command(program, context, "forward", "Logits, loss and gradients for ready tokens, as a safetensors file",
                   "osteon forward --model path/to/llama --input batch.safetensors --output out.safetensors --grads");
   auto arguments = std::make_shared<ForwardArguments>();
-  command->add_option("--model", arguments->config.model, "Hugging Face folder, or synthetic:tiny")->required();
+  command->add_option("--model", arguments->config.model, "Hugging Face folder, RWKV file or synthetic:tiny")
+      ->required();
   command->add_option("--adapter", arguments->config.adapter, "Adapter folder");
   add_device_option(command, arguments->config.device);
   command->add_option("--input", arguments->input, "safetensors with input_ids, optional labels, attention_mask")

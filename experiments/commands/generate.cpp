@@ -10,7 +10,6 @@
 #include "experiments/commands/command.hpp"
 #include "experiments/data/stream_decoder.hpp"
 #include "experiments/model_loading.hpp"
-#include "nn/io/hf_config.hpp"
 #include "peft/hf_format.hpp"
 
 namespace osteon::experiments {
@@ -25,7 +24,6 @@ struct GenerateArguments {
 
 int run_generation(GenerateArguments arguments, bool json) {
   LoadedModel loaded = load_model(arguments.config);
-  const nn::Llama& model = as_llama(loaded, "generate");
   if (!arguments.config.adapter.empty())
     peft::load_adapter(*loaded.adapted, arguments.config.adapter, "default", &loaded.warnings);
   for (const std::string& warning : loaded.warnings)
@@ -34,7 +32,7 @@ int run_generation(GenerateArguments arguments, bool json) {
   if (loaded.tokenizer->special().add_bos && loaded.tokenizer->bos())
     prompt.insert(prompt.begin(), *loaded.tokenizer->bos());
   if (!arguments.ignore_eos)
-    arguments.options.stop_ids = nn::generation_eos_token_ids(arguments.config.model, model.config());
+    arguments.options.stop_ids = end_token_ids(loaded);
   StreamDecoder decoder(*loaded.tokenizer);
   std::string text;
   const auto show = [&](const std::string& piece) {
@@ -42,7 +40,7 @@ int run_generation(GenerateArguments arguments, bool json) {
     if (!json)
       std::cout << piece << std::flush;
   };
-  const std::vector<std::int32_t> ids = nn::generate(model, prompt, arguments.options, [&](std::int32_t id) {
+  const std::vector<std::int32_t> ids = nn::generate(*loaded.model, prompt, arguments.options, [&](std::int32_t id) {
     show(decoder.push(id));
     return !interrupted();
   });
@@ -63,7 +61,8 @@ void add_generate(CLI::App& program, CommandContext& context) {
                                   "osteon generate --model path/to/llama --adapter runs/bone/adapter --prompt \"Once\" "
                                   "--max-new-tokens 64 --temperature 0.8 --top-p 0.95 --seed 1");
   auto arguments = std::make_shared<GenerateArguments>();
-  command->add_option("--model", arguments->config.model, "Hugging Face folder, or synthetic:tiny")->required();
+  command->add_option("--model", arguments->config.model, "Hugging Face folder, RWKV file or synthetic:tiny")
+      ->required();
   command->add_option("--adapter", arguments->config.adapter, "Adapter folder");
   command->add_option("--tokenizer", arguments->config.tokenizer, "Tokenizer, if it is not the model's");
   command->add_option("--dtype", arguments->config.dtype, "f32 or bf16")->capture_default_str();

@@ -26,7 +26,7 @@ struct MergeArguments {
 };
 
 void add_options(CLI::App* command, MergeArguments& arguments) {
-  command->add_option("--model", arguments.config.model, "Hugging Face folder, or synthetic:tiny")
+  command->add_option("--model", arguments.config.model, "Hugging Face folder, RWKV file or synthetic:tiny")
       ->required(command->get_name() != "merge");
   command->add_option("--adapter", arguments.config.adapter, "Adapter folder; with --kind a file")->required();
   command->add_option("--dtype", arguments.config.dtype, "f32 or bf16, of the written weights")->capture_default_str();

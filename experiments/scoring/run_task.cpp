@@ -80,8 +80,8 @@ void score_choice(const TaskItem& item, Prediction& prediction) {
 }
 
 /// A classification head's answer: the log share of each label, or one number. False where the text leaves no room.
-bool ask_head(const nn::Llama& model, const Tokenizer& tokenizer, const TaskItem& item, std::int64_t most_tokens,
-              Prediction& prediction) {
+bool ask_head(const nn::LanguageModel& model, const Tokenizer& tokenizer, const TaskItem& item,
+              std::int64_t most_tokens, Prediction& prediction) {
   const NoGrad no_grad;
   Example example = classifier_example(tokenizer, item.prompt);
   if (const auto length = static_cast<std::int64_t>(example.ids.size()); most_tokens > 0 && length > most_tokens) {
@@ -107,7 +107,7 @@ bool ask_head(const nn::Llama& model, const Tokenizer& tokenizer, const TaskItem
 
 }  // namespace
 
-Continuation continue_text(const nn::Llama& model, const Tokenizer& tokenizer, const std::string& prompt,
+Continuation continue_text(const nn::LanguageModel& model, const Tokenizer& tokenizer, const std::string& prompt,
                            std::span<const std::string_view> stops, std::span<const std::int32_t> stop_ids,
                            std::int64_t max_new_tokens) {
   const std::vector<std::int32_t> ids = prompt_ids(tokenizer, prompt);
@@ -132,7 +132,7 @@ Continuation continue_text(const nn::Llama& model, const Tokenizer& tokenizer, c
   return made;
 }
 
-std::vector<double> choice_log_likelihoods(const nn::Llama& model, const Tokenizer& tokenizer,
+std::vector<double> choice_log_likelihoods(const nn::LanguageModel& model, const Tokenizer& tokenizer,
                                            const std::string& prompt, std::span<const std::string> choices) {
   const NoGrad no_grad;
   std::vector<double> sums;
@@ -153,12 +153,12 @@ std::vector<double> choice_log_likelihoods(const nn::Llama& model, const Tokeniz
   return sums;
 }
 
-TaskResult run_task(const nn::Llama& model, const Tokenizer& tokenizer, const RealTask& task,
+TaskResult run_task(const nn::LanguageModel& model, const Tokenizer& tokenizer, const RealTask& task,
                     const TaskOptions& options) {
-  check<ConfigError>(task.head_labels == model.config().num_labels, task.name, ": expected a model with ",
-                     task.head_labels == 0 ? "a language model's head" : join(task.head_labels, " labels"), ", got ",
-                     model.classifies() ? join("a classification head of ", model.config().num_labels)
-                                        : std::string("a language model"));
+  check<ConfigError>(
+      task.head_labels == model.num_labels(), task.name, ": expected a model with ",
+      task.head_labels == 0 ? "a language model's head" : join(task.head_labels, " labels"), ", got ",
+      model.classifies() ? join("a classification head of ", model.num_labels()) : std::string("a language model"));
   TaskResult result;
   const std::int64_t most = options.max_new_tokens > 0 ? options.max_new_tokens : task.max_new_tokens;
   for (const TaskItem& item : task.items) {

@@ -10,7 +10,7 @@
 #include "experiments/data/tokenizer.hpp"
 #include "experiments/scoring/predictions.hpp"
 #include "experiments/scoring/task_items.hpp"
-#include "nn/llama.hpp"
+#include "nn/language_model.hpp"
 
 namespace osteon::scoring {
 
@@ -31,7 +31,7 @@ struct TaskResult {
   std::int64_t too_long = 0;  ///< items whose prompt leaves no position to answer in: answered with nothing
 };
 
-/// Asks the model every item: greedy decoding with a KV cache up to a stop, or the sum of the log likelihoods of each
+/// Asks the model every item: greedy decoding up to a stop, or the sum of the log likelihoods of each
 /// choice's tokens behind the prompt (prompt and choice encoded as one text; no end token), or what a classification
 /// head says of the text; ConfigError where model and task have not the same head. Metrics by kind:
 ///   gsm8k  accuracy (number_answer), accuracy_metamath, accuracy_official
@@ -40,7 +40,7 @@ struct TaskResult {
 ///   code   none: completions are for HumanEval's own scorer
 ///   glue   accuracy, f1, macro_f1, matthews; stsb: pearson, spearman of the head's number or of the expected score
 ///          under the choices' shares
-TaskResult run_task(const nn::Llama& model, const experiments::Tokenizer& tokenizer, const RealTask& task,
+TaskResult run_task(const nn::LanguageModel& model, const experiments::Tokenizer& tokenizer, const RealTask& task,
                     const TaskOptions& options);
 
 /// The metrics of predictions that were made of the task's items, in their order.
@@ -53,12 +53,12 @@ struct Continuation {
   std::int64_t tokens = 0;
   bool too_long = false;
 };
-Continuation continue_text(const nn::Llama& model, const experiments::Tokenizer& tokenizer, const std::string& prompt,
-                           std::span<const std::string_view> stops, std::span<const std::int32_t> stop_ids,
-                           std::int64_t max_new_tokens);
+Continuation continue_text(const nn::LanguageModel& model, const experiments::Tokenizer& tokenizer,
+                           const std::string& prompt, std::span<const std::string_view> stops,
+                           std::span<const std::int32_t> stop_ids, std::int64_t max_new_tokens);
 
 /// Log likelihood of each choice behind the prompt, in nats; empty where one does not fit the model's positions.
-std::vector<double> choice_log_likelihoods(const nn::Llama& model, const experiments::Tokenizer& tokenizer,
+std::vector<double> choice_log_likelihoods(const nn::LanguageModel& model, const experiments::Tokenizer& tokenizer,
                                            const std::string& prompt, std::span<const std::string> choices);
 
 }  // namespace osteon::scoring

@@ -177,6 +177,21 @@ class Commands(ProgramTest):
         self.assertEqual(first, json.loads(osteon(*words).stdout))
         self.assertEqual(len(first["ids"]), 12)
 
+    def test_generate_takes_an_rwkv_file(self):
+        sums = self.folder / "sums.jsonl"
+        sums.write_text("".join(json.dumps({"text": f"{n} + {n} = {2 * n}"}) + "\n" for n in range(8)))
+        for version in ["rwkv7", "rwkv6"]:
+            model = ROOT / "test/golden/rwkv" / version / "model.safetensors"  # 96 ids: bytes below the lower case
+            words = ["--model", model, "--tokenizer", "byte", "--prompt", "1 + 1 = ", "--max-new-tokens", 12, "--json"]
+            said = json.loads(osteon("generate", *words).stdout)
+            self.assertEqual(len(said["ids"]), 12)
+            out = self.folder / version
+            osteon("finetune", *words[:4], "--data", sums, "--seq-len", 32, "--method", "bone", "--rank", 8, "--steps", 2,
+                   "--lr", "0.1", "--batch-size", 2, "--accumulate", 1, "--out", out, "--quiet")
+            adapted = json.loads(osteon("generate", *words, "--adapter", out / "adapter").stdout)
+            self.assertEqual(len(adapted["ids"]), 12)
+            self.assertNotEqual(adapted["ids"], said["ids"])
+
     def test_plan_equals_what_the_allocator_counts(self):
         out = json.loads(osteon("plan", "--model", "synthetic:tiny", "--method", "lora", "--rank", 4, "--batch-size", 2,
                                 "--seq-len", 32, "--compare", "--json").stdout)

@@ -111,8 +111,8 @@ TEST_CASE("a classification head learns a task of GLUE, and its adapter scores t
   LoadedModel loaded = load_model(again);
   peft::load_adapter(*loaded.adapted, files / "run/adapter");
   const scoring::RealTask task = scoring::open_real_task("glue:cola", config.eval_data, "auto", 0, /*head=*/true);
-  const scoring::TaskResult scored = scoring::run_task(as_llama(loaded, "test"), *loaded.tokenizer, task,
-                                                       task_options(again, as_llama(loaded, "test")));
+  const scoring::TaskResult scored =
+      scoring::run_task(*loaded.model, *loaded.tokenizer, task, task_options(again, loaded));
   const auto kept = scoring::read_predictions(files / "run/predictions.jsonl");
   CHECK(kept == scored.predictions);
   CHECK(kept.front().id == "cola:1");
@@ -262,7 +262,7 @@ TEST_CASE("a task asks only the head that it is meant for") {
   RunConfig config = files.run("cola", "");
   const auto ask = [&](const LoadedModel& loaded, bool head) {
     const scoring::RealTask task = scoring::open_real_task("glue:cola", config.eval_data, "auto", 2, head);
-    return scoring::run_task(as_llama(loaded, "test"), *loaded.tokenizer, task, {});
+    return scoring::run_task(*loaded.model, *loaded.tokenizer, task, {});
   };
   CHECK_THROWS_WITH_AS(ask(load_model(config), false),
                        "glue:cola: expected a model with a language model's head, got a classification head of 2",
@@ -278,12 +278,11 @@ TEST_CASE("a text without room for its tokens counts as wrong") {
   const RunConfig config = files.run("cola", "");
   const LoadedModel loaded = load_model(config);
   const scoring::RealTask task = scoring::open_real_task("glue:cola", files / "long.tsv", "auto", 0, true);
-  const scoring::TaskResult result = scoring::run_task(as_llama(loaded, "test"), *loaded.tokenizer, task, {});
+  const scoring::TaskResult result = scoring::run_task(*loaded.model, *loaded.tokenizer, task, {});
   CHECK(result.too_long == 1);
   CHECK(result.predictions[0].score == 0.0);
   CHECK(result.predictions[0].log_likelihoods.empty());
-  const scoring::TaskResult cut =
-      scoring::run_task(as_llama(loaded, "test"), *loaded.tokenizer, task, {.head_tokens = 64});
+  const scoring::TaskResult cut = scoring::run_task(*loaded.model, *loaded.tokenizer, task, {.head_tokens = 64});
   CHECK(cut.too_long == 0);
   CHECK(cut.predictions[1] == result.predictions[1]);
   double sum = 0;

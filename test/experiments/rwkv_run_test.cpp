@@ -5,9 +5,13 @@
 #include "experiments/evaluation.hpp"
 #include "experiments/model_loading.hpp"
 #include "experiments/planner.hpp"
+#include "experiments/scoring/predictions.hpp"
+#include "experiments/scoring/run_task.hpp"
+#include "experiments/task_score.hpp"
 #include "peft/hf_format.hpp"
 #include "peft/rwkv_format.hpp"
 #include "test/experiments/small_run.hpp"
+#include "test/experiments/temporary_file.hpp"
 #include "test/golden_case.hpp"
 #include "test/nn/tiny_rwkv.hpp"
 #include "test/peft/adapter_case.hpp"
@@ -214,6 +218,51 @@ TEST_CASE("RWKV-PEFT's files are refused before a run whose adapter they cannot 
   refused(folder / "llama", "lora", "rwkv_peft: expected an RWKV file as model, got", as_it_is);
 }
 
+TEST_CASE("RWKV files are scored by real tasks, in words and by likelihoods, as the run's folder says") {
+  const TemporaryFolder folder;
+  const TemporaryFile questions("t.jsonl",
+                                "{\"question\": \"1+1?\", \"answer\": \"It is 2.\\n#### 2\"}\n"
+                                "{\"question\": \"None?\", \"answer\": \"#### 0\"}\n");
+  const TemporaryFile rows("rte.tsv",
+                           "index\tsentence1\tsentence2\tlabel\n"
+                           "0\tIt rains.\tIt is wet.\tentailment\n"
+                           "1\tIt rains.\tIt is dry.\tnot_entailment\n");
+  for (const fs::path& model : {seven_in(folder / ""), six_in(folder / "")}) {
+    CAPTURE(model.string());
+    RunConfig config = test::small_run(model, folder / (model.stem().string() + "-task"), "bone");
+    config.steps = 2;
+    config.task = "gsm8k";
+    config.task_data = questions.path().string();
+    const RunSummary summary = run(config, test::silent());
+    CHECK(summary.items.size() == 2);
+
+    LoadedModel loaded = load_model(config);
+    peft::load_adapter(*loaded.adapted, fs::path(config.out) / "adapter");
+    const scoring::RealTask gsm8k = scoring::open_real_task("gsm8k", questions.path(), "auto", 0);
+    const scoring::TaskResult again =
+        scoring::run_task(*loaded.model, *loaded.tokenizer, gsm8k, task_options(config, loaded));
+    CHECK(scoring::read_predictions(fs::path(config.out) / "predictions.jsonl") == again.predictions);
+    CHECK(again.generated_tokens > 2);
+    CHECK(again.metrics.front() ==
+          std::pair(std::string("accuracy"), std::optional(summary.task_metrics.at("accuracy"))));
+
+    const scoring::RealTask rte = scoring::open_real_task("glue:rte", rows.path(), "auto", 0);
+    const scoring::TaskResult result = scoring::run_task(*loaded.model, *loaded.tokenizer, rte, {});
+    REQUIRE(result.predictions.size() == 2);
+    for (const scoring::Prediction& prediction : result.predictions)
+      CHECK(prediction.log_likelihoods.size() == 2);
+    CHECK(result.too_long == 0);
+  }
+}
+
+TEST_CASE("an RWKV file's text ends where the tokenizer says") {
+  const TemporaryFolder folder;
+  RunConfig config;
+  config.model = seven_in(folder / "").string();
+  config.tokenizer = "byte";
+  CHECK(end_token_ids(load_model(config)).empty());
+}
+
 TEST_CASE("what a recurrent model cannot do is refused by name") {
   const TemporaryFolder folder;
   const fs::path model = seven_in(folder / "");
@@ -239,6 +288,6 @@ TEST_CASE("what a recurrent model cannot do is refused by name") {
   CHECK_THROWS_WITH_AS(run(config, options), doctest::Contains("model: expected a folder to draw weights for"),
                        ConfigError);
   const LoadedModel loaded = load_weights(config);
-  CHECK_THROWS_WITH_AS(as_llama(loaded, "generate"),
-                       doctest::Contains("generate: expected a Llama folder as model, got the RWKV file"), ConfigError);
+  CHECK_THROWS_WITH_AS(as_llama(loaded, "unload"),
+                       doctest::Contains("unload: expected a Llama folder as model, got the RWKV file"), ConfigError);
 }

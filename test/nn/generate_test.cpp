@@ -6,6 +6,7 @@
 
 #include "test/nn/io_messages.hpp"
 #include "test/nn/tiny_llama.hpp"
+#include "test/nn/tiny_rwkv.hpp"
 
 using namespace osteon;
 
@@ -82,6 +83,39 @@ TEST_CASE("generate: the cache gives what the whole text read again gives") {
     const auto length = static_cast<std::int64_t>(text.size());
     CHECK(nn::choose_token(model().last_logits(nn::token_input(text, 1, length)).to_doubles(), {}, 0) == id);
     text.push_back(id);
+  }
+}
+
+TEST_CASE("generate: a recurrent model's state gives what the whole text read again gives") {
+  const NoGrad no_grad;
+  for (const int version : {6, 7}) {
+    CAPTURE(version);
+    const auto model = test::tiny_rwkv(version);
+    Ids text;
+    for (std::int32_t i = 0; i < 1030; ++i)  // more than the pieces in which a prompt is read
+      text.push_back(i * 7919 % 256);
+    const Ids made = nn::generate(*model, text, {.max_new_tokens = 6});
+    REQUIRE(made.size() == 6);
+    for (const std::int32_t id : made) {
+      const Tensor ids = from_ids(text, {1, static_cast<std::int64_t>(text.size())});
+      CHECK(nn::choose_token(model->last_logits(ids).to_doubles(), {}, 0) == id);
+      text.push_back(id);
+    }
+  }
+}
+
+TEST_CASE("generate: a recurrent model's memory does not grow with the text") {
+  for (const int version : {6, 7}) {
+    CAPTURE(version);
+    const auto model = test::tiny_rwkv(version);
+    const auto peak = [&](std::size_t prompt, std::int64_t more) {
+      reset_memory_peak(Device::cpu);
+      nn::generate(*model, Ids(prompt, 5), {.max_new_tokens = more});
+      return memory_report(Device::cpu).peak.total();
+    };
+    const std::int64_t two_pieces = peak(1025, 1);
+    CHECK(peak(1025, 40) == two_pieces);
+    CHECK(peak(2049, 1) == two_pieces);
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include "backends/error.hpp"
 #include "nn/generate.hpp"
+#include "nn/llama.hpp"
 #include "test/experiments/byte_text.hpp"
 #include "test/experiments/temporary_file.hpp"
 #include "test/paths.hpp"
