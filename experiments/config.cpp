@@ -67,7 +67,7 @@ void check_task(const RunConfig& config) {
 }
 
 void check_l2_wrap(const RunConfig& config) {
-  check<ConfigError>(config.l2_wrap != "on" || is_rwkv_file(config.model),
+  check<ConfigError>(config.l2_wrap != "on" || is_rwkv(config.model),
                      "l2_wrap: expected off, or an RWKV file as model, got on with ", config.model);
 }
 
@@ -75,7 +75,7 @@ void check_l2_wrap(const RunConfig& config) {
 void check_rwkv_peft(const RunConfig& config) {
   if (!config.rwkv_peft)
     return;
-  check<ConfigError>(is_rwkv_file(config.model), "rwkv_peft: expected an RWKV file as model, got ", config.model);
+  check<ConfigError>(is_rwkv(config.model), "rwkv_peft: expected an RWKV file as model, got ", config.model);
   const peft::RwkvKind kind = peft::rwkv_kind_of(adapter_config(config));
   check<ConfigError>(kind != peft::RwkvKind::pissa || config.adapter.empty(), "rwkv_peft: ", config.method,
                      ": expected a new adapter, whose start init_pissa.pth can hold, got that of ", config.adapter);

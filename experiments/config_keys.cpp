@@ -20,7 +20,7 @@ std::vector<Key> make_keys() {
   const std::string_view input = "Input", adapter = "Adapter", optimiser = "Optimisation", machine = "Machine",
                          run = "Run";
   return {
-      {input, "model", &C::model, "Hugging Face model folder, RWKV file, or the name of an embedded model"},
+      {input, "model", &C::model, "Hugging Face model folder, RWKV file or folder, or the name of an embedded model"},
       {input, "tokenizer", &C::tokenizer, "tokenizer file or folder, or byte; default: the model's"},
       {input, "data", &C::data,
        "training data: jsonl, json, text, MR||reference or safetensors file, or an embedded task"},

@@ -10,6 +10,7 @@
 #include "experiments/memory_limit.hpp"
 #include "experiments/model_loading.hpp"
 #include "experiments/suite_rules.hpp"
+#include "experiments/tiny_models.hpp"
 #include "peft/rank_solver.hpp"
 
 namespace osteon::experiments {
@@ -155,8 +156,8 @@ std::optional<Solved> nearest(const RunConfig& config, const Fairness& rule, dou
 
 std::int64_t count_trainable(const RunConfig& given) {
   const RunConfig config = filled(given);
-  LoadedModel loaded =
-      load_weights(config, config.model == kTinyModel ? Weights::random : Weights::pretrained, Device::meta);
+  LoadedModel loaded = load_weights(
+      config, find_tiny_model(config.model) != nullptr ? Weights::random : Weights::pretrained, Device::meta);
   add_run_adapter(loaded, config);
   return loaded.adapted->trainable_count();
 }

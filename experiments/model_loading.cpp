@@ -1,10 +1,8 @@
 #include "experiments/model_loading.hpp"
 
-#include <cstdlib>
-#include <unistd.h>
-
 #include "backends/open_device.hpp"
 #include "experiments/adapter_options.hpp"
+#include "experiments/tiny_models.hpp"
 #include "nn/io/pretrained.hpp"
 #include "peft/hf_format.hpp"
 
@@ -13,27 +11,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// The base of the embedded ablation: 623,744 parameters, bytes as tokens.
-nn::LlamaConfig tiny_config() {
-  nn::LlamaConfig config;
-  config.vocab_size = 256;
-  config.hidden_size = 128;
-  config.intermediate_size = 256;
-  config.num_hidden_layers = 4;
-  config.num_attention_heads = 4;
-  config.num_key_value_heads = 2;
-  config.head_dim = 32;
-  config.max_position_embeddings = 256;
-  config.rms_norm_eps = 1e-5;
-  config.initializer_range = 0.05;
-  config.tie_word_embeddings = true;
-  return config;
-}
-
 std::unique_ptr<Tokenizer> tokenizer_of(const RunConfig& config) {
   if (!config.tokenizer.empty())
     return load_tokenizer(config.tokenizer);
-  return config.model == kTinyModel ? load_tokenizer("byte") : load_model_tokenizer(config.model);
+  return find_tiny_model(config.model) != nullptr ? load_tokenizer("byte") : load_model_tokenizer(config.model);
 }
 
 /// `auto` is settled by the planner before a run loads its model; what does not train keeps nothing anyway.
@@ -43,72 +24,76 @@ nn::MemoryPolicy policy_of(const RunConfig& config) {
 
 std::unique_ptr<nn::Llama> load_llama(const RunConfig& config, Weights weights, DType dtype, Device device,
                                       std::vector<std::string>& warnings) {
-  const bool tiny = config.model == kTinyModel;
+  const TinyModel* const tiny = find_tiny_model(config.model);
   const auto seed = static_cast<std::uint64_t>(config.seed);
   std::unique_ptr<nn::Llama> model;
   if (weights == Weights::random) {
-    nn::LlamaConfig architecture = tiny ? tiny_config() : nn::read_llama_config(config.model, &warnings);
+    nn::LlamaConfig architecture =
+        tiny != nullptr ? tiny_llama_config() : nn::read_llama_config(config.model, &warnings);
     architecture.num_labels = classifier_labels(config);
     model = std::make_unique<nn::Llama>(architecture, dtype, device);
     model->initialize(seed);
   } else {
-    model = nn::load_llama(tiny ? tiny_model_folder() : fs::path(config.model), dtype, device, &warnings,
-                           classifier_labels(config), seed);
+    model = nn::load_llama(weights_of(config.model), dtype, device, &warnings, classifier_labels(config), seed);
   }
   return model;
 }
 
 /// What a recurrent model cannot do, or not yet.
 void check_for_rwkv(const RunConfig& config) {
-  check<ConfigError>(!config.packing, "packing: expected false with the RWKV file ", config.model,
+  check<ConfigError>(!config.packing, "packing: expected false with the RWKV model ", config.model,
                      ", in which the texts of a row would share a state");
-  check<ConfigError>(classifier_labels(config) == 0, "task_type: expected CAUSAL_LM with the RWKV file ", config.model,
+  check<ConfigError>(classifier_labels(config) == 0, "task_type: expected CAUSAL_LM with the RWKV model ", config.model,
                      ", got a classification head");
+}
+
+std::unique_ptr<nn::Rwkv> load_rwkv(const RunConfig& config, Weights weights, DType dtype, Device device,
+                                     std::vector<std::string>& warnings) {
+  check_for_rwkv(config);
+  const TinyModel* const tiny = find_tiny_model(config.model);
+  std::unique_ptr<nn::Rwkv> model;
+  if (weights == Weights::pretrained)
+    model = nn::load_rwkv(weights_of(config.model), dtype, device, &warnings);
+  else
+    model = nn::draw_rwkv(tiny != nullptr ? tiny_rwkv_config(*tiny) : nn::find_rwkv_config(config.model, &warnings),
+                          static_cast<std::uint64_t>(config.seed), dtype, device);
+  model->set_l2_wrap(wraps_logits(config));
+  return model;
 }
 
 }  // namespace
 
-bool is_rwkv_file(const std::string& model) { return fs::is_regular_file(model); }
+fs::path weights_of(const std::string& model) {
+  const TinyModel* const tiny = find_tiny_model(model);
+  return tiny != nullptr ? folder_of(*tiny) : fs::path(model);
+}
+
+bool is_rwkv(const std::string& model) {
+  return model == kTinyRwkv6 || model == kTinyRwkv7 || fs::is_regular_file(model) || nn::is_rwkv_folder(model);
+}
 
 bool wraps_logits(const RunConfig& config) {
-  return config.l2_wrap == "auto" ? is_rwkv_file(config.model) : config.l2_wrap == "on";
+  return config.l2_wrap == "auto" ? is_rwkv(config.model) : config.l2_wrap == "on";
 }
 
 nn::Llama& as_llama(const LoadedModel& loaded, const char* what) {
   auto* const llama = dynamic_cast<nn::Llama*>(loaded.model.get());
-  check<ConfigError>(llama != nullptr, what, ": expected a Llama folder as model, got the RWKV file ", loaded.name);
+  check<ConfigError>(llama != nullptr, what, ": expected a Llama folder as model, got the RWKV model ", loaded.name);
   return *llama;
 }
 
-fs::path tiny_model_folder() {
-  if (const char* set = std::getenv("OSTEON_BASE"))
-    return set;
-  std::error_code ignored;
-  for (const fs::path& start : {fs::read_symlink("/proc/self/exe", ignored), fs::current_path(ignored)})
-    for (fs::path folder = start; folder != folder.root_path(); folder = folder.parent_path())
-      if (fs::exists(folder / "experiments/base/tiny/config.json"))
-        return folder / "experiments/base/tiny";
-  fail<FileError>("synthetic:tiny: expected the folder experiments/base/tiny above the program or the working ",
-                  "directory; `osteon pretrain --set model=synthetic:tiny` makes it, OSTEON_BASE names another place");
-}
-
 LoadedModel load_weights(const RunConfig& config, Weights weights, std::optional<Device> given) {
-  check<ConfigError>(config.model == kTinyModel || !config.model.starts_with("synthetic:"),
-                     "model: expected a model folder or ", kTinyModel, ", the one embedded model, got ", config.model);
+  check<ConfigError>(find_tiny_model(config.model) != nullptr || !config.model.starts_with("synthetic:"),
+                     "model: expected a model folder or an embedded model (", tiny_model_names(), "), got ",
+                     config.model);
   const DType dtype = dtype_named(config.dtype);
   const Device device = given ? *given : open_device(config.device);
   LoadedModel loaded;
   loaded.name = config.model;
-  if (is_rwkv_file(config.model)) {
-    check_for_rwkv(config);
-    check<ConfigError>(weights == Weights::pretrained || device == Device::meta,
-                       "model: expected a folder to draw weights for, got the file ", config.model);
-    std::unique_ptr<nn::Rwkv> model = nn::load_rwkv(config.model, dtype, device, &loaded.warnings);
-    model->set_l2_wrap(wraps_logits(config));
-    loaded.model = std::move(model);
-  } else {
+  if (is_rwkv(config.model))
+    loaded.model = load_rwkv(config, weights, dtype, device, loaded.warnings);
+  else
     loaded.model = load_llama(config, weights, dtype, device, loaded.warnings);
-  }
   check<ConfigError>(config.checkpoint_layers <= loaded.model->layer_count(), "checkpoint_layers: expected at most ",
                      loaded.model->layer_count(), ", the layers of ", config.model, ", got ", config.checkpoint_layers);
   loaded.model->set_memory_policy(policy_of(config), config.checkpoint_layers);

@@ -23,15 +23,11 @@ struct LoadedModel {
   std::vector<std::string> warnings;
 };
 
-/// The name that means the tiny base of the embedded ablation instead of a folder.
-inline constexpr const char* kTinyModel = "synthetic:tiny";
+/// The file or folder of a model's weights: config.model itself, or where an embedded model has them.
+std::filesystem::path weights_of(const std::string& model);
 
-/// The folder that holds the tiny base's weights: OSTEON_BASE, or experiments/base/tiny above the program or the
-/// working directory. FileError saying how to make it where there is none.
-std::filesystem::path tiny_model_folder();
-
-/// Whether `model` is an RWKV file rather than a folder or an embedded model.
-bool is_rwkv_file(const std::string& model);
+/// Whether `model` is an RWKV file, a folder of one (rwkv_config.hpp) or an embedded RWKV model.
+bool is_rwkv(const std::string& model);
 
 /// Whether a run's loss has L2Wrap: config.l2_wrap, which `auto` leaves to the model as its own trainers have it.
 bool wraps_logits(const RunConfig& config);
@@ -41,18 +37,18 @@ nn::Llama& as_llama(const LoadedModel& loaded, const char* what);
 
 enum class Weights { pretrained, random };
 
-/// Loads config.model (a Hugging Face folder, an RWKV file or "synthetic:tiny") in config.dtype, frozen, without
-/// tokenizer or adapter. Where the run trains a classification head (adapter_options.hpp) the model has one. `random`
-/// draws weights from config.seed instead of reading them. Opens config.device (device.hpp), unless the model is to be
-/// on `device`.
+/// Loads config.model (a Hugging Face folder, an RWKV file or folder, or an embedded model, tiny_models.hpp) in
+/// config.dtype, frozen, without tokenizer or adapter. Where the run trains a classification head (adapter_options.hpp)
+/// the model has one. `random` draws weights from config.seed instead of reading them. Opens config.device
+/// (device.hpp), unless the model is to be on `device`.
 LoadedModel load_weights(const RunConfig& config, Weights weights = Weights::pretrained,
                          std::optional<Device> device = {});
 
-/// The same with its tokenizer: config.tokenizer, else the folder's own, else bytes for the tiny model.
+/// The same with its tokenizer: config.tokenizer, else the folder's own; bytes for an embedded model.
 LoadedModel load_model(const RunConfig& config, Weights weights = Weights::pretrained,
                        std::optional<Device> device = {});
 
-/// The ids that end a generated text: those of the model's generation config; of an RWKV file the tokenizer's end.
+/// The ids that end a generated text: those of the model's generation config; of an RWKV model the tokenizer's end.
 std::vector<std::int32_t> end_token_ids(const LoadedModel& loaded);
 
 /// Adds what the run trains: config.adapter's folder if given, else a new adapter of config.method.

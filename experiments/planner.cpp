@@ -11,6 +11,7 @@
 #include "experiments/evaluation.hpp"
 #include "experiments/model_loading.hpp"
 #include "experiments/tasks/toy_sine.hpp"
+#include "experiments/tiny_models.hpp"
 #include "nn/io/hf_config.hpp"
 #include "nn/optim/adamw.hpp"
 
@@ -23,7 +24,7 @@ constexpr int kSteps = 2;
 constexpr std::int64_t kPasses = 2;
 
 LoadedModel prepared(const RunConfig& config, Device device) {
-  const bool random = config.model == kTinyModel || device == Device::meta;
+  const bool random = find_tiny_model(config.model) != nullptr || device == Device::meta;
   LoadedModel loaded = load_weights(config, random ? Weights::random : Weights::pretrained, device);
   add_run_adapter(loaded, config);
   return loaded;

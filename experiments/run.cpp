@@ -63,7 +63,7 @@ void describe(RunSummary& summary, const RunConfig& config, LoadedModel& loaded)
       summary.alpha = adapter.config.alpha;
     summary.target_modules = adapter.config.target_modules;
   }
-  if (is_rwkv_file(config.model))
+  if (is_rwkv(config.model))
     summary.l2_wrap = wraps_logits(config);
   summary.data_hash = data_hash(config);
   summary.deterministic = config.deterministic;

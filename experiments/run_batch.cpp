@@ -20,6 +20,7 @@
 #include "experiments/run_folder.hpp"
 #include "experiments/run_state.hpp"
 #include "experiments/task_score.hpp"
+#include "experiments/tiny_models.hpp"
 #include "nn/io/atomic_file.hpp"
 
 namespace osteon::experiments {
@@ -218,7 +219,7 @@ std::vector<std::string> run_command(const Suite& suite, const SuiteRun& run, Ru
     words.insert(words.end(), {"--case", name});
   if (sweep)
     words.emplace_back("--discard");
-  else if (config.model == kTinyModel)
+  else if (find_tiny_model(config.model) != nullptr)
     words.emplace_back("--forgetting");
   return words;
 }

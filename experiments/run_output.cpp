@@ -49,7 +49,7 @@ void save_result(LoadedModel& loaded, const RunConfig& config, const StartingFac
   if (!loaded.adapted->adapter().method->adapts_linears()) {
     io::OutputFolder out(folder / "model");
     if (const auto* rwkv = dynamic_cast<const nn::Rwkv*>(loaded.model.get()))
-      nn::save_rwkv(*rwkv, out.path() / "model.pth", dtype);
+      nn::save_rwkv_folder(*rwkv, out.path(), dtype);
     else
       nn::save_llama(as_llama(loaded, "model"), out.path(), dtype);
     loaded.tokenizer->save(out.path());

@@ -13,6 +13,7 @@
 #include "backends/error.hpp"
 #include "experiments/fairness.hpp"
 #include "experiments/planner.hpp"
+#include "experiments/tiny_models.hpp"
 #include "nn/io/atomic_file.hpp"
 
 namespace osteon::experiments {
@@ -91,8 +92,9 @@ std::string job_script(const std::vector<std::vector<std::string>>& commands, st
   for (const std::string& line : *options.slurm)
     text += "#SBATCH " + line + "\n";
   text += "cd " + quoted(fs::current_path().string()) + " || exit\n";
-  if (const char* base = std::getenv("OSTEON_BASE"))
-    text += "export OSTEON_BASE=" + quoted(base) + "\n";
+  for (const TinyModel& model : tiny_models())
+    if (const char* base = std::getenv(model.variable))
+      text += join("export ", model.variable, "=", quoted(base), "\n");
   text += "case $SLURM_ARRAY_TASK_ID in\n";
   for (std::size_t i = 0; i < commands.size(); ++i) {
     text += fmt::format("{}) exec", i);

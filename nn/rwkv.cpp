@@ -103,6 +103,7 @@ void RwkvLayer::visit(const ParameterVisitor& visitor) {
 
 Rwkv::Rwkv(const RwkvConfig& config, DType dtype, Device device)
     : LanguageModel(dtype, device),
+      head_size_(config.head_size()),
       embedding_(empty({config.vocab_size, config.hidden_size}, dtype, device, Category::weights)),
       first_norm_("blocks.0.ln0", config.hidden_size, 1, kLayerNormEps, dtype, device),
       last_norm_("ln_out", config.hidden_size, 1, kLayerNormEps, dtype, device),

@@ -106,6 +106,9 @@ class Rwkv : public LanguageModel {
   /// over the normalizer's positions.
   void set_l2_wrap(bool on) { l2_wrap_ = on; }
 
+  /// Initial values as RWKV's authors draw them (rwkv_init.cpp), each parameter from its own stream of the seed.
+  void initialize(std::uint64_t seed);
+
   std::int64_t vocab_size() const override { return embedding_.dim(0); }
   std::int64_t layer_count() const override { return static_cast<std::int64_t>(layers_.size()); }
   /// Its memory is that of the state and of one piece of the text, however long that is.
@@ -121,6 +124,7 @@ class Rwkv : public LanguageModel {
 
  private:
   bool l2_wrap_ = false;
+  std::int64_t head_size_;
   Tensor embedding_;
   RwkvNorm first_norm_, last_norm_;
   std::vector<std::unique_ptr<RwkvLayer>> layers_;

@@ -1,4 +1,5 @@
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdlib>
 #include <fmt/format.h>
 #include <iostream>
@@ -11,13 +12,13 @@
 #include "experiments/embedded.hpp"
 #include "experiments/fairness.hpp"
 #include "experiments/forecast.hpp"
-#include "experiments/model_loading.hpp"
 #include "experiments/mpi/communicator.hpp"
 #include "experiments/mpi/remote_runs.hpp"
 #include "experiments/progress.hpp"
 #include "experiments/report/report.hpp"
 #include "experiments/run.hpp"
 #include "experiments/slurm.hpp"
+#include "experiments/tiny_models.hpp"
 
 namespace osteon::experiments {
 namespace {
@@ -157,29 +158,37 @@ std::string repeating_command(const AblateArguments& arguments) {
   return command;
 }
 
-/// Makes the tiny base anew in the run folder, as the one in the repository was made, and uses that one. False where it
+/// Makes a tiny base anew in the run folder, as the one in the repository was made, and uses that one. False where it
 /// was interrupted.
-bool pretrain_base(const AblateArguments& arguments, const fs::path& folder) {
+bool pretrain_base(const TinyModel& model, const AblateArguments& arguments, const fs::path& folder) {
   RunConfig config;
   config.method = "full";
   for (const EmbeddedFile& file : embedded_files())
-    if (file.name == "runs/pretrain_tiny.toml")
+    if (file.name == model.recipe)
       read_config_text(file.text, file.name, config);
-  config.out = (folder / "base").string();
+  const fs::path base = folder / (model.name == std::string_view(kTinyModel) ? "base" : join("base-", model.folder));
+  config.out = base.string();
   RunOptions options;
   options.from_random_weights = true;
   options.score_before = false;
   options.quiet = arguments.quiet;
-  options.name = "base";
+  options.name = base.filename().string();
   options.save_dtype = DType::bf16;  // as the stored one
   options.should_stop = interrupted;
-  const fs::path base = config.out;
   config.resume = fs::exists(base / "checkpoint");
   const bool there = fs::exists(base / "summary.json") && read_summary(base).completed;
   if (!there && !run(config, options).completed)
     return false;
-  setenv("OSTEON_BASE", (base / "model").c_str(), 1);
+  setenv(model.variable, (base / "model").c_str(), 1);
   return true;
+}
+
+/// Those bases that the suite's cells are trained on.
+bool pretrain_bases(const Suite& suite, const AblateArguments& arguments, const fs::path& folder) {
+  return std::all_of(tiny_models().begin(), tiny_models().end(), [&](const TinyModel& model) {
+    const auto used = [&](const Cell& cell) { return cell.config.model == model.name; };
+    return std::none_of(suite.cells.begin(), suite.cells.end(), used) || pretrain_base(model, arguments, folder);
+  });
 }
 
 int say_interrupted() {
@@ -222,7 +231,7 @@ int run_ablate(const AblateArguments& arguments, bool json) {
   const fs::path& folder = how.folder;
   catch_signals();
   fs::create_directories(folder);
-  if (arguments.from_scratch && !pretrain_base(arguments, folder))
+  if (arguments.from_scratch && !pretrain_bases(suite, arguments, folder))
     return say_interrupted();
   const AblationResult result = run_ablation(suite, how);
   for (const std::string& error : result.errors)
@@ -290,7 +299,7 @@ void add_ablate(CLI::App& program, CommandContext& context) {
   command->add_flag("--quick", arguments->quick, "The suite's short form");
   command->add_flag("--dry-run", arguments->dry_run, "List the cells with their memory and time, and run nothing");
   command->add_flag("--from-scratch", arguments->from_scratch,
-                    "Pretrain the tiny base first instead of using the stored one");
+                    "Pretrain the suite's tiny bases first instead of using the stored ones");
   command->add_flag("--quiet", arguments->quiet, "No progress");
   command->callback([arguments, &context] {
     context.action = [arguments, &context] { return run_ablate(*arguments, context.json); };

@@ -7,6 +7,7 @@
 #include "experiments/commands/command.hpp"
 #include "experiments/data/tokenizer.hpp"
 #include "experiments/model_loading.hpp"
+#include "experiments/tiny_models.hpp"
 #include "nn/io/output_folder.hpp"
 #include "nn/io/pretrained.hpp"
 #include "nn/io/tensor_file.hpp"
@@ -53,7 +54,7 @@ LoadedModel load(const MergeArguments& arguments) {
 void copy_tokenizer_and_generation(const MergeArguments& arguments, const fs::path& out) {
   if (const fs::path generation = fs::path(arguments.config.model) / "generation_config.json"; fs::exists(generation))
     io::write_file_atomically(out / "generation_config.json", io::read_file(generation));
-  const bool tiny = arguments.config.model == kTinyModel;
+  const bool tiny = find_tiny_model(arguments.config.model) != nullptr;
   const auto tokenizer = tiny ? load_tokenizer("byte") : load_model_tokenizer(arguments.config.model);
   tokenizer->save(out);
   if (tokenizer->kind() == "none")

@@ -4,13 +4,13 @@
 
 #include "nn/io/checkpoint.hpp"
 #include "nn/io/output_folder.hpp"
-#include "nn/rwkv6.hpp"
-#include "nn/rwkv7.hpp"
+#include "nn/io/rwkv_config.hpp"
 
 namespace osteon::nn {
 namespace {
 
 constexpr const char* kScore = "score.weight";
+constexpr const char* kRwkvWeights = "model.pth";  // in a folder
 
 NamedTensors parameters_in(const LanguageModel& model, DType dtype) {
   NamedTensors tensors = model.parameters();
@@ -18,6 +18,20 @@ NamedTensors parameters_in(const LanguageModel& model, DType dtype) {
     if (tensor.dtype() != dtype)
       tensor = converted(tensor, dtype, Category::workspace);
   return tensors;
+}
+
+/// Where an RWKV model's tensors are: a folder may hold them as a .pth or, as a Llama's, as safetensors.
+std::filesystem::path rwkv_weights(const std::filesystem::path& path) {
+  return std::filesystem::exists(path / kRwkvWeights) ? path / kRwkvWeights : path;
+}
+
+AnyRwkvConfig config_of(const io::ModelFiles& files) {
+  const bool seven = files.contains("blocks.0.att.r_k");
+  check<FileError>(seven || files.contains("blocks.0.att.time_faaaa"), files.path().string(),
+                   ": expected blocks.0.att.r_k (RWKV-7) or blocks.0.att.time_faaaa (RWKV-6), found neither");
+  if (seven)
+    return read_rwkv7_config(shapes_of(files));
+  return read_rwkv6_config(shapes_of(files));
 }
 
 }  // namespace
@@ -65,30 +79,44 @@ std::unique_ptr<Llama> load_llama(const std::filesystem::path& folder, DType dty
   return model;
 }
 
-std::unique_ptr<Rwkv> load_rwkv(const std::filesystem::path& file, DType dtype, Device device,
+std::unique_ptr<Rwkv> load_rwkv(const std::filesystem::path& path, DType dtype, Device device,
                                 std::vector<std::string>* warnings) {
-  const io::ModelFiles files(file);
-  const bool seven = files.contains("blocks.0.att.r_k");
-  check<FileError>(seven || files.contains("blocks.0.att.time_faaaa"), file.string(),
-                   ": expected blocks.0.att.r_k (RWKV-7) or blocks.0.att.time_faaaa (RWKV-6), found neither");
-  const auto make = [&, shapes = shapes_of(files)](Device where) -> std::unique_ptr<Rwkv> {
-    if (seven)
-      return std::make_unique<Rwkv7>(read_rwkv7_config(shapes), dtype, where);
-    return std::make_unique<Rwkv6>(read_rwkv6_config(shapes), dtype, where);
-  };
+  const io::ModelFiles files(rwkv_weights(path));
+  const AnyRwkvConfig config = config_of(files);
   // First without memory: a file must not decide how much is allocated before all its shapes agree.
-  const std::vector<std::string> unexpected = check_tensors(files, make(Device::meta)->parameters());
-  std::unique_ptr<Rwkv> model = make(device);
+  const std::vector<std::string> unexpected =
+      check_tensors(files, make_rwkv(config, dtype, Device::meta)->parameters());
+  std::unique_ptr<Rwkv> model = make_rwkv(config, dtype, device);
   if (device != Device::meta)
     load_tensors(files, model->parameters());
   if (warnings != nullptr)
     for (const std::string& name : unexpected)
-      warnings->push_back(join(file.string(), ": ", name, ": not a tensor of the model, ignored"));
+      warnings->push_back(join(path.string(), ": ", name, ": not a tensor of the model, ignored"));
   return model;
 }
 
+AnyRwkvConfig find_rwkv_config(const std::filesystem::path& path, std::vector<std::string>* warnings) {
+  const bool described = std::filesystem::exists(path / "config.json");
+  return described ? read_rwkv_config_json(path, warnings) : config_of(io::ModelFiles(rwkv_weights(path)));
+}
+
+std::unique_ptr<Rwkv> draw_rwkv(const AnyRwkvConfig& config, std::uint64_t seed, DType dtype, Device device) {
+  std::unique_ptr<Rwkv> model = make_rwkv(config, dtype, device);
+  model->initialize(seed);
+  return model;
+}
+
+void check_weights_there(const std::filesystem::path& path) { const io::ModelFiles files(rwkv_weights(path)); }
+
 void save_rwkv(const Rwkv& model, const std::filesystem::path& file, std::optional<DType> dtype) {
   write_tensors(file, parameters_in(model, dtype.value_or(model.dtype())));
+}
+
+void save_rwkv_folder(const Rwkv& model, const std::filesystem::path& folder, std::optional<DType> dtype) {
+  io::OutputFolder out(folder);
+  save_rwkv(model, out.path() / kRwkvWeights, dtype);
+  write_rwkv_config_json(out.path(), model);
+  out.commit();
 }
 
 void save_llama(const Llama& model, const std::filesystem::path& folder, std::optional<DType> dtype) {

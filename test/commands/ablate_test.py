@@ -78,7 +78,8 @@ tolerance = {tolerance}
         suite = self.suite("", base=BASE.replace("synthetic:tiny", "no/model"))
         self.assertIn("s.toml:3: model: expected a folder, found no no/model", osteon("ablate", suite, status=1).stderr)
         suite = self.suite("", base=BASE.replace("synthetic:tiny", "synthetic:huge"))
-        self.assertIn("s.toml:3: model: expected a model folder, synthetic:tiny or synthetic:mlp, got synthetic:huge",
+        self.assertIn("s.toml:3: model: expected a model folder, synthetic:tiny, synthetic:tiny-rwkv6, synthetic:tiny-rwkv7 "
+                      "or synthetic:mlp, got synthetic:huge",
                       osteon("ablate", suite, "--dry-run", status=1).stderr)
 
     def test_missing_weights_are_refused_with_their_line_before_the_first_run(self):

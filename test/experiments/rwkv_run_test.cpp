@@ -1,3 +1,4 @@
+#include <cmath>
 #include <doctest/doctest.h>
 #include <optional>
 
@@ -8,6 +9,8 @@
 #include "experiments/scoring/predictions.hpp"
 #include "experiments/scoring/run_task.hpp"
 #include "experiments/task_score.hpp"
+#include "experiments/tiny_models.hpp"
+#include "nn/io/atomic_file.hpp"
 #include "peft/hf_format.hpp"
 #include "peft/rwkv_format.hpp"
 #include "test/experiments/small_run.hpp"
@@ -255,6 +258,42 @@ TEST_CASE("RWKV files are scored by real tasks, in words and by likelihoods, as 
   }
 }
 
+TEST_CASE(
+    "RWKV models are pretrained from a config, from a file's shapes and by name, and fine-tuned from their folder") {
+  const TemporaryFolder folder;
+  for (const char* version : {"rwkv6", "rwkv7"}) {
+    fs::create_directories(folder / version);
+    io::write_file_atomically(
+        folder / (std::string(version) + "/config.json"),
+        join(R"({"model_type": ")", version,
+             R"(", "vocab_size": 256, "hidden_size": 32, "num_hidden_layers": 2, "head_dim": 16})"));
+  }
+  for (const std::string& model : {(folder / "rwkv6").string(), (folder / "rwkv7").string(),
+                                   seven_in(folder / "").string(), std::string(kTinyRwkv6), std::string(kTinyRwkv7)}) {
+    CAPTURE(model);
+    const bool named = model.starts_with("synthetic:");
+    RunConfig config = test::small_run(model, folder / ("pretrained-" + fs::path(model).stem().string()), "full");
+    config.steps = named ? 3 : 12;
+    RunOptions options = test::silent();
+    options.from_random_weights = true;
+    const RunSummary summary = run(config, options);
+    REQUIRE(summary.completed);
+    CHECK(*summary.evaluation.before->loss == doctest::Approx(std::log(256)).epsilon(0.1));  // it knows nothing yet
+    CHECK(*summary.evaluation.after->loss < *summary.evaluation.before->loss - 0.5);
+    CHECK(plan(config).peak.total() == summary.peak_bytes->total);
+
+    RunConfig tuned = test::small_run(fs::path(config.out) / "model", folder / "tuned", "bone");
+    tuned.lr = 1e-3;
+    tuned.tokenizer.clear();  // the folder has it
+    const LoadedModel loaded = load_model(tuned);
+    const auto data = open_evaluation_data("down", Split::test, tuned, *loaded.tokenizer, ModelLimits(*loaded.model));
+    CHECK(*evaluate(*loaded.model, data).scores.loss == *summary.evaluation.after->loss);
+    const RunSummary after = run(tuned, test::silent());
+    CHECK(*after.evaluation.before->loss == *summary.evaluation.after->loss);
+    CHECK(*after.evaluation.after->loss < *after.evaluation.before->loss);
+  }
+}
+
 TEST_CASE("an RWKV file's text ends where the tokenizer says") {
   const TemporaryFolder folder;
   RunConfig config;
@@ -271,10 +310,10 @@ TEST_CASE("what a recurrent model cannot do is refused by name") {
     change(config);
     CHECK_THROWS_WITH_AS(run(config, test::silent()), doctest::Contains(start), ConfigError);
   };
-  refused("packing: expected false with the RWKV file", [](RunConfig& config) { config.packing = true; });
+  refused("packing: expected false with the RWKV model", [](RunConfig& config) { config.packing = true; });
   refused("checkpoint_layers: expected at most 2, the layers of",
           [](RunConfig& config) { config.checkpoint_layers = 3; });
-  refused("task_type: expected CAUSAL_LM with the RWKV file", [](RunConfig& config) {
+  refused("task_type: expected CAUSAL_LM with the RWKV model", [](RunConfig& config) {
     config.task = "glue:rte";
     config.data = config.eval_data = "dev.tsv";
   });
@@ -283,11 +322,7 @@ TEST_CASE("what a recurrent model cannot do is refused by name") {
   CHECK_THROWS_WITH_AS(run(config, test::silent()), doctest::Contains("seven.pth: a model without tokenizer"),
                        FileError);
   config.tokenizer = "byte";
-  RunOptions options = test::silent();
-  options.from_random_weights = true;
-  CHECK_THROWS_WITH_AS(run(config, options), doctest::Contains("model: expected a folder to draw weights for"),
-                       ConfigError);
   const LoadedModel loaded = load_weights(config);
   CHECK_THROWS_WITH_AS(as_llama(loaded, "unload"),
-                       doctest::Contains("unload: expected a Llama folder as model, got the RWKV file"), ConfigError);
+                       doctest::Contains("unload: expected a Llama folder as model, got the RWKV model"), ConfigError);
 }
