@@ -96,7 +96,7 @@ void check_weights(const Suite& suite) {
   std::set<std::string> seen;
   for (const Cell& cell : suite.cells) {
     const std::string& model = cell.config.model;
-    if (model != kToyModel && seen.insert(model).second)
+    if (model != kToyModel && !find_drawn_model(model) && seen.insert(model).second)
       read_for(cell.place_of("model"), [&] { nn::check_weights_there(weights_of(model)); });
   }
 }
@@ -113,10 +113,10 @@ void check_inputs(const Suite& suite) {
     check_data(config.task_data, cell.place_of("task_data"));
     if (!config.task.empty() && tasks.insert({config.task, config.task_type, task_file(config), config.data}).second)
       check_task_items(cell);
-    check<ConfigError>(!config.model.starts_with("synthetic:") || find_tiny_model(config.model) != nullptr ||
-                           config.model == kToyModel,
-                       cell.place_of("model"), ": expected a model folder, ", tiny_model_names(), " or ", kToyModel,
-                       ", got ", config.model);
+    check<ConfigError>(
+        !config.model.starts_with("synthetic:") || is_embedded_model(config.model) || config.model == kToyModel,
+        cell.place_of("model"), ": expected a model folder, an embedded model (", embedded_model_names(), ") or ",
+        kToyModel, ", got ", config.model);
     for (const auto& [key, folder] : {std::pair("model", config.model), {"adapter", config.adapter}})
       check<FileError>(folder.empty() || folder.starts_with("synthetic:") || fs::exists(folder), cell.place_of(key),
                        ": expected a folder, found no ", folder);

@@ -156,8 +156,8 @@ std::optional<Solved> nearest(const RunConfig& config, const Fairness& rule, dou
 
 std::int64_t count_trainable(const RunConfig& given) {
   const RunConfig config = filled(given);
-  LoadedModel loaded = load_weights(
-      config, find_tiny_model(config.model) != nullptr ? Weights::random : Weights::pretrained, Device::meta);
+  LoadedModel loaded =
+      load_weights(config, is_embedded_model(config.model) ? Weights::random : Weights::pretrained, Device::meta);
   add_run_adapter(loaded, config);
   return loaded.adapted->trainable_count();
 }

@@ -14,7 +14,7 @@ namespace fs = std::filesystem;
 std::unique_ptr<Tokenizer> tokenizer_of(const RunConfig& config) {
   if (!config.tokenizer.empty())
     return load_tokenizer(config.tokenizer);
-  return find_tiny_model(config.model) != nullptr ? load_tokenizer("byte") : load_model_tokenizer(config.model);
+  return is_embedded_model(config.model) ? load_tokenizer("byte") : load_model_tokenizer(config.model);
 }
 
 /// `auto` is settled by the planner before a run loads its model; what does not train keeps nothing anyway.
@@ -47,16 +47,25 @@ void check_for_rwkv(const RunConfig& config) {
                      ", got a classification head");
 }
 
-std::unique_ptr<nn::Rwkv> load_rwkv(const RunConfig& config, Weights weights, DType dtype, Device device,
-                                     std::vector<std::string>& warnings) {
-  check_for_rwkv(config);
-  const TinyModel* const tiny = find_tiny_model(config.model);
-  std::unique_ptr<nn::Rwkv> model;
+std::unique_ptr<nn::Rwkv> rwkv_of(const RunConfig& config, Weights weights, DType dtype, Device device,
+                                  std::vector<std::string>& warnings) {
+  const std::uint64_t seed = weights == Weights::random ? static_cast<std::uint64_t>(config.seed) : 0;
+  if (const auto drawn = find_drawn_model(config.model))
+    return nn::draw_rwkv(*drawn, seed, dtype, device);
   if (weights == Weights::pretrained)
-    model = nn::load_rwkv(weights_of(config.model), dtype, device, &warnings);
-  else
-    model = nn::draw_rwkv(tiny != nullptr ? tiny_rwkv_config(*tiny) : nn::find_rwkv_config(config.model, &warnings),
-                          static_cast<std::uint64_t>(config.seed), dtype, device);
+    return nn::load_rwkv(weights_of(config.model), dtype, device, &warnings);
+  const TinyModel* const tiny = find_tiny_model(config.model);
+  return nn::draw_rwkv(tiny != nullptr ? tiny_rwkv_config(*tiny) : nn::find_rwkv_config(config.model, &warnings), seed,
+                       dtype, device);
+}
+
+std::unique_ptr<nn::Rwkv> load_rwkv(const RunConfig& config, Weights weights, DType dtype, Device device,
+                                    std::vector<std::string>& warnings) {
+  check<ConfigError>(!fs::is_regular_file(config.model) || has_rwkv_ending(config.model),
+                     "model: expected a Hugging Face folder, or an RWKV file that ends in .pth or .safetensors, got ",
+                     config.model);
+  check_for_rwkv(config);
+  std::unique_ptr<nn::Rwkv> model = rwkv_of(config, weights, dtype, device, warnings);
   model->set_l2_wrap(wraps_logits(config));
   return model;
 }
@@ -68,23 +77,32 @@ fs::path weights_of(const std::string& model) {
   return tiny != nullptr ? folder_of(*tiny) : fs::path(model);
 }
 
-bool is_rwkv(const std::string& model) {
-  return model == kTinyRwkv6 || model == kTinyRwkv7 || fs::is_regular_file(model) || nn::is_rwkv_folder(model);
+bool has_rwkv_ending(const fs::path& file) {
+  const fs::path ending = file.extension();
+  return ending == ".pth" || ending == ".pt" || ending == ".safetensors";
 }
 
 bool wraps_logits(const RunConfig& config) {
   return config.l2_wrap == "auto" ? is_rwkv(config.model) : config.l2_wrap == "on";
 }
 
-nn::Llama& as_llama(const LoadedModel& loaded, const char* what) {
-  auto* const llama = dynamic_cast<nn::Llama*>(loaded.model.get());
-  check<ConfigError>(llama != nullptr, what, ": expected a Llama folder as model, got the RWKV model ", loaded.name);
-  return *llama;
+bool is_rwkv(const std::string& model) {
+  if (has_rwkv_ending(model) && !fs::is_directory(model))
+    return true;  // one that is missing is missed as such a file
+  return model == kTinyRwkv6 || model == kTinyRwkv7 || find_drawn_model(model) || fs::is_regular_file(model) ||
+         nn::is_rwkv_folder(model);
+}
+
+void save_model(const LoadedModel& loaded, const fs::path& folder, std::optional<DType> dtype) {
+  if (const auto* rwkv = dynamic_cast<const nn::Rwkv*>(loaded.model.get()))
+    nn::save_rwkv_folder(*rwkv, folder, dtype);
+  else
+    nn::save_llama(dynamic_cast<const nn::Llama&>(*loaded.model), folder, dtype);
 }
 
 LoadedModel load_weights(const RunConfig& config, Weights weights, std::optional<Device> given) {
-  check<ConfigError>(find_tiny_model(config.model) != nullptr || !config.model.starts_with("synthetic:"),
-                     "model: expected a model folder or an embedded model (", tiny_model_names(), "), got ",
+  check<ConfigError>(is_embedded_model(config.model) || !config.model.starts_with("synthetic:"),
+                     "model: expected a model folder or an embedded model (", embedded_model_names(), "), got ",
                      config.model);
   const DType dtype = dtype_named(config.dtype);
   const Device device = given ? *given : open_device(config.device);

@@ -26,14 +26,17 @@ struct LoadedModel {
 /// The file or folder of a model's weights: config.model itself, or where an embedded model has them.
 std::filesystem::path weights_of(const std::string& model);
 
-/// Whether `model` is an RWKV file, a folder of one (rwkv_config.hpp) or an embedded RWKV model.
+/// Whether `model` names an RWKV file, a folder of one (rwkv_config.hpp) or an embedded RWKV model.
 bool is_rwkv(const std::string& model);
 
 /// Whether a run's loss has L2Wrap: config.l2_wrap, which `auto` leaves to the model as its own trainers have it.
 bool wraps_logits(const RunConfig& config);
 
-/// The model as a Llama; ConfigError where it is another and `what` is not there for it.
-nn::Llama& as_llama(const LoadedModel& loaded, const char* what);
+/// Whether a file of this name can be an RWKV model: .pth, .pt or .safetensors.
+bool has_rwkv_ending(const std::filesystem::path& file);
+
+/// Writes config.json and the weights in `dtype`, the model's own by default, as a folder of its architecture.
+void save_model(const LoadedModel& loaded, const std::filesystem::path& folder, std::optional<DType> dtype = {});
 
 enum class Weights { pretrained, random };
 

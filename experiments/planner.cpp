@@ -24,7 +24,7 @@ constexpr int kSteps = 2;
 constexpr std::int64_t kPasses = 2;
 
 LoadedModel prepared(const RunConfig& config, Device device) {
-  const bool random = find_tiny_model(config.model) != nullptr || device == Device::meta;
+  const bool random = is_embedded_model(config.model) || device == Device::meta;
   LoadedModel loaded = load_weights(config, random ? Weights::random : Weights::pretrained, device);
   add_run_adapter(loaded, config);
   return loaded;

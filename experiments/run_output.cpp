@@ -2,7 +2,6 @@
 
 #include "nn/io/checkpoint.hpp"
 #include "nn/io/output_folder.hpp"
-#include "nn/io/pretrained.hpp"
 #include "peft/convert.hpp"
 #include "peft/hf_format.hpp"
 #include "peft/rwkv_format.hpp"
@@ -48,10 +47,7 @@ void save_result(LoadedModel& loaded, const RunConfig& config, const StartingFac
                  std::optional<DType> dtype) {
   if (!loaded.adapted->adapter().method->adapts_linears()) {
     io::OutputFolder out(folder / "model");
-    if (const auto* rwkv = dynamic_cast<const nn::Rwkv*>(loaded.model.get()))
-      nn::save_rwkv_folder(*rwkv, out.path(), dtype);
-    else
-      nn::save_llama(as_llama(loaded, "model"), out.path(), dtype);
+    save_model(loaded, out.path(), dtype);
     loaded.tokenizer->save(out.path());
     out.commit();
   } else if (start.exist()) {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <iterator>
+#include <regex>
 #include <unistd.h>
 
 #include "backends/error.hpp"
@@ -26,11 +26,34 @@ const TinyModel* find_tiny_model(const std::string& model) {
   return found == all.end() ? nullptr : &*found;
 }
 
-std::string tiny_model_names() {
+std::optional<nn::AnyRwkvConfig> find_drawn_model(const std::string& model) {
+  static const std::regex pattern("synthetic:rwkv([67])-L([0-9]{1,4})-D([0-9]{1,6})(?:-V([0-9]{1,7}))?");
+  std::smatch parts;
+  if (!std::regex_match(model, parts, pattern))
+    return {};
+  constexpr std::int64_t kHeadSize = 64, kPublishedIds = 65536;
+  nn::RwkvConfig shared;
+  shared.num_hidden_layers = std::stoll(parts[2]);
+  shared.hidden_size = std::stoll(parts[3]);
+  shared.vocab_size = parts[4].matched ? std::stoll(parts[4]) : kPublishedIds;
+  shared.heads = shared.hidden_size / kHeadSize;
+  check<ConfigError>(
+      shared.num_hidden_layers > 0 && shared.vocab_size > 0 && shared.heads > 0 && shared.hidden_size % kHeadSize == 0,
+      "model: ", model, ": expected at least one layer and id, and channels in ", kHeadSize, "s");
+  if (parts[1] == "7")
+    return nn::with_usual_sizes<nn::Rwkv7Config>(shared);
+  return nn::with_usual_sizes<nn::Rwkv6Config>(shared);
+}
+
+bool is_embedded_model(const std::string& model) {
+  return find_tiny_model(model) != nullptr || find_drawn_model(model).has_value();
+}
+
+std::string embedded_model_names() {
   std::string names;
   for (const TinyModel& model : tiny_models())
-    names += (names.empty() ? "" : ", ") + std::string(model.name);
-  return names;
+    names += std::string(model.name) + ", ";
+  return names + "synthetic:rwkv7-L12-D768 (any size)";
 }
 
 fs::path folder_of(const TinyModel& model) {

@@ -2,6 +2,7 @@
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <variant>
 
 #include "experiments/commands/command.hpp"
 #include "experiments/record.hpp"
@@ -31,15 +32,40 @@ Json tensors(const io::ModelFiles& files) {
   return list;
 }
 
-/// What is in a single file; of RWKV-PEFT's adapters, what they are too.
+/// Of a file or a folder.
+Json rwkv_facts(const fs::path& path) {
+  const nn::AnyRwkvConfig any = nn::find_rwkv_config(path);
+  const auto facts = [&](const char* type, const nn::RwkvConfig& config) -> Json {
+    return {{"model_type", type},
+            {"parameters", nn::make_rwkv(any, DType::f32, Device::meta)->parameter_count()},
+            {"layers", config.num_hidden_layers},
+            {"hidden_size", config.hidden_size},
+            {"intermediate_size", config.intermediate_size},
+            {"heads", config.heads},
+            {"vocab_size", config.vocab_size}};
+  };
+  if (const auto* seven = std::get_if<nn::Rwkv7Config>(&any)) {
+    Json found = facts("rwkv7", *seven);
+    found["low_ranks"] = {
+        {"decay", seven->decay_rank}, {"a", seven->rate_rank}, {"v", seven->value_rank}, {"gate", seven->gate_rank}};
+    return found;
+  }
+  const auto& six = std::get<nn::Rwkv6Config>(any);
+  Json found = facts("rwkv6", six);
+  found["low_ranks"] = {{"mix", six.mix_rank}, {"decay", six.decay_rank}};
+  return found;
+}
+
+/// What is in a single file; of RWKV models and of RWKV-PEFT's adapters, what they are too.
 void add_file(Json& found, const fs::path& path) {
   const io::TensorFile file(path);
-  bool is_adapter = false;
+  bool is_adapter = false, is_model = false;
   Json list = Json::array();
   for (const io::TensorEntry& entry : file.tensors()) {
     list.push_back(tensor_facts(entry));
     is_adapter = is_adapter || entry.name.ends_with(".disha") || entry.name.ends_with(".bone") ||
                  (io::is_torch_path(path) && entry.name.ends_with(".lora_A"));
+    is_model = is_model || entry.name == "blocks.0.att.r_k" || entry.name == "blocks.0.att.time_faaaa";
   }
   if (is_adapter) {
     const peft::RwkvAdapter adapter = peft::read_rwkv_adapter(file);
@@ -49,11 +75,15 @@ void add_file(Json& found, const fs::path& path) {
                         {"full_parameters", adapter.full_parameters}};
     if (adapter.kind == peft::RwkvKind::bat)
       found["adapter"]["layout"] = "RWKV-PEFT: a matrix an input block";
+  } else if (is_model) {
+    found["model"] = rwkv_facts(path);
   }
   found["tensors"] = list;
 }
 
 Json model_facts(const fs::path& folder) {
+  if (nn::is_rwkv_folder(folder))
+    return rwkv_facts(folder);
   const auto model = nn::load_llama(folder, DType::f32, Device::meta);
   const nn::LlamaConfig& config = model->config();
   return {{"model_type", config.model_type},
@@ -94,9 +124,11 @@ Json facts(const fs::path& path) {
     add_file(found, path);
     return found;
   }
-  if (fs::exists(path / "config.json"))
+  if (fs::exists(path / "config.json") || nn::is_rwkv_folder(path))
     found["model"] = model_facts(path);
-  if (fs::exists(path / "model.safetensors") || fs::exists(path / "model.safetensors.index.json"))
+  if (fs::exists(path / "model.pth"))
+    found["tensors"] = tensors(io::ModelFiles(path / "model.pth"));
+  else if (fs::exists(path / "model.safetensors") || fs::exists(path / "model.safetensors.index.json"))
     found["tensors"] = tensors(io::ModelFiles(path));
   if (fs::exists(path / "adapter_config.json"))
     add_adapter(found, path);
@@ -104,7 +136,7 @@ Json facts(const fs::path& path) {
     found["run"] = Json::parse(to_json(read_summary(path)));
     if (fs::exists(path / "adapter/adapter_config.json"))
       add_adapter(found, path / "adapter");
-    if (fs::exists(path / "model/config.json"))
+    if (fs::exists(path / "model/config.json") || nn::is_rwkv_folder(path / "model"))
       found["model"] = model_facts(path / "model");
   }
   check<FileError>(found.size() > 1, path.string(), ": expected a model, adapter or run folder, or a safetensors file");

@@ -54,8 +54,8 @@ LoadedModel load(const MergeArguments& arguments) {
 void copy_tokenizer_and_generation(const MergeArguments& arguments, const fs::path& out) {
   if (const fs::path generation = fs::path(arguments.config.model) / "generation_config.json"; fs::exists(generation))
     io::write_file_atomically(out / "generation_config.json", io::read_file(generation));
-  const bool tiny = find_tiny_model(arguments.config.model) != nullptr;
-  const auto tokenizer = tiny ? load_tokenizer("byte") : load_model_tokenizer(arguments.config.model);
+  const bool embedded = is_embedded_model(arguments.config.model);
+  const auto tokenizer = embedded ? load_tokenizer("byte") : load_model_tokenizer(arguments.config.model);
   tokenizer->save(out);
   if (tokenizer->kind() == "none")
     fmt::print(stderr, "warning: {} holds no tokenizer, so none was written\n", arguments.config.model);
@@ -97,13 +97,16 @@ int run_merge(const MergeArguments& arguments, bool json) {
   check_apart(arguments.out, arguments.config.adapter, "--adapter");
   LoadedModel loaded = load(arguments);
   loaded.adapted->merge();
-  if (const auto* rwkv = dynamic_cast<const nn::Rwkv*>(loaded.model.get())) {
+  const auto* const rwkv = dynamic_cast<const nn::Rwkv*>(loaded.model.get());
+  if (rwkv != nullptr && has_rwkv_ending(arguments.out)) {
+    check<ConfigError>(!fs::is_directory(arguments.out), "--out: expected a .pth or safetensors file, got the folder ",
+                       arguments.out);
     nn::save_rwkv(*rwkv, arguments.out);
     say(json, arguments.out, "the model with its adapter merged");
     return 0;
   }
   io::OutputFolder out(arguments.out);
-  nn::save_llama(as_llama(loaded, "merge"), out.path());
+  save_model(loaded, out.path());
   copy_tokenizer_and_generation(arguments, out.path());
   out.commit();
   say(json, arguments.out, "the model with its adapter merged");
@@ -118,7 +121,7 @@ int run_unload(const MergeArguments& arguments, bool json) {
   io::OutputFolder out(arguments.out);
   peft::save_adapter(*loaded.adapted, out.path());
   loaded.adapted->unload();
-  nn::save_llama(as_llama(loaded, "unload"), out.path());
+  save_model(loaded, out.path());
   copy_tokenizer_and_generation(arguments, out.path());
   out.commit();
   if (!json)

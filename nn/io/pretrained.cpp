@@ -25,6 +25,15 @@ std::filesystem::path rwkv_weights(const std::filesystem::path& path) {
   return std::filesystem::exists(path / kRwkvWeights) ? path / kRwkvWeights : path;
 }
 
+/// The weights alone; a folder that should have some and has none is told in RWKV's words.
+io::ModelFiles open_rwkv(const std::filesystem::path& path) {
+  const bool empty = std::filesystem::is_directory(path) && !std::filesystem::exists(path / kRwkvWeights) &&
+                     !std::filesystem::exists(path / "model.safetensors") &&
+                     !std::filesystem::exists(path / "model.safetensors.index.json");
+  check<FileError>(!empty, path.string(), ": expected ", kRwkvWeights, " or model.safetensors, found neither");
+  return io::ModelFiles(rwkv_weights(path));
+}
+
 AnyRwkvConfig config_of(const io::ModelFiles& files) {
   const bool seven = files.contains("blocks.0.att.r_k");
   check<FileError>(seven || files.contains("blocks.0.att.time_faaaa"), files.path().string(),
@@ -81,7 +90,7 @@ std::unique_ptr<Llama> load_llama(const std::filesystem::path& folder, DType dty
 
 std::unique_ptr<Rwkv> load_rwkv(const std::filesystem::path& path, DType dtype, Device device,
                                 std::vector<std::string>* warnings) {
-  const io::ModelFiles files(rwkv_weights(path));
+  const io::ModelFiles files = open_rwkv(path);
   const AnyRwkvConfig config = config_of(files);
   // First without memory: a file must not decide how much is allocated before all its shapes agree.
   const std::vector<std::string> unexpected =
@@ -97,7 +106,7 @@ std::unique_ptr<Rwkv> load_rwkv(const std::filesystem::path& path, DType dtype, 
 
 AnyRwkvConfig find_rwkv_config(const std::filesystem::path& path, std::vector<std::string>* warnings) {
   const bool described = std::filesystem::exists(path / "config.json");
-  return described ? read_rwkv_config_json(path, warnings) : config_of(io::ModelFiles(rwkv_weights(path)));
+  return described ? read_rwkv_config_json(path, warnings) : config_of(open_rwkv(path));
 }
 
 std::unique_ptr<Rwkv> draw_rwkv(const AnyRwkvConfig& config, std::uint64_t seed, DType dtype, Device device) {

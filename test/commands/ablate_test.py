@@ -78,8 +78,8 @@ tolerance = {tolerance}
         suite = self.suite("", base=BASE.replace("synthetic:tiny", "no/model"))
         self.assertIn("s.toml:3: model: expected a folder, found no no/model", osteon("ablate", suite, status=1).stderr)
         suite = self.suite("", base=BASE.replace("synthetic:tiny", "synthetic:huge"))
-        self.assertIn("s.toml:3: model: expected a model folder, synthetic:tiny, synthetic:tiny-rwkv6, synthetic:tiny-rwkv7 "
-                      "or synthetic:mlp, got synthetic:huge",
+        self.assertIn("s.toml:3: model: expected a model folder, an embedded model (synthetic:tiny, synthetic:tiny-rwkv6, "
+                      "synthetic:tiny-rwkv7, synthetic:rwkv7-L12-D768 (any size)) or synthetic:mlp, got synthetic:huge",
                       osteon("ablate", suite, "--dry-run", status=1).stderr)
 
     def test_missing_weights_are_refused_with_their_line_before_the_first_run(self):
@@ -206,6 +206,19 @@ tolerance = {tolerance}
             self.assertTrue(plan["question"].endswith("?") or one["suite"] == "quickstart", one)
             self.assertEqual([cell for cell in cells if "error" in cells[cell]], [], one["suite"])
             self.assertLess(plan["seconds"], 3600, one["suite"])
+
+    def test_rwkv_suites_train_what_they_plan(self):
+        out = self.folder / "memory"
+        plan, planned = self.dry("rwkv_memory", "--quick")
+        osteon("ablate", "rwkv_memory", "--quick", "--out", out, "--quiet")
+        peaks = {name.rsplit("-", 2)[1]: summary["peak_bytes"]["total"] for name, summary in self.summaries(out).items()}
+        self.assertEqual(set(peaks), {"full", "lora", "pissa", "bone", "bat", "bat_row"})
+        for cell in planned.values():
+            self.assertGreaterEqual(cell["needed_bytes"], peaks[cell["id"].rsplit("-", 1)[1]])
+        self.assertLess(peaks["bone"], peaks["lora"])
+        said = osteon("reproduce", "rwkv_memory", out).stdout
+        self.assertIn("bone r32: 0.1B 2.7, 0.4B 3.1, 1.5B 5.6, 3B 8.8", said)
+        self.assertIn("seq_len: 1024 there, 256 here", said)
 
     def test_a_published_table_without_runs(self):
         said = osteon("reproduce", "rank_sweep").stdout

@@ -294,6 +294,32 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("an RWKV model that a name tells the size of is drawn, always the same") {
+  const auto parameters = [](const std::string& model) {
+    RunConfig config;
+    config.model = model;
+    return load_weights(config, Weights::pretrained, Device::meta).model->parameter_count();
+  };
+  CHECK(parameters("synthetic:rwkv7-L12-D768") == 191'034'624);  // as the published models of these sizes
+  CHECK(parameters("synthetic:rwkv7-L24-D2048") == 1'527'404'544);
+  CHECK(parameters("synthetic:rwkv7-L32-D2560") == 2'947'735'040);
+  CHECK(parameters("synthetic:rwkv6-L24-D2048") == 1'599'873'024);
+  CHECK(parameters("synthetic:rwkv7-L1-D64-V256") < parameters("synthetic:rwkv7-L2-D64-V256"));
+
+  RunConfig config = test::small_run("synthetic:rwkv6-L1-D64-V256", "", "bone");
+  config.tokenizer.clear();
+  const LoadedModel one = load_model(config);
+  config.seed += 1;
+  const LoadedModel two = load_model(config);
+  CHECK(one.tokenizer->kind() == "byte");
+  for (std::size_t i = 0; i < one.model->parameters().size(); ++i)
+    CHECK(one.model->parameters()[i].second.to_doubles() == two.model->parameters()[i].second.to_doubles());
+  for (const char* model : {"synthetic:rwkv7-L0-D64", "synthetic:rwkv7-L2-D100", "synthetic:rwkv7-L2-D64-V0"})
+    CHECK_THROWS_WITH_AS(parameters(model),
+                         doctest::Contains("expected at least one layer and id, and channels in 64s"), ConfigError);
+  CHECK_THROWS_WITH_AS(parameters("synthetic:rwkv5-L2-D64"), doctest::Contains("or an embedded model"), ConfigError);
+}
+
 TEST_CASE("an RWKV file's text ends where the tokenizer says") {
   const TemporaryFolder folder;
   RunConfig config;
@@ -322,7 +348,15 @@ TEST_CASE("what a recurrent model cannot do is refused by name") {
   CHECK_THROWS_WITH_AS(run(config, test::silent()), doctest::Contains("seven.pth: a model without tokenizer"),
                        FileError);
   config.tokenizer = "byte";
-  const LoadedModel loaded = load_weights(config);
-  CHECK_THROWS_WITH_AS(as_llama(loaded, "unload"),
-                       doctest::Contains("unload: expected a Llama folder as model, got the RWKV model"), ConfigError);
+  fs::create_directory(folder / "config alone");
+  io::write_file_atomically(folder / "config alone/config.json", R"({"model_type": "rwkv7"})");
+  config.model = (folder / "config alone").string();
+  CHECK_THROWS_WITH_AS(load_weights(config),
+                       doctest::Contains("config alone: expected model.pth or model.safetensors, found neither"),
+                       FileError);
+  config.model = (folder / "config alone/config.json").string();
+  CHECK_THROWS_WITH_AS(load_weights(config),
+                       doctest::Contains("or an RWKV file that ends in .pth or .safetensors, got"), ConfigError);
+  config.model = (folder / "gone.pth").string();
+  CHECK_THROWS_WITH_AS(load_weights(config), doctest::Contains("gone.pth: cannot open"), FileError);
 }
