@@ -23,7 +23,7 @@ Counter& counter() {
 }  // namespace
 
 std::string_view name_of(Work work) {
-  constexpr std::array<std::string_view, kWorks.size()> names = {"base", "adapter", "attention", "head"};
+  constexpr std::array<std::string_view, kWorks.size()> names = {"base", "adapter", "attention", "recurrence", "head"};
   return names[static_cast<std::size_t>(work)];
 }
 

@@ -9,9 +9,9 @@
 namespace osteon {
 
 /// What a product multiplies with: a base weight, an adapter's parameters (a module trained whole is one), the keys and
-/// values of attention, or the output projection.
-enum class Work : std::uint8_t { base, adapter, attention, head };
-constexpr std::array<Work, 4> kWorks = {Work::base, Work::adapter, Work::attention, Work::head};
+/// values of attention, the state of a recurrence, or the output projection.
+enum class Work : std::uint8_t { base, adapter, attention, recurrence, head };
+constexpr std::array<Work, 5> kWorks = {Work::base, Work::adapter, Work::attention, Work::recurrence, Work::head};
 std::string_view name_of(Work work);
 
 /// What is computed again in a backward (activation checkpointing) counts as backward.

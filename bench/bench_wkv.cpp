@@ -59,7 +59,8 @@ struct Recurrence {
 void BM_wkv6(benchmark::State& state) {
   Recurrence c(kDTypes[state.range(0)]);
   const kernels::Wkv6Inputs in{c.r.view(), c.decay.view(), c.k.view(), c.v.view(), {}};
-  c.run(state, 5, 5, [&](auto dev) { kernels::wkv6(dev, in, c.y.view(), c.state.view(), c.states.view()); });
+  c.run(state, 5, kernels::kWkv6Flops,
+        [&](auto dev) { kernels::wkv6(dev, in, c.y.view(), c.state.view(), c.states.view()); });
 }
 
 void BM_wkv6_backward(benchmark::State& state) {
@@ -67,7 +68,7 @@ void BM_wkv6_backward(benchmark::State& state) {
   auto& g = c.gradients;
   const kernels::Wkv6Inputs in{c.r.view(), c.decay.view(), c.k.view(), c.v.view(), {}};
   on_device(default_device(), [&](auto dev) { kernels::wkv6(dev, in, c.y.view(), c.state.view(), c.states.view()); });
-  c.run(state, 9, 14, [&](auto dev) {
+  c.run(state, 9, kernels::kWkv6BackwardFlops, [&](auto dev) {
     kernels::wkv6_backward(dev, c.dy.view(), in, c.states.view(), c.workspace.view(),
                            {g[0].sink(), g[1].sink(), g[2].sink(), g[3].sink(), {}});
   });
@@ -76,7 +77,8 @@ void BM_wkv6_backward(benchmark::State& state) {
 void BM_wkv7(benchmark::State& state) {
   Recurrence c(kDTypes[state.range(0)]);
   const kernels::Wkv7Inputs in{c.r.view(), c.decay.view(), c.k.view(), c.v.view(), c.removal.view(), c.rate.view(), {}};
-  c.run(state, 7, 9, [&](auto dev) { kernels::wkv7(dev, in, c.y.view(), c.state.view(), c.states.view()); });
+  c.run(state, 7, kernels::kWkv7Flops,
+        [&](auto dev) { kernels::wkv7(dev, in, c.y.view(), c.state.view(), c.states.view()); });
 }
 
 void BM_wkv7_backward(benchmark::State& state) {
@@ -84,7 +86,7 @@ void BM_wkv7_backward(benchmark::State& state) {
   auto& g = c.gradients;
   const kernels::Wkv7Inputs in{c.r.view(), c.decay.view(), c.k.view(), c.v.view(), c.removal.view(), c.rate.view(), {}};
   on_device(default_device(), [&](auto dev) { kernels::wkv7(dev, in, c.y.view(), c.state.view(), c.states.view()); });
-  c.run(state, 13, 26, [&](auto dev) {
+  c.run(state, 13, kernels::kWkv7BackwardFlops, [&](auto dev) {
     kernels::wkv7_backward(dev, c.dy.view(), in, c.states.view(), c.workspace.view(),
                            {g[0].sink(), g[1].sink(), g[2].sink(), g[3].sink(), g[4].sink(), g[5].sink(), {}});
   });

@@ -7,11 +7,12 @@ namespace osteon::experiments {
 namespace {
 
 constexpr std::string_view kBase = "base products", kAdapter = "adapter products", kAttention = "attention",
-                           kHead = "head and loss", kNorms = "embedding, norms, rotary, SwiGLU, adds",
-                           kAdapterOther = "adapter's elementwise", kAround = "around the products",
-                           kGradientNorm = "gradient norm", kOptimizer = "optimizer", kData = "data", kRest = "rest";
-constexpr std::array kParts = {kBase,   kAdapter,      kAttention, kHead, kNorms, kAdapterOther,
-                               kAround, kGradientNorm, kOptimizer, kData, kRest};
+                           kRecurrence = "recurrence", kHead = "head and loss",
+                           kNorms = "embedding, norms, rotary, SwiGLU, adds", kAdapterOther = "adapter's elementwise",
+                           kAround = "around the products", kGradientNorm = "gradient norm", kOptimizer = "optimizer",
+                           kData = "data", kRest = "rest";
+constexpr std::array kParts = {kBase,         kAdapter, kAttention,    kRecurrence, kHead, kNorms,
+                               kAdapterOther, kAround,  kGradientNorm, kOptimizer,  kData, kRest};
 
 /// Ops that only adapters have: what they do beside their products is the method's.
 constexpr std::array<std::string_view, 9> kAdapterOps = {"bat_linear", "block_linear",   "block_sum",
@@ -19,7 +20,7 @@ constexpr std::array<std::string_view, 9> kAdapterOps = {"bat_linear", "block_li
                                                          "dropout",    "dropout_linear", "scale_columns"};
 
 std::string_view part_of(Work work) {
-  constexpr std::array<std::string_view, kWorks.size()> parts = {kBase, kAdapter, kAttention, kHead};
+  constexpr std::array<std::string_view, kWorks.size()> parts = {kBase, kAdapter, kAttention, kRecurrence, kHead};
   return parts[static_cast<std::size_t>(work)];
 }
 
@@ -27,6 +28,8 @@ std::string_view part_of(Work work) {
 std::string_view part_of(std::string_view op, bool products) {
   if (op == "attention")
     return kAttention;
+  if (op == "wkv6" || op == "wkv7")
+    return kRecurrence;
   if (op == "cross_entropy" || op == "linear_cross_entropy")
     return kHead;
   if (op == "checkpoint")

@@ -2,6 +2,7 @@
 
 #include "autograd/node.hpp"
 #include "autograd/rwkv_ops.hpp"
+#include "backends/flops.hpp"
 
 namespace osteon {
 namespace {
@@ -45,6 +46,12 @@ Tensor workspace_for(const Tensor& dy, const Saved& states) {
   return empty({kept.dim(0) * kept.dim(1) * numbers}, kept.dtype, dy.device(), Category::workspace);
 }
 
+/// Counts the formulas' operations of an element of the states at each token; r [batch, seq_len, d].
+void count_recurrence(Device device, const ConstView& r, std::int64_t heads, double flops) {
+  const CountAs work(Work::recurrence);
+  count_flops(device, flops * static_cast<double>(r.numel() * (r.dim(2) / heads)));
+}
+
 Saved save_given(const char* name, const Tensor& x) { return x.defined() ? save(name, x) : Saved{}; }
 
 }  // namespace
@@ -52,16 +59,18 @@ Saved save_given(const char* name, const Tensor& x) { return x.defined() ? save(
 Recurrent wkv6(const Tensor& r, const Tensor& decay, const Tensor& k, const Tensor& v, std::int64_t heads,
                const Tensor& state) {
   const Made made("wkv6", {r, decay, k, v}, heads, state);
+  count_recurrence(r.device(), r.view(), heads, kernels::kWkv6Flops);
   on_device(r.device(), [&](auto dev) {
     kernels::wkv6(dev, {r.view(), decay.view(), k.view(), v.view(), view(state)}, made.y.mut(), made.last.mut(),
                   made.states_view());
   });
   const Tensor y =
       record("wkv6", made.y, {r, decay, k, v, state},
-             [sr = save("r", r), sd = save("decay", decay), sk = save("k", k), sv = save("v", v),
+             [heads, sr = save("r", r), sd = save("decay", decay), sk = save("k", k), sv = save("v", v),
               states = save_given("states", made.states)](const Tensor& dy, Grads& grad) {
                const kernels::Wkv6Gradients to{grad.narrow(0), grad.narrow(1), grad.narrow(2), grad.narrow(3), grad[4]};
                const Tensor workspace = workspace_for(dy, states);
+               count_recurrence(dy.device(), dy.view(), heads, kernels::kWkv6BackwardFlops);
                on_device(dy.device(), [&](auto dev) {
                  kernels::wkv6_backward(dev, dy.view(), {sr.view(), sd.view(), sk.view(), sv.view(), {}}, states.view(),
                                         workspace.mut(), to);
@@ -73,18 +82,20 @@ Recurrent wkv6(const Tensor& r, const Tensor& decay, const Tensor& k, const Tens
 Recurrent wkv7(const Tensor& r, const Tensor& decay, const Tensor& k, const Tensor& v, const Tensor& removal,
                const Tensor& rate, std::int64_t heads, const Tensor& state) {
   const Made made("wkv7", {r, decay, k, v, removal, rate}, heads, state);
+  count_recurrence(r.device(), r.view(), heads, kernels::kWkv7Flops);
   on_device(r.device(), [&](auto dev) {
     kernels::wkv7(dev, {r.view(), decay.view(), k.view(), v.view(), removal.view(), rate.view(), view(state)},
                   made.y.mut(), made.last.mut(), made.states_view());
   });
   const Tensor y =
       record("wkv7", made.y, {r, decay, k, v, removal, rate, state},
-             [sr = save("r", r), sd = save("decay", decay), sk = save("k", k), sv = save("v", v),
+             [heads, sr = save("r", r), sd = save("decay", decay), sk = save("k", k), sv = save("v", v),
               sremoval = save("removal", removal), srate = save("rate", rate),
               states = save_given("states", made.states)](const Tensor& dy, Grads& grad) {
                const kernels::Wkv7Gradients to{grad.narrow(0), grad.narrow(1), grad.narrow(2), grad.narrow(3),
                                                grad.narrow(4), grad.narrow(5), grad[6]};
                const Tensor workspace = workspace_for(dy, states);
+               count_recurrence(dy.device(), dy.view(), heads, kernels::kWkv7BackwardFlops);
                on_device(dy.device(), [&](auto dev) {
                  kernels::wkv7_backward(dev, dy.view(),
                                         {sr.view(), sd.view(), sk.view(), sv.view(), sremoval.view(), srate.view(), {}},

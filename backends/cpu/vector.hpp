@@ -117,7 +117,7 @@ inline Vector<C> load_lanes(const T* from, std::int64_t count) {
 
 /// Lanes of a (first) and b by number.
 template <class C>
-inline Vector<C> shuffled(Vector<C> a, Vector<C> b, IntVector<C> lanes) {
+[[gnu::always_inline]] inline Vector<C> shuffled(Vector<C> a, Vector<C> b, IntVector<C> lanes) {
 #ifdef __clang__  // has no shuffle by variable numbers
   Vector<C> y{};
   for (int i = 0; i < static_cast<int>(kLanes<C>); ++i)

@@ -13,6 +13,8 @@ namespace osteon::cpu {
 
 /// Rows of a state that the backward takes back through a chunk together: their states stay in the first caches.
 constexpr std::int64_t kWkvRows = 16;
+/// Of these, how many share the loads of what a token does: as many as the registers have room for their sums.
+constexpr std::int64_t kWkvGroup = kVectorBytes == 64 ? 8 : 4;
 
 /// x in the type of computation; the numbers of a head.
 template <class T>
@@ -29,29 +31,69 @@ V exp_lanes(const V& x) {
   return exp2_lanes(power > C(126) ? broadcast<V>(C(126)) : power);
 }
 
-/// The sum over the lanes, halves onto each other.
-template <class C, std::int64_t kBytes = kVectorBytes>
-inline C lane_sum(const Vector<C, kBytes>& v) {
-  if constexpr (kBytes == 2 * sizeof(C)) {
-    return v[0] + v[1];
+/// The sums of each 2 * kEach lanes, as kEach lanes, of `a` and then of `b`.
+template <std::int64_t kEach, class C>
+[[gnu::always_inline]] inline Vector<C> folded(const Vector<C>& a, const Vector<C>& b) {
+  IntVector<C> lower{};
+  for (std::int64_t i = 0; i < kLanes<C>; ++i)
+    lower[i] = static_cast<std::remove_cvref_t<decltype(lower[0])>>(i / kEach * 2 * kEach + i % kEach);
+  return shuffled<C>(a, b, lower) + shuffled<C>(a, b, lower + kEach);
+}
+
+/// The sums over the lanes of kRows vectors. Four vectors share most of the work.
+template <std::int64_t kRows, class C>
+[[gnu::always_inline]] inline void lane_sums(const Vector<C>* v, C* to) {
+  if constexpr (kRows % 4 == 0 && kLanes<C> >= 4) {
+    constexpr std::int64_t kHalf = kLanes<C> / 2, kQuarter = kLanes<C> / 4;
+    for (std::int64_t i = 0; i < kRows; i += 4) {
+      Vector<C> sums = folded<kQuarter, C>(folded<kHalf, C>(v[i], v[i + 1]), folded<kHalf, C>(v[i + 2], v[i + 3]));
+      if constexpr (kQuarter >= 4)
+        sums = folded<2, C>(sums, sums);
+      if constexpr (kQuarter >= 2)
+        sums = folded<1, C>(sums, sums);
+      std::memcpy(to + i, &sums, 4 * sizeof(C));
+    }
   } else {
-    struct Halves {
-      Vector<C, kBytes / 2> low, high;
-    };
-    const auto halves = std::bit_cast<Halves>(v);
-    return lane_sum<C, kBytes / 2>(halves.low + halves.high);
+    for (std::int64_t i = 0; i < kRows; ++i) {
+      C sum = 0;
+      for (std::int64_t lane = 0; lane < kLanes<C>; ++lane)
+        sum += v[i][lane];
+      to[i] = sum;
+    }
   }
 }
 
-/// f(first, count) for groups of four rows, then one by one; count is a constant.
+/// f(first, count) for groups of rows, then one by one; count is a constant.
 template <class F>
 void each_group(std::int64_t begin, std::int64_t end, const F& f) {
-  constexpr std::int64_t kGroup = 4;
   std::int64_t i = begin;
-  for (; i + kGroup <= end; i += kGroup)
-    f(i, std::integral_constant<std::int64_t, kGroup>{});
+  for (; i + kWkvGroup <= end; i += kWkvGroup)
+    f(i, std::integral_constant<std::int64_t, kWkvGroup>{});
   for (; i < end; ++i)
     f(i, std::integral_constant<std::int64_t, 1>{});
+}
+
+/// The head size that RWKV models have: kernels know it when they are compiled, so that rows are at constant distances.
+constexpr std::int64_t kWkvUsualHead = 64;
+
+/// f(the head size as a constant, 0 for one that is not usual).
+template <class F>
+void with_head_size(std::int64_t n, const F& f) {
+  n == kWkvUsualHead ? f(std::integral_constant<std::int64_t, kWkvUsualHead>{})
+                     : f(std::integral_constant<std::int64_t, 0>{});
+}
+
+/// each_vector of the n numbers of a row, with constants where kHead is n.
+template <class C, std::int64_t kHead, class F>
+[[gnu::always_inline]] inline void each_of_row(std::int64_t n, const F& f) {
+  if constexpr (kHead > 0) {
+    static_assert(kHead % kLanes<C> == 0);
+    for (std::int64_t j = 0; j < kHead; j += kLanes<C>)
+      f(j, kLanes<C>);
+  } else {
+    for (std::int64_t j = 0; j < n; j += kLanes<C>)
+      f(j, std::min(kLanes<C>, n - j));
+  }
 }
 
 /// f(item, begin, end) for heads of sequences; with fewer heads than threads, for parts of their columns of values,
@@ -66,11 +108,19 @@ void parallel_values(const WkvExtents& of, const F& f) {
   });
 }
 
-/// Adds `value` to what is there, or overwrites.
-template <class T, class V>
-void put(T* to, const V& value, std::int64_t lanes, bool add) {
-  store_lanes(to, add ? load_lanes<compute_t<T>>(to, lanes) + value : value, lanes);
-}
+/// Where a gradient goes, if it is wanted.
+template <class T>
+struct Target {
+  T* data;
+  bool add;
+
+  explicit Target(const Sink& sink) : data(sink ? sink.view.as<T>() : nullptr), add(sink.add) {}
+
+  void put(std::int64_t at, const Vector<compute_t<T>>& value, std::int64_t lanes) const {
+    if (data != nullptr)
+      store_lanes(data + at, add ? load_lanes<compute_t<T>>(data + at, lanes) + value : value, lanes);
+  }
+};
 
 /// The head's state before the first token, [n, n].
 template <class C>

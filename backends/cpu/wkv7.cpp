@@ -23,126 +23,147 @@ using namespace cpu;
 
 constexpr double kSlowest = 0.60653065971263342;  // exp(-1/2)
 
-/// What a token does to a head, [n] each.
+/// The numbers of a head at a token, which lie one behind the other, [n] each: what it does to the state, and behind
+/// these what a backward reads and sums.
 template <class C>
-struct Step {
-  C *r, *w, *k, *a, *b;
+struct Token {
+  static constexpr std::int64_t kForward = 6, kAll = 14;
+  C* data;
+  std::int64_t n;
+
+  C* r() const { return data; }
+  C* w() const { return data + n; }
+  C* k() const { return data + 2 * n; }
+  C* a() const { return data + 3 * n; }
+  C* b() const { return data + 4 * n; }
+  C* v() const { return data + 5 * n; }
+  C* slope() const { return data + 6 * n; }  ///< dw / ddecay
+  C* dy() const { return data + 7 * n; }
+  C* dr() const { return data + 8 * n; }
+  C* dw() const { return data + 9 * n; }
+  C* dk() const { return data + 10 * n; }
+  C* da() const { return data + 11 * n; }
+  C* db() const { return data + 12 * n; }
+  C* dv() const { return data + 13 * n; }
 };
 
 template <class T>
-void load_step(const Wkv7Inputs& in, std::int64_t at, std::int64_t n, const Step<compute_t<T>>& to) {
+void load_token(const Wkv7Inputs& in, std::int64_t at, const Token<compute_t<T>>& to, bool with_slope) {
   using C = compute_t<T>;
-  const T *r = in.r.as<T>() + at, *decay = in.decay.as<T>() + at, *k = in.k.as<T>() + at;
+  const T *r = in.r.as<T>() + at, *decay = in.decay.as<T>() + at, *k = in.k.as<T>() + at, *v = in.v.as<T>() + at;
   const T *removal = in.removal.as<T>() + at, *rate = in.rate.as<T>() + at;
-  each_vector<C>(0, n, [&](std::int64_t j, std::int64_t lanes) {
-    const Vector<C> key = load_lanes<C>(removal + j, lanes);
-    store_lanes(to.r + j, load_lanes<C>(r + j, lanes), lanes);
-    store_lanes(to.k + j, load_lanes<C>(k + j, lanes), lanes);
-    store_lanes(to.w + j, exp_lanes(sigmoid_lanes(load_lanes<C>(decay + j, lanes)) * static_cast<C>(-kSlowest)), lanes);
-    store_lanes(to.a + j, -key, lanes);
-    store_lanes(to.b + j, key * load_lanes<C>(rate + j, lanes), lanes);
+  each_vector<C>(0, to.n, [&](std::int64_t j, std::int64_t lanes) {
+    const Vector<C> key = load_lanes<C>(removal + j, lanes), speed = load_lanes<C>(decay + j, lanes);
+    const Vector<C> share = sigmoid_lanes(speed), w = exp_lanes(share * static_cast<C>(-kSlowest));
+    store_lanes(to.r() + j, load_lanes<C>(r + j, lanes), lanes);
+    store_lanes(to.w() + j, w, lanes);
+    store_lanes(to.k() + j, load_lanes<C>(k + j, lanes), lanes);
+    store_lanes(to.a() + j, -key, lanes);
+    store_lanes(to.b() + j, key * load_lanes<C>(rate + j, lanes), lanes);
+    store_lanes(to.v() + j, load_lanes<C>(v + j, lanes), lanes);
+    if (with_slope)  // 1 - share would cancel near 1
+      store_lanes(to.slope() + j, w * share * sigmoid_lanes(-speed) * static_cast<C>(-kSlowest), lanes);
   });
 }
 
-/// kRows rows of S from one token to the next; `read(i, y_i)` and `removed(i, s_i)` get what they give. Rows share the
-/// loads of what the token does.
-template <std::int64_t kRows, class C, class Read, class Removed>
-void advance(const C* from, C* to, std::int64_t n, const Step<C>& at, const C* v, const Read& read,
-             const Removed& removed) {
+/// Rows [row, row + kRows) of S from one token to the next, what S a^T was into `removed`, y into `out` unless that is
+/// null.
+template <std::int64_t kRows, std::int64_t kHead, class C, class Out>
+[[gnu::always_inline]] inline void advance(const Token<C>& token, std::int64_t row, const C* from, C* to, C* removed,
+                                           Out out) {
   using V = Vector<C>;
-  V sum[kRows]{}, out[kRows]{}, removes[kRows], writes[kRows];
-  each_vector<C>(0, n, [&](std::int64_t j, std::int64_t lanes) {
-    const V a = load_lanes<C>(at.a + j, lanes);
+  constexpr bool kReads = !std::is_null_pointer_v<Out>;
+  const std::int64_t n = kHead > 0 ? kHead : token.n;
+  const Token<C> at{token.data, n};
+  V sum[kRows]{}, read[kRows]{};
+  each_of_row<C, kHead>(n, [&](std::int64_t j, std::int64_t lanes) {
+    const V a = load_lanes<C>(at.a() + j, lanes);
     for (std::int64_t i = 0; i < kRows; ++i)
       sum[i] = fused(load_lanes<C>(from + i * n + j, lanes), a, sum[i]);
   });
-  for (std::int64_t i = 0; i < kRows; ++i) {
-    const C s = lane_sum<C>(sum[i]);
-    removed(i, s);
-    removes[i] = broadcast<V>(s), writes[i] = broadcast<V>(v[i]);
-  }
-  each_vector<C>(0, n, [&](std::int64_t j, std::int64_t lanes) {
-    const V w = load_lanes<C>(at.w + j, lanes), b = load_lanes<C>(at.b + j, lanes);
-    const V k = load_lanes<C>(at.k + j, lanes), r = load_lanes<C>(at.r + j, lanes);
+  lane_sums<kRows, C>(sum, removed);
+  const C* const v = at.v() + row;
+  each_of_row<C, kHead>(n, [&](std::int64_t j, std::int64_t lanes) {
+    const V w = load_lanes<C>(at.w() + j, lanes), b = load_lanes<C>(at.b() + j, lanes);
+    const V k = load_lanes<C>(at.k() + j, lanes), r = kReads ? load_lanes<C>(at.r() + j, lanes) : V{};
     for (std::int64_t i = 0; i < kRows; ++i) {
-      const V s = fused(writes[i], k, fused(removes[i], b, load_lanes<C>(from + i * n + j, lanes) * w));
-      out[i] = fused(s, r, out[i]);
+      const V kept = load_lanes<C>(from + i * n + j, lanes) * w;
+      const V s = fused(broadcast<V>(v[i]), k, fused(broadcast<V>(removed[i]), b, kept));
+      if constexpr (kReads)
+        read[i] = fused(s, r, read[i]);
       store_lanes(to + i * n + j, s, lanes);
     }
   });
-  for (std::int64_t i = 0; i < kRows; ++i)
-    read(i, lane_sum<C>(out[i]));
+  if constexpr (kReads)
+    lane_sums<kRows, C>(read, out);
 }
 
 /// Rows [begin, end) of one head through the whole sequence; `state` goes from the first to the last.
-template <class T>
+template <std::int64_t kHead, class T>
 void forward(const WkvExtents& of, const Wkv7Inputs& in, std::int64_t item, std::int64_t begin, std::int64_t end, T* y,
              compute_t<T>* state, compute_t<T>* states) {
   using C = compute_t<T>;
-  alignas(64) C r[kWkvHeadSize], w[kWkvHeadSize], k[kWkvHeadSize], a[kWkvHeadSize], b[kWkvHeadSize], v[kWkvHeadSize];
-  const Step<C> step{r, w, k, a, b};
-  const std::int64_t n = of.n;
+  alignas(64) C numbers[Token<C>::kForward * kWkvHeadSize];
+  const std::int64_t n = kHead > 0 ? kHead : of.n;
+  const Token<C> token{numbers, n};
   for (std::int64_t t = 0; t < of.seq_len; ++t) {
     const std::int64_t at = of.at(item, t);
     if (states != nullptr && t % kWkvChunk == 0)
       std::copy(state + begin * n, state + end * n, states + (t / kWkvChunk * n + begin) * n);
-    load_step<T>(in, at, n, step);
-    widen(in.v.as<T>() + at, n, v);
+    load_token<T>(in, at, token, false);
     each_group(begin, end, [&](std::int64_t row, auto rows) {
-      advance<rows()>(
-          state + row * n, state + row * n, n, step, v + row,
-          [&](std::int64_t i, C value) { store(y[at + row + i], value); }, [](std::int64_t, C) {});
+      C removed[rows()], out[rows()];
+      advance<rows(), kHead>(token, row, state + row * n, state + row * n, removed, static_cast<C*>(out));
+      for (std::int64_t i = 0; i < rows(); ++i)
+        store(y[at + row + i], out[i]);
     });
   }
 }
 
 /// One head going back: what it works with lies in its part of the workspace.
-template <class T>
+template <std::int64_t kHead, class T>
 class Backward {
   using C = compute_t<T>;
   using V = Vector<C>;
 
  public:
-  Backward(const WkvExtents& extents, C* memory) : of_(extents), n_(extents.n) {
-    const auto take = [&](std::int64_t count) {
-      C* const taken = memory;
-      memory += count;
-      return taken;
-    };
-    gradient_ = take(n_ * n_);
-    states_ = take((kWkvChunk + 1) * kWkvRows * n_);
-    removed_ = take(kWkvChunk * kWkvRows);
-    for (C** sequence : {&in_.r, &in_.w, &in_.k, &in_.a, &in_.b, &v_, &dy_, &d_.r, &d_.w, &d_.k, &d_.a, &d_.b, &dv_})
-      *sequence = take(kWkvChunk * n_);
-  }
+  Backward(const WkvExtents& extents, C* memory)
+      : of_(extents),
+        n_(kHead > 0 ? kHead : extents.n),
+        gradient_(memory),
+        states_(gradient_ + n_ * n_),
+        tokens_(states_ + (kWkvChunk + 1) * kWkvRows * n_),
+        removed_(tokens_ + kWkvChunk * Token<C>::kAll * n_) {}
 
   void run(std::int64_t item, const T* dy, const Wkv7Inputs& in, const C* states, const Wkv7Gradients& grad) {
+    const Targets targets{Target<T>(grad.r), Target<T>(grad.decay),   Target<T>(grad.k),
+                          Target<T>(grad.v), Target<T>(grad.removal), Target<T>(grad.rate)};
     std::fill_n(gradient_, n_ * n_, C(0));
     for (std::int64_t chunk = wkv_states(of_.seq_len) - 1; chunk >= 0; --chunk) {
       const std::int64_t begin = chunk * kWkvChunk, steps = std::min(kWkvChunk, of_.seq_len - begin);
       for (std::int64_t t = 0; t < steps; ++t) {
         const std::int64_t at = of_.at(item, begin + t);
-        load_step<T>(in, at, n_, step(in_, t));
-        widen(in.v.as<T>() + at, n_, v_ + t * n_);
-        widen(dy + at, n_, dy_ + t * n_);
+        load_token<T>(in, at, token(t), true);
+        widen(dy + at, n_, token(t).dy());
+        std::fill_n(token(t).dr(), token(t).dv() - token(t).dr(), C(0));
       }
-      for (C* sequence : {d_.r, d_.w, d_.k, d_.a, d_.b})
-        std::fill_n(sequence, steps * n_, C(0));
       for (std::int64_t row = 0; row < n_; row += kWkvRows)
         go_back(states + chunk * n_ * n_, row, std::min(kWkvRows, n_ - row), steps);
       for (std::int64_t t = 0; t < steps; ++t)
-        write(of_.at(item, begin + t), t * n_, in, grad);
+        write(of_.at(item, begin + t), token(t), in, targets);
     }
-    if (grad.first)
-      each_vector<C>(0, n_ * n_, [&](std::int64_t i, std::int64_t lanes) {
-        put(grad.first.view.as<C>() + item * n_ * n_ + i, load_lanes<C>(gradient_ + i, lanes), lanes, grad.first.add);
-      });
+    const Target<C> first(grad.first);
+    each_vector<C>(0, n_ * n_, [&](std::int64_t i, std::int64_t lanes) {
+      first.put(item * n_ * n_ + i, load_lanes<C>(gradient_ + i, lanes), lanes);
+    });
   }
 
  private:
-  Step<C> step(const Step<C>& of, std::int64_t t) const {
-    return {of.r + t * n_, of.w + t * n_, of.k + t * n_, of.a + t * n_, of.b + t * n_};
-  }
+  struct Targets {
+    Target<T> r, decay, k, v, removal, rate;
+  };
+
+  Token<C> token(std::int64_t t) const { return {tokens_ + t * Token<C>::kAll * n_, n_}; }
 
   /// Rows [row, row + count) of the state through a chunk, forth and back.
   void go_back(const C* first, std::int64_t row, std::int64_t count, std::int64_t steps) {
@@ -150,86 +171,75 @@ class Backward {
     const auto state = [&](std::int64_t t, std::int64_t i) { return states_ + (t * kWkvRows + i) * n_; };
     for (std::int64_t t = 0; t < steps; ++t)
       each_group(0, count, [&](std::int64_t i, auto rows) {
-        advance<rows()>(
-            state(t, i), state(t + 1, i), n_, step(in_, t), v_ + t * n_ + row + i, [](std::int64_t, C) {},
-            [&](std::int64_t own, C value) { removed_[t * kWkvRows + i + own] = value; });
+        advance<rows(), kHead>(token(t), row + i, state(t, i), state(t + 1, i), removed_ + t * kWkvRows + i, nullptr);
       });
     for (std::int64_t t = steps - 1; t >= 0; --t)
       each_group(0, count, [&](std::int64_t i, auto rows) {
-        step_back<rows()>(t, row + i, state(t, i), state(t + 1, i), removed_ + t * kWkvRows + i);
+        step_back<rows()>(token(t), row + i, gradient_ + (row + i) * n_, state(t, i), removed_ + t * kWkvRows + i);
       });
   }
 
-  /// One step of kRows rows: P and S_t are `before` and `after`, s is `removed`.
+  /// One step of kRows rows: P is `before`, S_t stands kWkvRows rows behind it, s is `removed`.
   template <std::int64_t kRows>
-  void step_back(std::int64_t t, std::int64_t row, const C* before, const C* after, const C* removed) {
-    const Step<C> in = step(in_, t), d = step(d_, t);
-    const C *v = v_ + t * n_ + row, *dy = dy_ + t * n_ + row;
-    C* const gradient = gradient_ + row * n_;
+  static void step_back(const Token<C>& token, std::int64_t row, C* gradient, const C* before, const C* removed) {
+    const std::int64_t n = kHead > 0 ? kHead : token.n;
+    const Token<C> at{token.data, n};
+    const C *const v = at.v() + row, *const dy = at.dy() + row, *const after = before + kWkvRows * n;
     V to_v[kRows]{}, to_s[kRows]{};
-    each_vector<C>(0, n_, [&](std::int64_t j, std::int64_t lanes) {
-      const V r = load_lanes<C>(in.r + j, lanes), k = load_lanes<C>(in.k + j, lanes),
-              b = load_lanes<C>(in.b + j, lanes);
-      V dr = load_lanes<C>(d.r + j, lanes), dw = load_lanes<C>(d.w + j, lanes), dk = load_lanes<C>(d.k + j, lanes),
-        db = load_lanes<C>(d.b + j, lanes);
+    each_of_row<C, kHead>(n, [&](std::int64_t j, std::int64_t lanes) {
+      const V r = load_lanes<C>(at.r() + j, lanes), k = load_lanes<C>(at.k() + j, lanes),
+              b = load_lanes<C>(at.b() + j, lanes);
+      V dr = load_lanes<C>(at.dr() + j, lanes), dw = load_lanes<C>(at.dw() + j, lanes),
+        dk = load_lanes<C>(at.dk() + j, lanes), db = load_lanes<C>(at.db() + j, lanes);
       for (std::int64_t i = 0; i < kRows; ++i) {
-        const V grad = broadcast<V>(dy[i]), whole = fused(grad, r, load_lanes<C>(gradient + i * n_ + j, lanes));
-        dr = fused(grad, load_lanes<C>(after + i * n_ + j, lanes), dr);
+        const V grad = broadcast<V>(dy[i]), whole = fused(grad, r, load_lanes<C>(gradient + i * n + j, lanes));
+        dr = fused(grad, load_lanes<C>(after + i * n + j, lanes), dr);
         dk = fused(broadcast<V>(v[i]), whole, dk);
-        dw = fused(whole, load_lanes<C>(before + i * n_ + j, lanes), dw);
+        dw = fused(whole, load_lanes<C>(before + i * n + j, lanes), dw);
         db = fused(broadcast<V>(removed[i]), whole, db);
         to_v[i] = fused(whole, k, to_v[i]);
         to_s[i] = fused(whole, b, to_s[i]);
-        store_lanes(gradient + i * n_ + j, whole, lanes);
+        store_lanes(gradient + i * n + j, whole, lanes);
       }
-      store_lanes(d.r + j, dr, lanes);
-      store_lanes(d.w + j, dw, lanes);
-      store_lanes(d.k + j, dk, lanes);
-      store_lanes(d.b + j, db, lanes);
+      store_lanes(at.dr() + j, dr, lanes);
+      store_lanes(at.dw() + j, dw, lanes);
+      store_lanes(at.dk() + j, dk, lanes);
+      store_lanes(at.db() + j, db, lanes);
     });
-    V ds[kRows];
-    for (std::int64_t i = 0; i < kRows; ++i) {
-      dv_[t * n_ + row + i] = lane_sum<C>(to_v[i]);
-      ds[i] = broadcast<V>(lane_sum<C>(to_s[i]));
-    }
-    each_vector<C>(0, n_, [&](std::int64_t j, std::int64_t lanes) {
-      const V w = load_lanes<C>(in.w + j, lanes), a = load_lanes<C>(in.a + j, lanes);
-      V da = load_lanes<C>(d.a + j, lanes);
+    C ds[kRows];
+    lane_sums<kRows, C>(to_v, at.dv() + row);
+    lane_sums<kRows, C>(to_s, ds);
+    each_of_row<C, kHead>(n, [&](std::int64_t j, std::int64_t lanes) {
+      const V w = load_lanes<C>(at.w() + j, lanes), a = load_lanes<C>(at.a() + j, lanes);
+      V da = load_lanes<C>(at.da() + j, lanes);
       for (std::int64_t i = 0; i < kRows; ++i) {
-        C* const place = gradient + i * n_ + j;
-        da = fused(ds[i], load_lanes<C>(before + i * n_ + j, lanes), da);
-        store_lanes(place, fused(ds[i], a, load_lanes<C>(place, lanes) * w), lanes);
+        C* const place = gradient + i * n + j;
+        const V s = broadcast<V>(ds[i]);
+        da = fused(s, load_lanes<C>(before + i * n + j, lanes), da);
+        store_lanes(place, fused(s, a, load_lanes<C>(place, lanes) * w), lanes);
       }
-      store_lanes(d.a + j, da, lanes);
+      store_lanes(at.da() + j, da, lanes);
     });
   }
 
   /// One token's gradients to where they are wanted.
-  void write(std::int64_t at, std::int64_t t, const Wkv7Inputs& in, const Wkv7Gradients& grad) {
-    each_vector<C>(0, n_, [&](std::int64_t j, std::int64_t lanes) {
-      const auto to = [&](const Sink& sink, const V& value) {
-        if (sink)
-          put(sink.view.as<T>() + at + j, value, lanes, sink.add);
-      };
-      const auto load_in = [&](const ConstView& x) { return load_lanes<C>(x.as<T>() + at + j, lanes); };
-      const auto load_own = [&](const C* x) { return load_lanes<C>(x + t + j, lanes); };
-      const V removal = load_in(in.removal), rate = load_in(in.rate), decay = load_in(in.decay);
-      const V slope = sigmoid_lanes(decay) * sigmoid_lanes(-decay);  // 1 - sg would cancel near 1
-      const V db = load_own(d_.b), dw = load_own(d_.w) * load_own(in_.w);
-      to(grad.r, load_own(d_.r));
-      to(grad.k, load_own(d_.k));
-      to(grad.v, load_own(dv_));
-      to(grad.decay, dw * slope * static_cast<C>(-kSlowest));
-      to(grad.removal, db * rate - load_own(d_.a));
-      to(grad.rate, db * removal);
+  static void write(std::int64_t at, const Token<C>& token, const Wkv7Inputs& in, const Targets& to) {
+    const T *removal = in.removal.as<T>() + at, *rate = in.rate.as<T>() + at;
+    each_vector<C>(0, token.n, [&](std::int64_t j, std::int64_t lanes) {
+      const auto load_own = [&](const C* x) { return load_lanes<C>(x + j, lanes); };
+      const V db = load_own(token.db());
+      to.r.put(at + j, load_own(token.dr()), lanes);
+      to.k.put(at + j, load_own(token.dk()), lanes);
+      to.v.put(at + j, load_own(token.dv()), lanes);
+      to.decay.put(at + j, load_own(token.dw()) * load_own(token.slope()), lanes);
+      to.removal.put(at + j, db * load_lanes<C>(rate + j, lanes) - load_own(token.da()), lanes);
+      to.rate.put(at + j, db * load_lanes<C>(removal + j, lanes), lanes);
     });
   }
 
   const WkvExtents& of_;
   std::int64_t n_;
-  C *gradient_, *states_, *removed_;  ///< [n, n]; [chunk + 1, rows, n]; [chunk, rows]
-  Step<C> in_, d_;                    ///< of the chunk, [chunk, n] each: inputs, and their gradients
-  C *v_, *dy_, *dv_;
+  C *gradient_, *states_, *tokens_, *removed_;  ///< [n, n]; [chunk + 1, rows, n]; [chunk, 14, n]; [chunk, rows]
 };
 
 }  // namespace
@@ -240,7 +250,9 @@ void wkv7(Cpu, const Wkv7Inputs& in, View y, View state, View states) {
     expect_like("wkv7", "decay, k, v, removal, rate and y", other, in.r);
   forward_heads("wkv7", of, in.first, y, state, states,
                 [&]<class T>(std::int64_t item, std::int64_t begin, std::int64_t end, T* out, compute_t<T>* last,
-                             compute_t<T>* all) { forward<T>(of, in, item, begin, end, out, last, all); });
+                             compute_t<T>* all) {
+                  with_head_size(of.n, [&](auto n) { forward<n(), T>(of, in, item, begin, end, out, last, all); });
+                });
 }
 
 void wkv7_backward(Cpu, ConstView dy, const Wkv7Inputs& in, ConstView states, View workspace,
@@ -249,7 +261,7 @@ void wkv7_backward(Cpu, ConstView dy, const Wkv7Inputs& in, ConstView states, Vi
   expect_like("wkv7_backward", "dy", dy, in.r);
   backward_heads("wkv7_backward", of, 4, dy, states, workspace,
                  [&]<class T>(std::int64_t item, const T* grad_y, const compute_t<T>* all, compute_t<T>* memory) {
-                   Backward<T>(of, memory).run(item, grad_y, in, all, grad);
+                   with_head_size(of.n, [&](auto n) { Backward<n(), T>(of, memory).run(item, grad_y, in, all, grad); });
                  });
 }
 

@@ -24,6 +24,10 @@ std::int64_t wkv_workspace(Cpu, std::int64_t n, DType states);
 std::int64_t wkv_workspace(Cuda, std::int64_t n, DType states);
 std::int64_t wkv_workspace(Meta, std::int64_t n, DType states);
 
+/// Floating-point operations for each element of the heads' states at each token, as the formulas have them; a backward
+/// computes the states again.
+constexpr double kWkv6Flops = 5, kWkv6BackwardFlops = 14, kWkv7Flops = 9, kWkv7BackwardFlops = 26;
+
 struct Wkv6Inputs {
   ConstView r, decay, k, v, first;
 };

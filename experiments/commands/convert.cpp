@@ -59,8 +59,8 @@ void say(const ConvertArguments& arguments, bool json, const std::string& from, 
 int convert_rwkv_peft(const ConvertArguments& arguments, bool json) {
   check<ConfigError>(arguments.to.empty(),
                      "--to: expected none where an adapter becomes RWKV-PEFT's file or was one, got ", arguments.to);
-  check<ConfigError>(is_rwkv(arguments.config.model),
-                     "--model: expected an RWKV file with RWKV-PEFT's adapters, got ", arguments.config.model);
+  check<ConfigError>(is_rwkv(arguments.config.model), "--model: expected an RWKV file with RWKV-PEFT's adapters, got ",
+                     arguments.config.model);
   check_apart(arguments.out, arguments.config.adapter, "--adapter");
   LoadedModel loaded = load_weights(arguments.config);
   if (std::filesystem::is_regular_file(arguments.config.adapter)) {

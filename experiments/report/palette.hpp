@@ -44,12 +44,13 @@ inline constexpr std::array<Category, 6> kCategories = {{
 }};
 
 /// Where a step's time goes, bottom of the bar first: the parts of a profile, small ones put together.
-inline constexpr std::array<Category, 9> kStepParts = {{
+inline constexpr std::array<Category, 10> kStepParts = {{
     {"base products", "#b9c4d3", "#4d5a6b"},
     {"adapter products", "#7d5ba6", "#a98bd6"},
     {"adapter's elementwise", "#c9b2e4", "#6d5591"},
     {"around the products", "#e9d5a9", "#7f6f4a"},
     {"attention", "#3f8fc0", "#5fa8d6"},
+    {"recurrence", "#2f6f96", "#4785ad"},
     {"head and loss", "#8cc3e0", "#35657f"},
     {"norms and the like", "#dfa040", "#d6a24e"},
     {"optimizer", "#b0602a", "#b5774a"},

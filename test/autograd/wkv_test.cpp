@@ -4,7 +4,9 @@
 #include <cmath>
 #include <doctest/doctest.h>
 
+#include "autograd/ops.hpp"
 #include "autograd/rwkv_ops.hpp"
+#include "backends/flops.hpp"
 #include "test/op_cases.hpp"
 
 // The recurrences of RWKV beyond what every op is checked for (op_cases/rwkv.cpp): long sequences, pieces, the state.
@@ -132,6 +134,55 @@ TEST_CASE("wkv: pieces that carry the state equal one sequence to the bit, token
         CHECK(y == whole.y.to_doubles());
         CHECK(state.to_doubles() == whole.state.to_doubles());
       }
+}
+
+TEST_CASE("wkv: of a head of 64 channels, which kernels know, the first 60 are a head of 60 if the others are silent") {
+  const Sequence small(37, 2, 60, -3, 1);
+  Sequence usual(37, 2, 64, -3, 1);
+  const auto resized = [](const Values& values, std::size_t from, std::size_t to) {
+    Values all;
+    for (std::size_t row = 0; row < values.size() / from; ++row)
+      for (std::size_t j = 0; j < to; ++j)
+        all.push_back(j < from ? values[row * from + j] : 0);
+    return all;
+  };
+  for (std::size_t i = 0; i < usual.inputs.size(); ++i)
+    usual.inputs[i] = resized(small.inputs[i], 60, 64);
+  for (const int version : {6, 7}) {
+    const auto gradients_of = [version](const Sequence& s, const Values& dy) {
+      const std::vector<Tensor> in = s.tensors(DType::f64, 0, s.seq_len);
+      const Recurrent out = run(version, in, s.heads);
+      out.y.backward(from_values(dy, out.y.shape(), DType::f64));
+      std::vector<Values> all = {out.y.to_doubles()};
+      for (std::size_t i = 0; i < (version == 6 ? 4U : 6U); ++i)
+        all.push_back(in[i].grad().to_doubles());
+      return all;
+    };
+    const Values dy = small.inputs[2];
+    const std::vector<Values> want = gradients_of(small, dy), got = gradients_of(usual, resized(dy, 60, 64));
+    for (std::size_t i = 0; i < want.size(); ++i) {
+      CAPTURE(version);
+      CAPTURE(i);
+      CHECK(error(resized(got[i], 64, 60), want[i]) <= 1e-13);
+    }
+  }
+}
+
+TEST_CASE("wkv: operations are counted as the formulas have them, on the device without memory too") {
+  const Sequence sequence(20, 2, 8, -3, 1);
+  const double elements = 20 * 2 * 8 * 8;
+  for (const Device device : {default_device(), Device::meta})
+    for (const int version : {6, 7}) {
+      std::vector<Tensor> in;
+      for (const Tensor& x : sequence.tensors(DType::f32, 0, 20))
+        in.push_back(device == Device::meta ? empty(x.shape(), x.dtype(), device).set_requires_grad(true) : x);
+      reset_flop_count(device);
+      const Recurrent out = run(version, in, 2);
+      sum(out.y).backward();
+      const FlopCount count = flop_count(device);
+      CHECK(count.of(Pass::forward, Work::recurrence) == elements * (version == 6 ? 5 : 9));
+      CHECK(count.of(Pass::backward, Work::recurrence) == elements * (version == 6 ? 14 : 26));
+    }
 }
 
 TEST_CASE("wkv: what cannot be is refused") {
