@@ -151,7 +151,7 @@ TEST_CASE("spectra and profiles that runs left become figures, with their data")
         "number,\"LoRA\"\n1,1\n2,0.2\n");
   const std::string times = io::read_file(written.figures / ("1-" + task.name + "-step-time.csv"));
   CHECK(contains(times, "method,\"base products\",\"adapter products\""));
-  CHECK(contains(times, "\n\"LoRA\",4,0,0,0,0,0,0,3,0\n"));
+  CHECK(contains(times, "\n\"LoRA\",4,0,0,0,0,0,0,0,3,0\n"));
   CHECK(count_of(times, "\n") == 2);  // the run without a profile has no bar
   const std::string html = io::read_file(written.html);
   CHECK(contains(html, "<section id=\"spectra\">"));

@@ -280,7 +280,10 @@ TEST_CASE(
     REQUIRE(summary.completed);
     CHECK(*summary.evaluation.before->loss == doctest::Approx(std::log(256)).epsilon(0.1));  // it knows nothing yet
     CHECK(*summary.evaluation.after->loss < *summary.evaluation.before->loss - 0.5);
-    CHECK(plan(config).peak.total() == summary.peak_bytes->total);
+    const Plan planned = plan(config);
+    const std::int64_t beyond = summary.peak_bytes->total - planned.peak.total();
+    CHECK(beyond >= 0);
+    CHECK(beyond <= 8 * planned.tokens_per_step);  // a padded batch comes with its rows' key ranges
 
     RunConfig tuned = test::small_run(fs::path(config.out) / "model", folder / "tuned", "bone");
     tuned.lr = 1e-3;
