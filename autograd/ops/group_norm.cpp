@@ -12,6 +12,18 @@ void check_heads(const char* op, const Tensor& x, std::int64_t heads) {
         " equal parts, got ", x.shape());
 }
 
+struct Normalised {
+  Tensor y, statistics;
+};
+
+Normalised normalised(const Tensor& x, std::int64_t groups, const Tensor& weight, const Tensor& bias, double eps) {
+  const Normalised made{empty_like(x), empty({x.shape().rows(), groups, 2}, accumulator(x.dtype()), x.device())};
+  on_device(x.device(), [&](auto dev) {
+    kernels::group_norm(dev, x.view(), weight.view(), bias.view(), eps, made.y.mut(), made.statistics.mut());
+  });
+  return made;
+}
+
 }  // namespace
 
 Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight, const Tensor& bias, double eps) {
@@ -19,20 +31,18 @@ Tensor group_norm(const Tensor& x, std::int64_t groups, const Tensor& weight, co
   for (const Tensor& vector : {weight, bias})
     check(vector.shape() == Shape{x.dim(-1)} && vector.dtype() == x.dtype(), "group_norm: weight and bias: expected ",
           x.dtype(), ' ', Shape{x.dim(-1)}, ", got ", vector);
-  const Tensor y = empty_like(x), w = weight.detach();
-  const Tensor statistics = empty({x.shape().rows(), groups, 2}, accumulator(x.dtype()), x.device());
-  on_device(x.device(), [&](auto dev) {
-    kernels::group_norm(dev, x.view(), w.view(), bias.view(), eps, y.mut(), statistics.mut());
+  const Tensor w = weight.detach(), b = bias.detach();
+  const Normalised made = normalised(x, groups, w, b, eps);
+  const Saved sx = save("x", x), kept = save("statistics", made.statistics);
+  const Tensor y = record("group_norm", made.y, {x, weight, bias}, [sx, w, kept](const Tensor& dy, Grads& grad) {
+    const Sink dx = grad.narrow(0), dweight = grad[1], dbias = grad[2];
+    on_device(dy.device(), [&](auto dev) {
+      kernels::group_norm_backward(dev, dy.view(), sx.view(), w.view(), kept.view(), dx, dweight);
+      if (dbias)
+        kernels::column_sum(dev, dy.view(), dbias);
+    });
   });
-  return record("group_norm", y, {x, weight, bias},
-                [sx = save("x", x), w, kept = save("statistics", statistics)](const Tensor& dy, Grads& grad) {
-                  const Sink dx = grad.narrow(0), dweight = grad[1], dbias = grad[2];
-                  on_device(dy.device(), [&](auto dev) {
-                    kernels::group_norm_backward(dev, dy.view(), sx.view(), w.view(), kept.view(), dx, dweight);
-                    if (dbias)
-                      kernels::column_sum(dev, dy.view(), dbias);
-                  });
-                });
+  return cheap("group_norm", y, {x}, [sx, groups, w, b, eps] { return normalised(sx.tensor(), groups, w, b, eps).y; });
 }
 
 Tensor head_normalize(const Tensor& x, std::int64_t heads, double eps) {

@@ -9,6 +9,12 @@ namespace {
 ConstView view(const Tensor& x) { return x.defined() ? x.view() : ConstView{}; }
 ConstView view(const Saved& x) { return x ? x.view() : ConstView{}; }
 
+Tensor mixed(const Tensor& x, const Tensor& mix, const ConstView& extra, const ConstView& before) {
+  const Tensor y = empty_like(x);
+  on_device(x.device(), [&](auto dev) { kernels::time_mix(dev, x.view(), mix.view(), extra, before, y.mut()); });
+  return y;
+}
+
 }  // namespace
 
 Tensor time_mix(const Tensor& x, const Tensor& mix, const Tensor& extra, const Tensor& last) {
@@ -17,18 +23,19 @@ Tensor time_mix(const Tensor& x, const Tensor& mix, const Tensor& extra, const T
   check(!extra.defined() || extra.shape() == x.shape(), "time_mix: extra: expected ", x.shape(), ", got ", extra);
   check(!last.defined() || last.shape() == Shape{x.dim(0), x.dim(2)}, "time_mix: last: expected ",
         Shape{x.dim(0), x.dim(2)}, ", got ", last);
-  const Tensor y = empty_like(x), m = mix.detach(), before = last.defined() ? last.detach() : Tensor{};
-  on_device(x.device(),
-            [&](auto dev) { kernels::time_mix(dev, x.view(), m.view(), view(extra), view(before), y.mut()); });
-  return record("time_mix", y, {x, mix, extra},
-                [sx = save("x", x), sextra = extra.defined() ? save("extra", extra) : Saved{}, m,
-                 sbefore = before.defined() ? save("last", before) : Saved{}](const Tensor& dy, Grads& grad) {
-                  const Sink dx = grad.narrow(0), dmix = grad[1], dextra = sextra ? grad.narrow(2) : Sink{};
-                  on_device(dy.device(), [&](auto dev) {
-                    kernels::time_mix_backward(dev, dy.view(), sx.view(), m.view(), view(sextra), view(sbefore), dx,
-                                               dmix, dextra);
-                  });
-                });
+  const Tensor m = mix.detach(), before = last.defined() ? last.detach() : Tensor{};
+  const Saved sx = save("x", x), sextra = save_if(extra.defined(), "extra", extra),
+              sbefore = save_if(before.defined(), "last", before);
+  const Tensor y = record("time_mix", mixed(x, m, view(extra), view(before)), {x, mix, extra},
+                          [sx, sextra, m, sbefore](const Tensor& dy, Grads& grad) {
+                            const Sink dx = grad.narrow(0), dmix = grad[1], dextra = sextra ? grad.narrow(2) : Sink{};
+                            on_device(dy.device(), [&](auto dev) {
+                              kernels::time_mix_backward(dev, dy.view(), sx.view(), m.view(), view(sextra),
+                                                         view(sbefore), dx, dmix, dextra);
+                            });
+                          });
+  const auto again = [sx, sextra, m, sbefore] { return mixed(sx.tensor(), m, view(sextra), view(sbefore)); };
+  return extra.defined() ? cheap("time_mix", y, {x, extra}, again) : cheap("time_mix", y, {x}, again);
 }
 
 }  // namespace osteon
