@@ -155,10 +155,6 @@ peft::AdapterConfig adapter_config(RunConfig config) {
   place(config.target_modules, out.target_modules, out.target_is_pattern);
   place(config.exclude_modules, out.exclude_modules, out.exclude_is_pattern);
   out.layers_to_transform = config.layers_to_transform;
-  if (out.target_is_pattern && out.target_modules[0] == "all-linear" && !out.layers_to_transform.empty()) {
-    out.target_modules = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"};
-    out.target_is_pattern = false;  // peft chooses layers from lists only, so the folder must hold one
-  }
   out.layers_pattern = config.layers_pattern;
   out.rank_pattern = config.rank_pattern;
   out.alpha_pattern = config.alpha_pattern;

@@ -64,7 +64,12 @@ PeftModel::~PeftModel() {
     linear->set_override(nullptr);
 }
 
-ModelAdapter& PeftModel::add(const AdapterConfig& config, const std::string& name, bool initialise) {
+ModelAdapter& PeftModel::add(const AdapterConfig& given, const std::string& name, bool initialise) {
+  std::vector<nn::Linear*> linears = model_.linears();
+  std::vector<std::string> names;
+  for (const nn::Linear* linear : linears)
+    names.push_back(linear->name());
+  const AdapterConfig config = with_listed_targets(given, names);
   const Method& method = find_method(config.method);
   method.check(config);
   check_task_type(config, model_);
@@ -80,10 +85,6 @@ ModelAdapter& PeftModel::add(const AdapterConfig& config, const std::string& nam
   ModelAdapter made;
   made.config = config;
   made.method = &method;
-  std::vector<nn::Linear*> linears = model_.linears();
-  std::vector<std::string> names;
-  for (const nn::Linear* linear : linears)
-    names.push_back(linear->name());
   // A method without adapters (full, bitfit) has no targets to select.
   if (method.adapts_linears()) {
     const std::vector<std::string> targets = select_targets(config, names);

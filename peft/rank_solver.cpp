@@ -16,7 +16,7 @@ std::map<std::pair<std::int64_t, std::int64_t>, std::int64_t> target_shapes(nn::
   std::vector<std::string> names;
   for (const nn::Linear* linear : model.linears())
     names.push_back(linear->name());
-  const std::vector<std::string> targets = select_targets(config, names);
+  const std::vector<std::string> targets = select_targets(with_listed_targets(config, names), names);
   std::map<std::pair<std::int64_t, std::int64_t>, std::int64_t> shapes;
   for (const nn::Linear* linear : model.linears())
     if (std::find(targets.begin(), targets.end(), linear->name()) != targets.end())

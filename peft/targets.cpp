@@ -36,12 +36,13 @@ bool is_all_linear(std::string text) {
 }
 
 /// The layer index peft reads from a name: the first number between dots behind the first pattern that fits (or,
-/// without patterns, behind any part).
+/// without patterns, behind any part). Unlike there the pattern may begin the name: RWKV's are "blocks.0.att.key".
 std::optional<std::int64_t> layer_of(const AdapterConfig& config, const std::string& name) {
   static const std::vector<std::string> any = {"[^.]*"};
   for (const std::string& part : config.layers_pattern.empty() ? any : config.layers_pattern)
-    if (std::smatch found; std::regex_search(name, found, compiled(".*?\\." + part + "\\.(\\d+)\\.", "layers_pattern"),
-                                             std::regex_constants::match_continuous))
+    if (std::smatch found;
+        std::regex_search(name, found, compiled("(?:.*?\\.)?" + part + "\\.(\\d+)\\.", "layers_pattern"),
+                          std::regex_constants::match_continuous))
       return std::stoll(found[1]);
   return std::nullopt;
 }
@@ -106,6 +107,21 @@ bool is_target(const AdapterConfig& config, const std::string& name) {
   const std::optional<std::int64_t> layer = layer_of(config, name);
   const auto& layers = config.layers_to_transform;
   return layer.has_value() && std::find(layers.begin(), layers.end(), *layer) != layers.end();
+}
+
+AdapterConfig with_listed_targets(const AdapterConfig& config, const std::vector<std::string>& linears) {
+  AdapterConfig listed = config;
+  if (config.layers_to_transform.empty() || !config.target_is_pattern || !is_all_linear(config.target_modules.at(0)))
+    return listed;
+  listed.target_is_pattern = false;
+  listed.target_modules.clear();
+  for (const std::string& name : linears) {
+    const std::string part = name.substr(name.rfind('.') + 1);
+    if (is_target(config, name) &&
+        std::find(listed.target_modules.begin(), listed.target_modules.end(), part) == listed.target_modules.end())
+      listed.target_modules.push_back(part);
+  }
+  return listed;
 }
 
 std::vector<std::string> select_targets(const AdapterConfig& config, const std::vector<std::string>& linears) {

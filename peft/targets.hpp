@@ -12,6 +12,10 @@ namespace osteon::peft {
 /// of names and suffixes with the optional choice of layers. A bad regular expression is a ConfigError.
 bool is_target(const AdapterConfig& config, const std::string& name);
 
+/// The config with all-linear as the list of the names of its linears where layers are chosen, which peft does from
+/// lists only.
+AdapterConfig with_listed_targets(const AdapterConfig& config, const std::vector<std::string>& linears);
+
 /// The names among `linears` that are targets. ConfigError, saying which of the three cases it is, if there are none:
 /// nothing given, nothing matched, or all excluded.
 std::vector<std::string> select_targets(const AdapterConfig& config, const std::vector<std::string>& linears);

@@ -104,15 +104,6 @@ TEST_CASE("adapter keys reach the peft layer") {
   CHECK(made.layers_pattern == std::vector<std::string>{"layers"});
 }
 
-TEST_CASE("chosen layers of all linears are a list of names, which peft can choose layers from") {
-  RunConfig config;
-  config.method = "lora";
-  CHECK(adapter_config(config).target_is_pattern);
-  config.layers_to_transform = {1};
-  CHECK_FALSE(adapter_config(config).target_is_pattern);
-  CHECK(adapter_config(config).target_modules.size() == 7);
-}
-
 TEST_CASE("keys that a method has no use for are found, and no others") {
   using Keys = std::vector<std::string>;
   const auto unused = [](RunConfig config) {

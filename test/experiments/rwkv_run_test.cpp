@@ -297,6 +297,20 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("of the layers that are chosen all-linear adapts every linear") {
+  const TemporaryFolder folder;
+  for (const auto& [model, linears] : {std::pair(seven_in(folder / ""), 6), std::pair(six_in(folder / ""), 8)}) {
+    RunConfig config = test::small_run(model, folder / "out", "bone");
+    config.target_modules = {{}, "all-linear"};
+    config.layers_to_transform = {1};
+    const LoadedModel loaded = load_model(config);
+    const peft::ModelAdapter& adapter = loaded.adapted->add(adapter_config(config));
+    CHECK(adapter.modules.size() == static_cast<std::size_t>(linears));
+    for (const auto& [name, one] : adapter.modules)
+      CHECK(name.starts_with("blocks.1."));
+  }
+}
+
 TEST_CASE("an RWKV model that a name tells the size of is drawn, always the same") {
   const auto parameters = [](const std::string& model) {
     RunConfig config;

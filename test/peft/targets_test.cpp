@@ -56,6 +56,20 @@ TEST_CASE("targets: lists of names and suffixes, patterns, all-linear, exclusion
   CHECK(chosen(config) == Names{q0, q1});
 }
 
+TEST_CASE("all-linear of chosen layers is a list of names, which peft can choose layers from") {
+  const Names linears = linear_names();
+  peft::AdapterConfig config = targeting({"all-linear"}, true);
+  CHECK(peft::with_listed_targets(config, linears).target_is_pattern);
+  config.layers_to_transform = {1};
+  const peft::AdapterConfig listed = peft::with_listed_targets(config, linears);
+  CHECK_FALSE(listed.target_is_pattern);
+  CHECK(listed.target_modules.size() == 7);
+  const Names chosen = peft::select_targets(listed, linears);
+  CHECK(chosen.size() == 7);
+  for (const std::string& name : chosen)
+    CHECK(contains(name, ".1."));
+}
+
 TEST_CASE("a suffix is a whole part of the name") {
   const Names linears = linear_names();
   CHECK(
