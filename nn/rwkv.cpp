@@ -34,6 +34,29 @@ class RwkvDecoder final : public Decoder {
   RwkvState state_;
 };
 
+Tensor run(const RwkvLayer& layer, const Tensor& x, Tensor& first_value, RwkvLayerState* state) {
+  const InModule here(layer.name());
+  return layer(x, first_value, state);
+}
+
+/// The layer as a region that is run again in the backward. It goes on from the state as it was; what it leaves behind
+/// is the first run's.
+Carried checkpointed(const RwkvLayer& layer, const Carried& at, RwkvLayerState* state) {
+  const bool has_state = state != nullptr;
+  const auto after = std::make_shared<RwkvLayerState>();
+  const Carried result = checkpoint(
+      [&layer, after, has_state, before = has_state ? *state : RwkvLayerState{}](const Carried& from) {
+        *after = before;
+        Carried to = from;
+        to.x = run(layer, from.x, to.side, has_state ? after.get() : nullptr);
+        return to;
+      },
+      at);
+  if (has_state)
+    *state = std::exchange(*after, {});
+  return result;
+}
+
 }  // namespace
 
 ShapeOf shapes_of(const io::ModelFiles& files) {
@@ -108,33 +131,6 @@ Rwkv::Rwkv(const RwkvConfig& config, DType dtype, Device device)
       first_norm_("blocks.0.ln0", config.hidden_size, 1, kLayerNormEps, dtype, device),
       last_norm_("ln_out", config.hidden_size, 1, kLayerNormEps, dtype, device),
       head_("head", config.hidden_size, config.vocab_size, false, dtype, device) {}
-
-namespace {
-
-Tensor run(const RwkvLayer& layer, const Tensor& x, Tensor& first_value, RwkvLayerState* state) {
-  const InModule here(layer.name());
-  return layer(x, first_value, state);
-}
-
-/// The layer as a region that is run again in the backward. It goes on from the state as it was; what it leaves behind
-/// is the first run's.
-Carried checkpointed(const RwkvLayer& layer, const Carried& at, RwkvLayerState* state) {
-  const bool has_state = state != nullptr;
-  const auto after = std::make_shared<RwkvLayerState>();
-  const Carried result = checkpoint(
-      [&layer, after, has_state, before = has_state ? *state : RwkvLayerState{}](const Carried& from) {
-        *after = before;
-        Carried to = from;
-        to.x = run(layer, from.x, to.side, has_state ? after.get() : nullptr);
-        return to;
-      },
-      at);
-  if (has_state)
-    *state = std::exchange(*after, {});
-  return result;
-}
-
-}  // namespace
 
 Tensor Rwkv::hidden(const Tensor& ids, RwkvState* state) const {
   check(ids.defined() && ids.shape().rank() == 2 && ids.dim(1) > 0, "rwkv: ids: expected [batch, seq_len], got ", ids);
