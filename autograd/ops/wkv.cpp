@@ -49,7 +49,8 @@ Tensor workspace_for(const Tensor& dy, const Saved& states) {
 /// Counts the formulas' operations of an element of the states at each token; r [batch, seq_len, d].
 void count_recurrence(Device device, const ConstView& r, std::int64_t heads, double flops) {
   const CountAs work(Work::recurrence);
-  count_flops(device, flops * static_cast<double>(r.numel() * (r.dim(2) / heads)));
+  const std::int64_t head_size = r.dim(2) / heads;
+  count_flops(device, flops * static_cast<double>(r.numel() * head_size));
 }
 
 Saved save_given(const char* name, const Tensor& x) { return x.defined() ? save(name, x) : Saved{}; }
