@@ -3,6 +3,7 @@
 
 #include "autograd/rwkv_ops.hpp"
 #include "test/op_cases.hpp"
+#include "test/reference/activation.hpp"
 
 namespace osteon::test {
 namespace {
@@ -16,19 +17,6 @@ Saves none(const std::vector<bool>&) { return {}; }
 CaseInput between(CaseInput input, double low, double high) {
   input.low = low, input.high = high;
   return input;
-}
-
-double value_of(Activation f, double z) {
-  switch (f) {
-    case Activation::tanh:
-      return std::tanh(z);
-    case Activation::sigmoid:
-      return 1 / (1 + std::exp(-z));
-    case Activation::relu_squared:
-      return z > 0 ? z * z : 0;
-    default:
-      return z;
-  }
 }
 
 void add_activations(CaseList& list, const Shape& x) {
@@ -45,7 +33,7 @@ void add_activations(CaseList& list, const Shape& x) {
                   [f](Doubles v) {
                     Values y = v[0];
                     for (double& value : y)
-                      value = value_of(f, value);
+                      value = reference::activation(f, value);
                     return y;
                   }},
              saves);
@@ -57,7 +45,7 @@ void add_activations(CaseList& list, const Shape& x) {
                   [f](Doubles v) {
                     Values y = v[0];
                     for (std::size_t i = 0; i < y.size(); ++i)
-                      y[i] = value_of(f, y[i] + v[1][i % v[1].size()]);
+                      y[i] = reference::activation(f, y[i] + v[1][i % v[1].size()]);
                     return y;
                   }},
              saves);
