@@ -122,6 +122,17 @@ struct Target {
   }
 };
 
+/// The gradient of a head's first state, [n, n], if it is wanted.
+template <class C>
+void put_state(const Sink& first, std::int64_t item, std::int64_t n, const C* gradient) {
+  if (!first)
+    return;
+  const Target<C> to(first);
+  each_vector<C>(0, n * n, [&](std::int64_t i, std::int64_t lanes) {
+    to.put(item * n * n + i, load_lanes<C>(gradient + i, lanes), lanes);
+  });
+}
+
 /// The head's state before the first token, [n, n].
 template <class C>
 void begin_state(const ConstView& first, std::int64_t item, std::int64_t n, C* state) {

@@ -152,10 +152,7 @@ class Backward {
       for (std::int64_t t = 0; t < steps; ++t)
         write(of_.at(item, begin + t), token(t), in, targets);
     }
-    const Target<C> first(grad.first);
-    each_vector<C>(0, n_ * n_, [&](std::int64_t i, std::int64_t lanes) {
-      first.put(item * n_ * n_ + i, load_lanes<C>(gradient_ + i, lanes), lanes);
-    });
+    put_state<C>(grad.first, item, n_, gradient_);
   }
 
  private:
