@@ -101,6 +101,8 @@ void BM_block_tile(benchmark::State& state) {
   state.SetBytesProcessed(state.iterations() * (x.bytes() + 2 * y.bytes()));
 }
 
+constexpr std::int64_t kHeadRows = 256;  // that the loss takes at a time
+
 /// tokens, out_features, in_features: a block's linears of some models and an adapter's factors (rank 32) beside them;
 /// the tiny model of the default ablation (32 x 32 tokens, hidden 128, ranks 4 and 8); one token.
 void layers(benchmark::internal::Benchmark* b) {
@@ -115,6 +117,11 @@ void layers(benchmark::internal::Benchmark* b) {
       wide.push_back(size);
     thin.push_back({s.tokens(), 32, s.hidden_size});
     thin.push_back({s.tokens(), s.hidden_size, 32});
+  }
+  for (const char* name : {"small", "smol135"}) {
+    const bench::ModelShape& s = bench::shape_named(name);
+    wide.push_back({kHeadRows, s.vocab_size, s.hidden_size});
+    wide.push_back({kHeadRows, s.hidden_size, s.vocab_size});
   }
   b->ArgNames({"dtype", "engine", "m", "n", "k"})->UseRealTime()->Unit(benchmark::kMicrosecond);
   for (const std::int64_t type : {0, 1}) {
@@ -141,6 +148,7 @@ void token_sums(benchmark::internal::Benchmark* b) {
                                                                  {32, 32, 8, 256},
                                                                  {4, 256, 512, 32},
                                                                  {4, 256, 32, 512},
+                                                                 {2, 256, 32, 576},
                                                                  {4, 256, 512, 512},
                                                                  {1, 512, 2048, 32},
                                                                  {1, 512, 64, 2048},

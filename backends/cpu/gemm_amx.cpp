@@ -1,5 +1,6 @@
 // GCC 12 takes its own AVX-512 intrinsics for uninitialised reads (GCC bug 105593).
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #include <atomic>
 #include <cstdlib>
 #include <omp.h>
@@ -38,6 +39,11 @@ constexpr Index kSerialWork = 1 << 21;
 constexpr Index kDepth = 2048, kPanelsBytes = 1 << 20, kRows = 1024;
 // Products of at most so many rows by a matrix that lies row by row pack the rows and leave the matrix where it is.
 constexpr Index kFewRows = 256;
+// Steps of terms of a strip of rows, 2 KiB each, that stay in the first-level cache while panels pass, so many at a
+// time; rows a multiple of so many bytes apart would crowd into a few of its places.
+constexpr Index kNearSteps = 18, kGroup = 4, kCrowded = 2048;
+// Bytes of a result from which on it is written past the caches.
+constexpr Index kStreamedBytes = 8 << 20;
 // What it costs to pack a tile of the right factor and of the left one, and to load one, where a product of two
 // takes 16.
 constexpr Index kPackRight = 100, kPackLeft = 60, kLoad = 16;
@@ -86,7 +92,7 @@ struct Workspace {
     rows = parts > 1 ? std::min(padded(m, kSquare), kRows) : padded(m, kSquare);
     strip = kSquare * depth * 2;
     panels = cols * depth * 2;
-    sums = 4 * (parts > 1 ? rows * cols : kSquareSize);
+    sums = 4 * kSquareSize * (parts > 1 ? rows * cols / kSquareSize : kGroup);
     size = strip + panels + sums;
   }
 };
@@ -110,16 +116,20 @@ OSTEON_AMX void pack_panels(const Vectors& right, Range cols, Index k, Index k_e
 struct Left {
   Strip whole, rest{};
   Index steps, rest_steps = 0;
+  bool stays;  ///< kNearSteps of it in the first-level cache
+
+  Index parts() const { return stays ? std::max((steps + kNearSteps - 1) / kNearSteps, Index{1}) : 1; }
 };
 
 OSTEON_AMX Left left_at(const Vectors& from, Index row, Index tiles, Index k, Index k_end, std::byte* packed) {
   const Index steps = (k_end - k + kTerms - 1) / kTerms;
   if (from.across || row + tiles * kSide > from.count) {
     pack<false>(from, row, tiles, k, k_end, packed);
-    return {{packed, 64, kTileBytes, tiles * kTileBytes}, {}, steps};
+    return {{packed, 64, kTileBytes, tiles * kTileBytes}, {}, steps, 0, true};
   }
   const auto* const data = reinterpret_cast<const std::byte*>(from.data + row * from.next + k);
-  Left left{{data, 2 * from.next, kSide * 2 * from.next, 64}, {}, (k_end - k) / kTerms};
+  const bool spread = 2 * from.next % kCrowded != 0;
+  Left left{{data, 2 * from.next, kSide * 2 * from.next, 64}, {}, (k_end - k) / kTerms, 0, spread};
   if (left.steps < steps) {
     pack<false>(from, row, tiles, k + left.steps * kTerms, k_end, packed);
     left.rest = {packed, 64, kTileBytes, 0};
@@ -128,17 +138,29 @@ OSTEON_AMX Left left_at(const Vectors& from, Index row, Index tiles, Index k, In
   return left;
 }
 
-OSTEON_AMX void sum_tiles(const Left& left, Index down, Index across, const std::byte* panel, bool add, float* sums) {
-  const Strip right{panel, 64, kTileBytes, across * kTileBytes};
-  with_tiles(down, across, [&]<int kDown, int kAcross>() OSTEON_AMX {
-    sum_square<kDown, kAcross>(left.whole, left.steps, left.rest, left.rest_steps, right, add, sums, kSquare);
-  });
+/// (+)= the squares of sums of a strip and the panels of `cols` columns, one behind the other. A strip that is too long
+/// for the first-level cache meets them part by part.
+template <bool kStays>
+OSTEON_AMX inline void sum_panels(const Left& left, Index down, Index cols, const std::byte* panels, Index panel_size,
+                                  bool add, float* sums) {
+  const Index parts = left.parts();
+  for (Index part = 0; part < parts; ++part) {
+    const Index begin = left.steps * part / parts, steps = left.steps * (part + 1) / parts - begin;
+    for (Index j = 0; j < cols; j += kSquare) {
+      const Index across = tiles(cols - j);
+      const Strip right{panels + j / kSquare * panel_size, 64, kTileBytes, across * kTileBytes};
+      with_tiles(down, across, [&]<int kDown, int kAcross>() OSTEON_AMX {
+        sum_square<kDown, kAcross, kStays>(left.whole.after(begin), steps, left.rest,
+                                           part + 1 == parts ? left.rest_steps : 0, right.after(begin), add || part > 0,
+                                           sums + j / kSquare * kSquareSize, kSquare);
+      });
+    }
+  }
 }
 
 /// The rectangle m x n of left times right.
 template <class R>
-OSTEON_AMX void run_rectangle(const Factors& f, float alpha, bool add, R* c, Index c_row, Range m, Range n,
-                              std::byte* memory) {
+OSTEON_AMX void run_rectangle(const Factors& f, const Result<R>& result, Range m, Range n, std::byte* memory) {
   if (m.size() <= 0 || n.size() <= 0)
     return;
   const Workspace sizes(m.size(), n.size(), f.k);
@@ -154,20 +176,27 @@ OSTEON_AMX void run_rectangle(const Factors& f, float alpha, bool add, R* c, Ind
         for (Index i = outer; i < std::min(outer + sizes.rows, m.end); i += kSquare) {
           const Index down = tiles(m.end - i);
           const Left left = left_at(f.left, i, down, k, k_end, strip);
-          for (Index j = col; j < col_end; j += kSquare) {
-            const Index at = (i - outer) / kSquare * (sizes.cols / kSquare) + (j - col) / kSquare;
+          const Index group_cols = left.parts() > 1 ? kGroup * kSquare : kSquare;
+          for (Index group = col; group < col_end; group += group_cols) {
+            const Index group_end = std::min(group + group_cols, col_end);
+            const Index at = (i - outer) / kSquare * (sizes.cols / kSquare) + (group - col) / kSquare;
             float* const sums = waiting + (sizes.depth < f.k ? at * kSquareSize : 0);
-            sum_tiles(left, down, tiles(n.end - j), panels + (j - col) / kSquare * panel_size, k > 0, sums);
-            if (k_end < f.k)
-              continue;
-            const Index rows = std::min(kSquare, m.end - i), cols = std::min(kSquare, n.end - j);
-            if (f.turned)
-              store_square(sums, true, cols, rows, alpha, add, c + j * c_row + i, c_row);
-            else
-              store_square(sums, false, rows, cols, alpha, add, c + i * c_row + j, c_row);
+            const std::byte* const met = panels + (group - col) / kSquare * panel_size;
+            left.stays ? sum_panels<true>(left, down, group_end - group, met, panel_size, k > 0, sums)
+                       : sum_panels<false>(left, down, group_end - group, met, panel_size, k > 0, sums);
+            for (Index j = group; j < group_end && k_end == f.k; j += kSquare) {
+              const float* const square = sums + (j - group) / kSquare * kSquareSize;
+              const Index rows = std::min(kSquare, m.end - i), cols = std::min(kSquare, n.end - j);
+              if (f.turned)
+                store_square(square, true, result, j, i, cols, rows);
+              else
+                store_square(square, false, result, i, j, rows, cols);
+            }
           }
         }
       }
+  if (result.streamed)
+    _mm_sfence();
 }
 
 template <class R>
@@ -175,8 +204,15 @@ void run(const Product& p) {
   const Vectors a{static_cast<const bf16*>(p.a), p.m, p.transpose_a ? p.m : p.k, p.transpose_a};
   const Vectors b{static_cast<const bf16*>(p.b), p.n, p.transpose_b ? p.k : p.n, !p.transpose_b};
   // A product of two numbers is the same in either order, so it changes no bit which factor is packed.
-  const bool turned = p.m <= kFewRows && p.m < p.n && p.transpose_b;
+  // Of two that lie across memory the right one is cheaper to pack: it is the larger one.
+  const bool turned =
+      p.transpose_a ? !p.transpose_b && p.m > p.n && p.n >= kSide : p.transpose_b && p.m <= kFewRows && p.m < p.n;
   const Factors f{turned ? b : a, turned ? a : b, p.k, turned};
+  // A result that no cache holds is not fetched only to be overwritten.
+  const Index row_bytes = p.n * static_cast<Index>(sizeof(R));
+  const bool streamed = !p.add && p.m * row_bytes >= kStreamedBytes && row_bytes % 64 == 0 &&
+                        reinterpret_cast<std::uintptr_t>(p.c) % 64 == 0;
+  const Result<R> result{static_cast<R*>(p.c), p.n, static_cast<float>(p.alpha), p.add, streamed};
   const bool serial = p.m * p.n * p.k < kSerialWork || omp_in_parallel() != 0;
   // In cycles a step of terms.
   const auto work = [&](Index tall, Index wide) {
@@ -184,9 +220,7 @@ void run(const Product& p) {
   };
   const cpu::Split split(f.left.count, f.right.count, {kSquare, kSquare}, serial ? 1 : omp_get_max_threads(), work);
   const auto need = [&](Range m, Range n) { return Workspace(m.size(), n.size(), p.k).size; };
-  split.run(p.device, need, [&](Range m, Range n, std::byte* memory) {
-    run_rectangle(f, static_cast<float>(p.alpha), p.add, static_cast<R*>(p.c), p.n, m, n, memory);
-  });
+  split.run(p.device, need, [&](Range m, Range n, std::byte* memory) { run_rectangle(f, result, m, n, memory); });
 }
 
 #endif

@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <doctest/doctest.h>
+#include <memory>
 #include <omp.h>
 #include <string>
 #include <vector>
@@ -71,8 +73,9 @@ Array expected(Sizes s, GemmOptions o, const Array& a, const Array& b, Array c) 
 TEST_CASE("AMX sums in the promised order, for every layout, dtype of the result, alpha and accumulation") {
   if (skipped())
     return;
-  const Sizes sizes[] = {{1, 1, 1},     {1, 7, 5},      {5, 1, 33},     {16, 16, 32},   {17, 33, 31},  {32, 32, 64},
-                         {33, 100, 77}, {300, 40, 100}, {49, 300, 257}, {270, 65, 290}, {3, 40, 4100}, {40, 35, 4133}};
+  const Sizes sizes[] = {{1, 1, 1},     {1, 7, 5},      {5, 1, 33},     {16, 16, 32},   {17, 33, 31},
+                         {32, 32, 64},  {33, 100, 77},  {300, 40, 100}, {49, 300, 257}, {270, 65, 290},
+                         {3, 40, 4100}, {40, 35, 4133}, {33, 170, 700}, {40, 70, 1024}};
   for (const Sizes& s : sizes)
     for (const DType result : {DType::f32, DType::bf16})
       for (int bits = 0; bits < 8; ++bits)
@@ -126,6 +129,30 @@ TEST_CASE("AMX is bit-equal for any number of threads and any split of the rows"
         }
         CHECK(parts == first);
       }
+}
+
+TEST_CASE("a result too large for the caches has the bits of its parts") {
+  if (skipped())
+    return;
+  for (const DType result : {DType::f32, DType::bf16})
+    for (const bool transpose_b : {false, true}) {
+      const std::int64_t part = 40, m = 5 * part, k = 40, n = (9 << 20) / (m * size_of(result)) / 32 * 32;
+      CAPTURE(name_of(result));
+      CAPTURE(transpose_b);
+      const GemmOptions options{.transpose_b = transpose_b, .alpha = 0.5};
+      const Array a = random(m, k, false, 1), b = random(k, n, transpose_b, 2);
+      Array memory(result, {m * n + 64}), parts(result, {m, n});
+      Product product = product_of({m, n, k}, options, a, b, parts);
+      const auto bytes = static_cast<std::size_t>(m * n * size_of(result));
+      std::size_t space = bytes + 64;
+      product.c = memory.view().data;
+      REQUIRE(std::align(64, bytes, product.c, space) != nullptr);  // as tensors are
+      REQUIRE(kernels::gemm_amx(product));
+      for (std::int64_t row = 0; row < m; row += part)
+        kernels::gemm(Cpu{}, a.view().slice_rows(row, row + part), b.view(), parts.view().slice_rows(row, row + part),
+                      options);
+      CHECK(std::memcmp(product.c, parts.view().data, bytes) == 0);
+    }
 }
 
 TEST_CASE("AMX reads nothing that is not a factor's, and no result that is not added to") {
