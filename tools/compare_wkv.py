@@ -11,6 +11,7 @@ import json
 import os
 import statistics
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -58,22 +59,41 @@ def own_seconds(bench, version):
     return forward, backward
 
 
+def summarise(rounds):
+    """[(name, own milliseconds, PyTorch's, how many times as fast)] of rounds of two pairs (forward, backward)."""
+    rows = []
+    for name, part in (("forward", lambda pair: pair[0]), ("backward", lambda pair: pair[1]), ("both", sum)):
+        own, torchs = zip(*((part(mine), part(theirs)) for mine, theirs in rounds))
+        rows.append((name, statistics.median(own) * 1e3, statistics.median(torchs) * 1e3,
+                     statistics.median(theirs / mine for mine, theirs in zip(own, torchs))))
+    return rows
+
+
+def import_torch(parser):
+    try:
+        import torch
+    except ImportError:
+        parser.error(f"expected an interpreter that has torch, found {sys.executable}")
+    return torch
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bench", default=BENCH)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    import torch
+    if options.rounds < 1:
+        parser.error(f"--rounds: expected at least 1, found {options.rounds}")
+    if not os.access(options.bench, os.X_OK):
+        parser.error(f"--bench: expected a program, found none at {options.bench}; build it: ninja -C build bench/bench_wkv")
+    torch = import_torch(parser)
     torch.set_num_threads(1)
     torch.manual_seed(0)
     for version, loop in ((6, loop_6), (7, loop_7)):
         torch_seconds(torch, loop)
         rounds = [(own_seconds(options.bench, version), torch_seconds(torch, loop)) for _ in range(options.rounds)]
-        for name, part in (("forward", lambda x: x[0]), ("backward", lambda x: x[1]), ("both", sum)):
-            own, torchs = zip(*((part(mine), part(theirs)) for mine, theirs in rounds))
-            ratio = statistics.median(b / a for a, b in zip(own, torchs))
-            print(f"wkv{version} {name:<9} {statistics.median(own) * 1e3:8.2f} ms   PyTorch "
-                  f"{statistics.median(torchs) * 1e3:8.1f} ms   {ratio:6.0f} x")
+        for name, own, theirs, ratio in summarise(rounds):
+            print(f"wkv{version} {name:<9} {own:8.2f} ms   PyTorch {theirs:8.1f} ms   {ratio:6.0f} x")
 
 
 if __name__ == "__main__":
