@@ -25,6 +25,13 @@ Tensor AdapterSite::parameter(const Shape& shape) const {
   return made;
 }
 
+Tensor Adapter::parameter(const std::string& suffix) const {
+  for (const auto& [name, tensor] : parameters())
+    if (name == suffix)
+      return tensor;
+  fail<ConfigError>("adapter: expected one with the parameter \"", suffix, "\"");
+}
+
 Tensor Adapter::weight_plus(const nn::Linear& base, const Tensor& delta, double factor) {
   Tensor sum = converted(base.weight, accumulator(base.weight.dtype()), Category::workspace);
   on_device(sum.device(), [&](auto dev) { kernels::scale(dev, delta.view(), factor, {sum.mut(), true}); });

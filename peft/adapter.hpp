@@ -28,6 +28,8 @@ class Adapter : public nn::LinearOverride {
   Tensor forward(const Tensor& x, const nn::Linear& base) const override = 0;
   /// Parameters by their suffix in adapter_model.safetensors ("lora_A.weight", "bone_block").
   virtual NamedTensors parameters() const = 0;
+  /// One of them by its suffix; ConfigError where there is none of that name.
+  Tensor parameter(const std::string& suffix) const;
   /// What merging adds to the base weight: [out_features, in_features] in the accumulator dtype.
   virtual Tensor delta_weight(const nn::Linear& base) const = 0;
 

@@ -13,13 +13,6 @@
 namespace osteon::peft {
 namespace {
 
-Tensor parameter_of(const Adapter& adapter, const std::string& suffix) {
-  for (const auto& [name, tensor] : adapter.parameters())
-    if (name == suffix)
-      return tensor;
-  fail<ConfigError>("convert: the adapter has no parameter \"", suffix, "\"");
-}
-
 void copy_into(const Tensor& to, const Tensor& from) {
   on_device(to.device(), [&](auto dev) { kernels::copy(dev, from.view(), to.mut()); });
 }
@@ -35,7 +28,7 @@ Tensor whole_block(const Tensor& block, std::int64_t out_features) {
 
 /// A [r, in] with A[j,i] = [i mod r = j], and B [out, r] = D^T.
 void fill_lora(const Adapter& lora, const Tensor& block) {
-  const Tensor a = parameter_of(lora, "lora_A.weight"), b = parameter_of(lora, "lora_B.weight");
+  const Tensor a = lora.parameter("lora_A.weight"), b = lora.parameter("lora_B.weight");
   const std::int64_t rank = a.dim(0), in = a.dim(1);
   std::vector<double> binary(static_cast<std::size_t>(rank * in), 0.0);
   for (std::int64_t i = 0; i < in; ++i)

@@ -6,13 +6,6 @@
 namespace osteon::peft {
 namespace {
 
-Tensor parameter_of(const Adapter& adapter, const std::string& suffix) {
-  for (const auto& [name, tensor] : adapter.parameters())
-    if (name == suffix)
-      return tensor;
-  fail<FileError>("rwkv-peft: the adapter has no parameter \"", suffix, "\"");
-}
-
 Tensor read(const io::ModelFiles& files, const std::string& name, const Tensor& like) {
   const Tensor read = empty(files.info(name).shape, like.dtype(), like.device(), Category::workspace);
   nn::read_tensor(files, name, read);
@@ -23,7 +16,7 @@ Tensor read(const io::ModelFiles& files, const std::string& name, const Tensor& 
 void fill_pissa(const std::string& module, const Adapter& lora, const io::ModelFiles& files,
                 const io::ModelFiles& start) {
   const std::string begun = (start.contains("model." + module + ".init_lora_A") ? "model." : "") + module;
-  const Tensor a = parameter_of(lora, "lora_A.weight"), b = parameter_of(lora, "lora_B.weight");
+  const Tensor a = lora.parameter("lora_A.weight"), b = lora.parameter("lora_B.weight");
   const std::int64_t rank = a.dim(0) / 2;
   const Tensor now_a = read(files, module + ".lora_A", a), now_b = read(files, module + ".lora_B", b);
   const Tensor then_a = read(start, begun + ".init_lora_A", a), then_b = read(start, begun + ".init_lora_B", b);
