@@ -44,6 +44,9 @@ Tensor l2_wrap(const Tensor& loss, const Tensor& logits, std::int64_t positions 
 struct Recurrent {
   Tensor y, state;
 };
+/// A first state [heads, n, n] for each of `batch` sequences, its matrices transposed if asked: [batch, heads, n, n].
+/// Saves nothing.
+Tensor repeat_state(const Tensor& state, std::int64_t batch, bool transposed);
 /// The recurrence of RWKV-6 (backends/cpu/wkv6.cpp tells it), without the token's bonus. Inputs [batch, seq_len, d],
 /// state [batch, heads, n, n] or undefined = 0. Saves its inputs and a state for each 16 tokens.
 Recurrent wkv6(const Tensor& r, const Tensor& decay, const Tensor& k, const Tensor& v, std::int64_t heads,

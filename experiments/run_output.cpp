@@ -45,7 +45,7 @@ void save_as_rwkv_peft(LoadedModel& loaded, const StartingFactors& start, const 
 
 void save_result(LoadedModel& loaded, const RunConfig& config, const StartingFactors& start, const fs::path& folder,
                  std::optional<DType> dtype) {
-  if (!loaded.adapted->adapter().method->adapts_linears()) {
+  if (!loaded.adapted->adapter().method->keeps_base()) {
     io::OutputFolder out(folder / "model");
     save_model(loaded, out.path(), dtype);
     loaded.tokenizer->save(out.path());

@@ -115,6 +115,18 @@ void RwkvLayer::add_parameter(const char* suffix, const Shape& shape) {
   parameters_[suffix] = empty(shape, dtype_, device_, Category::weights);
 }
 
+void RwkvLayer::add_time_state() {
+  const std::int64_t n = ln_x_.weight.dim(0) / heads_;
+  parameters_[std::string(kTimeState)] = zeros({heads_, n, n}, accumulator(dtype_), device_, Category::weights);
+}
+
+Tensor RwkvLayer::first_state(std::int64_t batch, const RwkvLayerState* state, bool keys_first) const {
+  if (state != nullptr && state->wkv.defined())
+    return state->wkv;
+  const auto own = parameters_.find(std::string(kTimeState));
+  return own != parameters_.end() ? repeat_state(own->second, batch, keys_first) : Tensor{};
+}
+
 void RwkvLayer::visit(const ParameterVisitor& visitor) {
   for (RwkvNorm* norm : {&ln1_, &ln2_, &ln_x_})
     norm->visit(visitor);
@@ -131,6 +143,14 @@ Rwkv::Rwkv(const RwkvConfig& config, DType dtype, Device device)
       first_norm_("blocks.0.ln0", config.hidden_size, 1, kLayerNormEps, dtype, device),
       last_norm_("ln_out", config.hidden_size, 1, kLayerNormEps, dtype, device),
       head_("head", config.hidden_size, config.vocab_size, false, dtype, device) {}
+
+void Rwkv::add_time_states() {
+  if (has_time_states_)
+    return;
+  for (const auto& layer : layers_)
+    layer->add_time_state();
+  has_time_states_ = true;
+}
 
 Tensor Rwkv::hidden(const Tensor& ids, RwkvState* state) const {
   check(ids.defined() && ids.shape().rank() == 2 && ids.dim(1) > 0, "rwkv: ids: expected [batch, seq_len], got ", ids);

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "autograd/rwkv_ops.hpp"
@@ -50,6 +51,11 @@ struct RwkvNorm {
   double eps;
 };
 
+/// What a text begins with where its state was trained: [heads, value, key] in the accumulator dtype, as RWKV-PEFT's
+/// files have it for both versions.
+inline constexpr std::string_view kTimeState = "att.time_state";
+inline bool is_time_state(std::string_view parameter) { return parameter.ends_with(kTimeState); }
+
 constexpr double kLayerNormEps = 1e-5;
 constexpr double kHeadNormEps = 64e-5;  ///< 1e-5 * 8^2, whatever the head size
 
@@ -65,6 +71,7 @@ class RwkvLayer {
   virtual Tensor operator()(const Tensor& x, Tensor& first_value, RwkvLayerState* state) const = 0;
   virtual std::vector<Linear*> linears() = 0;
   void visit(const ParameterVisitor& visitor);
+  void add_time_state();
   const std::string& name() const { return name_; }
 
  protected:
@@ -72,6 +79,8 @@ class RwkvLayer {
   Linear linear(const char* suffix, std::int64_t in_features, std::int64_t out_features) const;
   void add_parameter(const char* suffix, const Shape& shape);
   const Tensor& at(const std::string& suffix) const { return parameters_.at(suffix); }
+  /// Where the recurrence begins: what the piece before left, or at a text's start its time_state; undefined = 0.
+  Tensor first_state(std::int64_t batch, const RwkvLayerState* state, bool keys_first) const;
   const RwkvNorm& ln1() const { return ln1_; }
   const RwkvNorm& ln2() const { return ln2_; }
   const RwkvNorm& ln_x() const { return ln_x_; }  ///< of the recurrence's result, head by head
@@ -106,6 +115,10 @@ class Rwkv : public LanguageModel {
   /// over the normalizer's positions.
   void set_l2_wrap(bool on) { l2_wrap_ = on; }
 
+  /// Gives each layer a first state (kTimeState), zero, for state tuning; models whose files have one come with it.
+  void add_time_states();
+  bool has_time_states() const { return has_time_states_; }
+
   /// Initial values as RWKV's authors draw them (rwkv_init.cpp), each parameter from its own stream of the seed.
   void initialize(std::uint64_t seed);
 
@@ -123,7 +136,7 @@ class Rwkv : public LanguageModel {
   void add_layer(std::unique_ptr<RwkvLayer> layer) { layers_.push_back(std::move(layer)); }
 
  private:
-  bool l2_wrap_ = false;
+  bool l2_wrap_ = false, has_time_states_ = false;
   std::int64_t head_size_;
   Tensor embedding_;
   RwkvNorm first_norm_, last_norm_;

@@ -75,7 +75,7 @@ class Layer final : public RwkvLayer {
     const Tensor decay =
         activate(matmul(activate(matmul(x_w, at("att.time_decay_w1")), Activation::tanh), at("att.time_decay_w2")),
                  Activation::identity, at("att.time_decay"));
-    const Recurrent out = wkv6(r, decay, k, v, heads(), state != nullptr ? state->wkv : Tensor{});
+    const Recurrent out = wkv6(r, decay, k, v, heads(), first_state(h.dim(0), state, true));
     if (state != nullptr)
       state->wkv = out.state;
     const Tensor y = ln_x()(add(out.y, head_bonus(r, k, v, at("att.time_faaaa"), heads())));
@@ -102,7 +102,10 @@ Rwkv6::Rwkv6(const Rwkv6Config& config, DType dtype, Device device) : Rwkv(confi
 }
 
 std::unique_ptr<LanguageModel> Rwkv6::on_meta() const {
-  return std::make_unique<Rwkv6>(config_, dtype(), Device::meta);
+  auto shapes = std::make_unique<Rwkv6>(config_, dtype(), Device::meta);
+  if (has_time_states())
+    shapes->add_time_states();
+  return shapes;
 }
 
 }  // namespace osteon::nn

@@ -75,7 +75,7 @@ class Layer final : public RwkvLayer {
     const Tensor gate = low_rank(shifted(at("att.x_g")), "att.g1", Activation::sigmoid, "att.g2");
     const Tensor removal = head_normalize(scale_columns(k0, reshape(at("att.k_k"), {h.dim(2)})), heads(), 1e-12);
     const Tensor k = gated_key(k0, rate, at("att.k_a"));
-    const Recurrent out = wkv7(r, decay, k, v, removal, rate, heads(), state != nullptr ? state->wkv : Tensor{});
+    const Recurrent out = wkv7(r, decay, k, v, removal, rate, heads(), first_state(h.dim(0), state, false));
     if (state != nullptr)
       state->wkv = out.state;
     return output_(mul(add(ln_x()(out.y), head_bonus(r, k, v, at("att.r_k"), heads())), gate));
@@ -104,7 +104,10 @@ Rwkv7::Rwkv7(const Rwkv7Config& config, DType dtype, Device device) : Rwkv(confi
 }
 
 std::unique_ptr<LanguageModel> Rwkv7::on_meta() const {
-  return std::make_unique<Rwkv7>(config_, dtype(), Device::meta);
+  auto shapes = std::make_unique<Rwkv7>(config_, dtype(), Device::meta);
+  if (has_time_states())
+    shapes->add_time_states();
+  return shapes;
 }
 
 }  // namespace osteon::nn

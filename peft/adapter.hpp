@@ -4,6 +4,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 
+#include "nn/language_model.hpp"
 #include "nn/linear.hpp"
 #include "peft/adapter_config.hpp"
 
@@ -60,10 +61,16 @@ class Method {
   virtual void check(const AdapterConfig& config) const;
   /// Whether it puts adapters on linears; false for methods that train parameters of the base alone.
   virtual bool adapts_linears() const { return true; }
+  /// Whether what it trains is kept beside the base, as an adapter; else the result is a whole model.
+  virtual bool keeps_base() const { return adapts_linears(); }
+  /// Adds to a model what it will train and the model lacks; ConfigError for a model that cannot have it.
+  virtual void prepare(nn::LanguageModel& /*model*/) const {}
   /// Whether making an adapter changes the base weight (PiSSA, OLoRA): such a base serves one adapter only.
   virtual bool changes_base() const { return false; }
   /// Whether a parameter of the base trains too.
   virtual bool trains_base(const std::string& /*parameter*/) const { return false; }
+  /// Whether a parameter of the base trains in a copy that is the adapter's.
+  virtual bool trains_copy(const std::string& /*parameter*/) const { return false; }
   /// Rank that a config without one gets, and alpha as a multiple of the rank.
   virtual std::int64_t default_rank() const { return 8; }
   virtual double default_alpha_over_rank() const { return 1.0; }

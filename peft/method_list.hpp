@@ -9,6 +9,7 @@ namespace osteon::peft {
 // One line per method, and one in methods.cpp: all that registration takes. Each is defined in the method's own file.
 std::unique_ptr<Method> full_method();
 std::unique_ptr<Method> bitfit_method();
+std::unique_ptr<Method> state_method();
 std::unique_ptr<Method> lora_method();
 std::unique_ptr<Method> rslora_method();
 std::unique_ptr<Method> lora_plus_method();

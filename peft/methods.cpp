@@ -13,6 +13,7 @@ std::vector<std::unique_ptr<Method>>& registry() {
     std::vector<std::unique_ptr<Method>> list;
     list.push_back(full_method());
     list.push_back(bitfit_method());
+    list.push_back(state_method());
     list.push_back(lora_method());
     list.push_back(rslora_method());
     list.push_back(lora_plus_method());

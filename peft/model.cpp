@@ -73,6 +73,7 @@ ModelAdapter& PeftModel::add(const AdapterConfig& given, const std::string& name
   const Method& method = find_method(config.method);
   method.check(config);
   check_task_type(config, model_);
+  method.prepare(model_);
   check_train_parts(config, model_);
   check<ConfigError>(!adapters_.contains(name), "adapter: there already is one named \"", name, "\"");
   check<ConfigError>(config.bias == "none" || adapters_.empty(),
@@ -109,7 +110,8 @@ ModelAdapter& PeftModel::add(const AdapterConfig& given, const std::string& name
     }
   }
   model_.visit([&](const std::string& parameter, Tensor& tensor) {
-    if (!is_saved_whole(config, module_of(parameter)) && !is_train_part(config, parameter))
+    if (!is_saved_whole(config, module_of(parameter)) && !is_train_part(config, parameter) &&
+        !method.trains_copy(parameter))
       return;
     Tensor copy = converted(tensor, tensor.dtype(), Category::adapter);
     copy.set_requires_grad(true);

@@ -1,16 +1,21 @@
 #include "peft/rwkv_format.hpp"
 
+#include <algorithm>
 #include <array>
 #include <tuple>
 #include <utility>
 
 #include "backends/error.hpp"
+#include "nn/rwkv.hpp"
 
 namespace osteon::peft {
 namespace {
 
-constexpr std::array<std::pair<RwkvKind, std::string_view>, 4> kKinds{
-    {{RwkvKind::bone, "bone"}, {RwkvKind::bat, "bat"}, {RwkvKind::lora, "lora"}, {RwkvKind::pissa, "pissa"}}};
+constexpr std::array<std::pair<RwkvKind, std::string_view>, 5> kKinds{{{RwkvKind::bone, "bone"},
+                                                                       {RwkvKind::bat, "bat"},
+                                                                       {RwkvKind::lora, "lora"},
+                                                                       {RwkvKind::pissa, "pissa"},
+                                                                       {RwkvKind::state, "state"}}};
 
 /// The part after the last dot.
 std::string_view suffix_of(std::string_view name) { return name.substr(name.rfind('.') + 1); }
@@ -39,7 +44,7 @@ RwkvKind parse_rwkv_kind(std::string_view name) {
   for (const auto& [kind, known] : kKinds)
     if (known == name)
       return kind;
-  fail<ConfigError>("--kind: expected bone, bat, lora or pissa, got ", name);
+  fail<ConfigError>("--kind: expected bone, bat, lora, pissa or state, got ", name);
 }
 
 RwkvAdapter read_rwkv_adapter(const io::TensorFile& file) {
@@ -71,9 +76,13 @@ RwkvAdapter read_rwkv_adapter(const io::TensorFile& file) {
                      name_of(kind), " of rank ", rank, " (", suffix, ")");
     found.modules.push_back(module);
   }
-  check<FileError>(!found.modules.empty(), path,
-                   ": expected an adapter of RWKV-PEFT (.disha, .bone or .lora_A tensors), found none among ",
-                   file.tensors().size());
+  if (found.modules.empty() &&
+      std::any_of(found.full_parameters.begin(), found.full_parameters.end(), nn::is_time_state))
+    found.kind = RwkvKind::state;
+  check<FileError>(
+      !found.modules.empty() || found.kind == RwkvKind::state, path,
+      ": expected an adapter of RWKV-PEFT (.disha, .bone, .lora_A or .time_state tensors), found none among ",
+      file.tensors().size());
   return found;
 }
 

@@ -17,17 +17,18 @@ namespace osteon::peft {
 ///   bat   the same names [in/r, r, r], one matrix an *input* block: W_ab <- W_ab (I + B_b) + B_b
 ///   lora  `<module>.lora_A` [r, in], `.lora_B` [out, r]: W += B A alpha/r; PiSSA has the same names
 ///   pissa the same, with the start in init_pissa.pth: W += B A - B0 A0
-enum class RwkvKind : std::uint8_t { bone, bat, lora, pissa };
+///   state `blocks.N.att.time_state` [heads, n, n] alone: parameters that the base gets
+enum class RwkvKind : std::uint8_t { bone, bat, lora, pissa, state };
 
 std::string_view name_of(RwkvKind kind);
 RwkvKind parse_rwkv_kind(std::string_view name);  ///< ConfigError, naming --kind
 
 struct RwkvAdapter {
-  RwkvKind kind = RwkvKind::bone;  ///< lora for PiSSA too: the file alone does not tell them apart
-  std::int64_t rank = 0;
-  std::string suffix;                        ///< "disha", "bone" or "lora_A"
+  RwkvKind kind = RwkvKind::bone;            ///< lora for PiSSA too: the file alone does not tell them apart
+  std::int64_t rank = 0;                     ///< none of a state
+  std::string suffix;                        ///< "disha", "bone" or "lora_A"; none of a state
   std::vector<std::string> modules;          ///< "blocks.0.att.key"
-  std::vector<std::string> full_parameters;  ///< trained as a whole (train_parts): they replace the base's
+  std::vector<std::string> full_parameters;  ///< trained as a whole (train_parts, states): they replace the base's
 };
 
 /// FileError where the file holds no adapter, adapters of two kinds or ranks, half a pair, or a shape of no kind.

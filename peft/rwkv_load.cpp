@@ -1,6 +1,7 @@
 #include "backends/error.hpp"
 #include "backends/kernels/elementwise.hpp"
 #include "nn/io/checkpoint.hpp"
+#include "nn/rwkv.hpp"
 #include "peft/rwkv_format.hpp"
 
 namespace osteon::peft {
@@ -37,6 +38,13 @@ void fill_pissa(const std::string& module, const Adapter& lora, const io::ModelF
 
 AdapterConfig config_of(const RwkvAdapter& found, double alpha, bool pissa) {
   AdapterConfig config;
+  if (found.kind == RwkvKind::state) {
+    config.method = "state";
+    for (const std::string& parameter : found.full_parameters)
+      if (!nn::is_time_state(parameter))
+        config.train_parts.push_back(parameter);
+    return config;
+  }
   config.method = found.kind == RwkvKind::bone ? "bone" : found.kind == RwkvKind::bat ? "bat_row" : "lora";
   config.rank = pissa ? 2 * found.rank : found.rank;
   config.alpha = pissa ? static_cast<double>(config.rank) : alpha;

@@ -5,6 +5,7 @@
 
 #include "backends/dtype.hpp"
 #include "backends/error.hpp"
+#include "nn/rwkv.hpp"
 #include "peft/rwkv_format.hpp"
 
 namespace osteon::peft {
@@ -118,9 +119,33 @@ struct Merge {
       check<FileError>(base.contains(module + ".weight"), base.path().string(), ": no ", module,
                        ".weight, which the adapter ", adapter.path().string(), " changes");
     for (const std::string& name : layout.full_parameters)
-      check<FileError>(base.contains(name) && base.info(name).shape == adapter.info(name).shape,
-                       adapter.path().string(), ": tensor ", name, ": expected a parameter of the base ",
-                       base.path().string(), ", of the same shape");
+      if (nn::is_time_state(name))
+        check_state(name);
+      else
+        check<FileError>(base.contains(name) && base.info(name).shape == adapter.info(name).shape,
+                         adapter.path().string(), ": tensor ", name, ": expected a parameter of the base ",
+                         base.path().string(), ", of the same shape");
+  }
+
+  /// The base need not have a state, but a layer of as many heads.
+  void check_state(const std::string& name) const {
+    const std::string layer = name.substr(0, name.size() - nn::kTimeState.size());
+    const std::string seven = layer + "att.r_k", six = layer + "att.time_faaaa";
+    const std::string& heads = base.contains(seven) ? seven : six;
+    check<FileError>(base.contains(heads), base.path().string(), ": neither ", seven, " (RWKV-7) nor ", six,
+                     " (RWKV-6), to which ", name, " of ", adapter.path().string(), " would belong");
+    const Shape &shape = adapter.info(name).shape, &of = base.info(heads).shape;
+    check<FileError>(of.rank() == 2 && shape == Shape{of[0], of[1], of[1]}, adapter.path().string(), ": tensor ", name,
+                     ": expected [heads, n, n] of the base's ", heads, ' ', of, ", found ", shape);
+  }
+
+  /// The base's tensors, and the states that it lacks.
+  std::vector<io::TensorToWrite> tensors() const {
+    std::vector<io::TensorToWrite> all = io::tensors_of(base);
+    for (const std::string& name : layout.full_parameters)
+      if (!base.contains(name))
+        all.push_back({name, io::FileDType::f32, adapter.info(name).shape, {}});
+    return all;
   }
 };
 
@@ -138,18 +163,19 @@ void merge_rwkv(const io::TensorFile& base, const io::TensorFile& adapter, const
   for (const std::string& module : merge.layout.modules)
     adapted.insert(module + ".weight");
 
-  std::vector<io::TensorToWrite> tensors = io::tensors_of(base);
+  std::vector<io::TensorToWrite> tensors = merge.tensors();
   Floats weight;
   std::vector<bf16> rounded;
   for (io::TensorToWrite& tensor : tensors) {
     const bool is_adapted = adapted.contains(tensor.name);
     if (!is_adapted && !replaced.contains(tensor.name))
       continue;
-    // f16 has no rounding here: what changes is written wider.
-    if (tensor.dtype != io::FileDType::bf16)
+    // f16 has no rounding here: what changes is written wider. States are sums, f32 in every model.
+    if (tensor.dtype != io::FileDType::bf16 || nn::is_time_state(tensor.name))
       tensor.dtype = io::FileDType::f32;
     tensor.bytes = [&, is_adapted, name = tensor.name, dtype = tensor.dtype] {
-      weight = is_adapted ? merge.merged(name.substr(0, name.size() - 7)) : read(adapter, name, base.info(name).shape);
+      weight =
+          is_adapted ? merge.merged(name.substr(0, name.size() - 7)) : read(adapter, name, adapter.info(name).shape);
       if (dtype == io::FileDType::f32)
         return std::as_bytes(std::span(weight));
       rounded.clear();

@@ -11,14 +11,15 @@ namespace osteon::peft {
 namespace {
 
 /// Methods whose merged weight is one of the formulas that RWKV-PEFT's scripts know.
-constexpr std::array<std::pair<std::string_view, RwkvKind>, 8> kMethods{{{"lora", RwkvKind::lora},
+constexpr std::array<std::pair<std::string_view, RwkvKind>, 9> kMethods{{{"lora", RwkvKind::lora},
                                                                          {"lora_plus", RwkvKind::lora},
                                                                          {"lora_fa", RwkvKind::lora},
                                                                          {"pissa", RwkvKind::pissa},
                                                                          {"olora", RwkvKind::pissa},
                                                                          {"bone", RwkvKind::bone},
                                                                          {"miss", RwkvKind::bone},
-                                                                         {"bat_row", RwkvKind::bat}}};
+                                                                         {"bat_row", RwkvKind::bat},
+                                                                         {"state", RwkvKind::state}}};
 
 /// Before adapter_tensors' names; the "model." behind it is in the names of init_pissa.pth too.
 constexpr std::string_view kBase = "base_model.";

@@ -59,15 +59,16 @@ Json rwkv_facts(const fs::path& path) {
 /// What is in a single file; of RWKV models and of RWKV-PEFT's adapters, what they are too.
 void add_file(Json& found, const fs::path& path) {
   const io::TensorFile file(path);
-  bool is_adapter = false, is_model = false;
+  bool is_adapter = false, is_model = false, has_states = false;
   Json list = Json::array();
   for (const io::TensorEntry& entry : file.tensors()) {
     list.push_back(tensor_facts(entry));
     is_adapter = is_adapter || entry.name.ends_with(".disha") || entry.name.ends_with(".bone") ||
                  (io::is_torch_path(path) && entry.name.ends_with(".lora_A"));
+    has_states = has_states || nn::is_time_state(entry.name);
     is_model = is_model || entry.name == "blocks.0.att.r_k" || entry.name == "blocks.0.att.time_faaaa";
   }
-  if (is_adapter) {
+  if (is_adapter || (has_states && !is_model)) {
     const peft::RwkvAdapter adapter = peft::read_rwkv_adapter(file);
     found["adapter"] = {{"method", std::string(peft::name_of(adapter.kind))},
                         {"rank", adapter.rank},

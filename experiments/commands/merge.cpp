@@ -36,7 +36,7 @@ void add_options(CLI::App* command, MergeArguments& arguments) {
 }
 
 void add_rwkv_options(CLI::App* command, MergeArguments& arguments) {
-  command->add_option("--kind", arguments.kind, "RWKV-PEFT's files: bone, bat, lora or pissa");
+  command->add_option("--kind", arguments.kind, "RWKV-PEFT's files: bone, bat, lora, pissa or state");
   command->add_option("--base", arguments.base, "With --kind: the model, .pth or safetensors");
   command->add_option("--start", arguments.start, "With --kind pissa: init_pissa.pth");
   command->add_option("--alpha", arguments.alpha, "With --kind lora: lora_alpha")->capture_default_str();

@@ -6,9 +6,10 @@ namespace osteon::report {
 
 namespace {
 
-constexpr std::array<std::pair<const char*, const char*>, 15> kMethods = {{
+constexpr std::array<std::pair<const char*, const char*>, 16> kMethods = {{
     {"full", "Full"},
     {"bitfit", "BitFit"},
+    {"state", "State"},
     {"lora", "LoRA"},
     {"rslora", "rsLoRA"},
     {"dora", "DoRA"},

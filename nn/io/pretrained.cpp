@@ -15,8 +15,8 @@ constexpr const char* kRwkvWeights = "model.pth";  // in a folder
 NamedTensors parameters_in(const LanguageModel& model, DType dtype) {
   NamedTensors tensors = model.parameters();
   for (auto& [name, tensor] : tensors)
-    if (tensor.dtype() != dtype)
-      tensor = converted(tensor, dtype, Category::workspace);
+    if (const DType own = is_time_state(name) ? accumulator(dtype) : dtype; tensor.dtype() != own)
+      tensor = converted(tensor, own, Category::workspace);
   return tensors;
 }
 
@@ -93,9 +93,14 @@ std::unique_ptr<Rwkv> load_rwkv(const std::filesystem::path& path, DType dtype, 
   const io::ModelFiles files = open_rwkv(path);
   const AnyRwkvConfig config = config_of(files);
   // First without memory: a file must not decide how much is allocated before all its shapes agree.
-  const std::vector<std::string> unexpected =
-      check_tensors(files, make_rwkv(config, dtype, Device::meta)->parameters());
-  std::unique_ptr<Rwkv> model = make_rwkv(config, dtype, device);
+  const auto make = [&](Device where) {
+    std::unique_ptr<Rwkv> model = make_rwkv(config, dtype, where);
+    if (files.contains(join("blocks.0.", kTimeState)))
+      model->add_time_states();
+    return model;
+  };
+  const std::vector<std::string> unexpected = check_tensors(files, make(Device::meta)->parameters());
+  std::unique_ptr<Rwkv> model = make(device);
   if (device != Device::meta)
     load_tensors(files, model->parameters());
   if (warnings != nullptr)

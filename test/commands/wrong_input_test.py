@@ -40,7 +40,7 @@ class WrongInput(ProgramTest):
         files = "--adapter", ROOT / "test/golden/torch/mixed.pth", "--out", self.folder / "merged.pth"
         base = "--base", ROOT / "test/golden/torch/state_dict.pth"
         self.refused("merge", *files, says=["merge: expected --model, or --kind and --base for RWKV files"])
-        self.refused("merge", "--kind", "dora", *base, *files, says=["--kind: expected bone, bat, lora or pissa, got dora"])
+        self.refused("merge", "--kind", "dora", *base, *files, says=["--kind: expected bone, bat, lora, pissa or state, got dora"])
         self.refused("merge", "--kind", "bone", *files, says=["--base: expected the RWKV file to merge into"])
         self.refused("merge", "--kind", "bone", "--model", "synthetic:tiny", *base, *files, says=["--model: expected --base"])
         self.refused("merge", "--model", "synthetic:tiny", *base, *files, says=["--base, --start: expected only with --kind"])

@@ -71,9 +71,34 @@ void add_wkv(CaseList& list, const Shape& x, std::int64_t heads, bool with_state
       });
 }
 
+/// Trained: the first state of each of `batch` sequences.
+void add_repeat_state(CaseList& list, const Shape& one, std::int64_t batch, bool transposed) {
+  CaseInput state{.role = Role::wide, .shape = one, .trainable = true};
+  list.add({.op = "repeat_state",
+            .variant = join(batch, transposed ? " transposed" : ""),
+            .inputs = {state},
+            .f = [=](Inputs v) { return repeat_state(v[0], batch, transposed); },
+            .reference =
+                [=](Doubles v) {
+                  const std::size_t n = size(one[1]);
+                  Values y;
+                  for (std::int64_t b = 0; b < batch; ++b)
+                    for (std::size_t h = 0; h < size(one[0]); ++h)
+                      for (std::size_t i = 0; i < n; ++i)
+                        for (std::size_t j = 0; j < n; ++j)
+                          y.push_back(v[0][(h * n + (transposed ? j : i)) * n + (transposed ? i : j)]);
+                  return y;
+                }},
+           [](const std::vector<bool>&) { return Saves{}; });
+}
+
 }  // namespace
 
 void add_wkv_cases(CaseList& list, bool large) {
+  for (const bool transposed : {false, true})
+    for (const std::int64_t batch : {1, 3})
+      for (const Shape& one : {Shape{1, 1, 1}, Shape{2, 5, 5}, Shape{3, 18, 18}})
+        add_repeat_state(list, one, batch, transposed);
   if (large) {
     for (const bool state : {false, true})
       add_wkv(list, {2, 67, 3 * 20}, 3, state);

@@ -97,7 +97,7 @@ TEST_CASE("adapter_config.json: text that is no JSON object") {
 
 TEST_CASE("adapter_config.json: an unknown method is refused with the nearest") {
   const std::string near = refusal("peft_type", "LORAX"), far = refusal("peft_type", "PREFIX_TUNING");
-  CHECK(contains(near, "peft_type: expected one of full, bitfit, LORA, BONE, MISS"));
+  CHECK(contains(near, "peft_type: expected one of full, bitfit, state, LORA, BONE, MISS"));
   CHECK(near.ends_with(", found \"LORAX\"; did you mean 'LORA'?"));
   CHECK(contains(refusal("peft_type", "bones"), "did you mean 'BONE'?"));
   CHECK(far.ends_with(", found \"PREFIX_TUNING\""));

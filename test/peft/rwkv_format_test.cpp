@@ -80,7 +80,7 @@ TEST_CASE("rwkv adapter: kind, rank, modules and full parameters") {
   CHECK(contains(refusal({zeros("m.disha", {2, 4}), zeros("n.disha", {3, 4})}), "found bone of rank 3"));
   CHECK(contains(refusal({zeros("m.disha", {2, 4}), zeros("n.disha", {2, 2, 2})}), "found bat of rank 2"));
   CHECK(contains(message_of([] { peft::parse_rwkv_kind("dora"); }),
-                 "--kind: expected bone, bat, lora or pissa, got dora"));
+                 "--kind: expected bone, bat, lora, pissa or state, got dora"));
 }
 
 TEST_CASE("rwkv merge: small cases by hand") {

@@ -62,8 +62,8 @@ class Training {
 
 TEST_CASE("from the third step on a step asks the system for no memory and touches no new page") {
   for (const auto& method : peft::methods()) {
-    if (method->name() == "bitfit")
-      continue;  // this model has no biases
+    if (method->name() == "bitfit" || method->name() == "state")
+      continue;  // this model has no biases and no state
     CAPTURE(method->name());
     Training training(method->name());
     training.step();

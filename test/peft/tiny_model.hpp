@@ -67,7 +67,7 @@ inline std::vector<std::string> adapting_methods() {
       names.push_back(method->name());
   return names;
 }
-/// And those that train the weights or the biases themselves.
+/// And those that train the weights or the biases themselves: all that a Llama can have.
 inline std::vector<std::string> training_methods() {
   std::vector<std::string> names = adapting_methods();
   names.insert(names.end(), {"full", "bitfit"});
