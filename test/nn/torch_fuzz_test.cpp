@@ -1,5 +1,6 @@
 #include <cstdlib>
 #include <doctest/doctest.h>
+#include <filesystem>
 #include <fstream>
 #include <random>
 #include <string>
@@ -79,6 +80,7 @@ TEST_CASE("torch file: damaged and malicious files give an error or tensors, nev
         io::parse_torch_pickle(mutated(pickles[which], random), "fuzz");
       } else {
         const std::string bytes = mutated(files[which], random);
+        std::filesystem::remove(path);  // written over, some file systems would wait for the disk each time
         std::ofstream(path, std::ios::binary) << bytes;
         read_all(io::TorchFile(path), bytes.size());
       }
