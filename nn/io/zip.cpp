@@ -125,10 +125,12 @@ struct Parser {
     expect(name == entry.name, entry.name, ": its local header has another name");
     if ((number_at(header, 6, 2) & kDescriptorFollows) != 0)
       return;  // the sizes come after the bytes; the directory has them
-    const std::uint64_t packed = number_at(header, 18, 4), bytes = number_at(header, 22, 4);
+    std::uint64_t packed = number_at(header, 18, 4), bytes = number_at(header, 22, 4);
+    if (packed == kIn64 || bytes == kIn64)
+      read_extra64(read(entry.header + kLocalBytes + name_bytes, extra_bytes), {&bytes, &packed}, entry.name);
     const auto size = static_cast<std::uint64_t>(entry.bytes);
-    expect((packed == size || packed == kIn64) && (bytes == size || bytes == kIn64), entry.name, ": expected ",
-           entry.bytes, " bytes as in the directory, found ", bytes, " in its local header");
+    expect(packed == size && bytes == size, entry.name, ": expected ", entry.bytes,
+           " bytes as in the directory, found ", packed == size ? bytes : packed, " in its local header");
   }
 };
 

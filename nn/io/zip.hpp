@@ -35,7 +35,8 @@ std::vector<ZipEntry> read_zip_directory(const ReadAt& read_at, std::int64_t fil
 /// zip64 where an offset or size needs it.
 class ZipWriter {
  public:
-  explicit ZipWriter(AtomicFile& file) : file_(file) {}
+  /// `limit`: where 32 bits no longer do; a lower one makes small files of zip64's form.
+  explicit ZipWriter(AtomicFile& file, std::int64_t limit = 0xffffffff) : file_(file), limit_(limit) {}
 
   void add(const std::string& name, std::span<const std::byte> bytes);
   void add(const std::string& name, std::string_view text) { add(name, std::as_bytes(std::span(text))); }
@@ -45,7 +46,7 @@ class ZipWriter {
   void write(std::string_view bytes);
 
   AtomicFile& file_;
-  std::int64_t position_ = 0;
+  std::int64_t limit_, position_ = 0;
   std::vector<ZipEntry> entries_;
 };
 
