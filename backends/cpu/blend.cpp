@@ -1,8 +1,8 @@
 #include "backends/kernels/blend.hpp"
 
-#include "backends/check.hpp"
 #include "backends/cpu/column_chain.hpp"
 #include "backends/cpu/lane_math.hpp"
+#include "backends/rwkv_checks.hpp"
 
 namespace osteon::kernels {
 namespace {
@@ -17,18 +17,14 @@ void store_sum(T* to, std::int64_t i, const V& value, std::int64_t lanes, bool a
 }
 
 template <class T>
-T* elements(const Sink& sink, std::string_view op, std::string_view name, const ConstView& like) {
-  if (!sink)
-    return nullptr;
-  expect_like(op, name, sink.view, like);
-  return sink.view.as<T>();
+T* elements(const Sink& sink) {
+  return sink ? sink.view.as<T>() : nullptr;
 }
 
 }  // namespace
 
 void lerp(Cpu, ConstView a, ConstView b, ConstView gate, View y) {
-  for (const ConstView& other : {b, gate, ConstView(y)})
-    expect_like("lerp", "b, gate and y", other, a);
+  check_lerp(a, b, gate, y);
   dispatch_floating(a.dtype, "lerp", [&](auto element) {
     using T = decltype(element);
     using C = compute_t<T>;
@@ -44,15 +40,14 @@ void lerp(Cpu, ConstView a, ConstView b, ConstView gate, View y) {
 }
 
 void lerp_backward(Cpu, ConstView dy, ConstView a, ConstView b, ConstView gate, Sink da, Sink db, Sink dgate) {
-  for (const ConstView& other : {dy, b, gate})
-    expect_like("lerp_backward", "dy, b and gate", other, a);
+  check_lerp_backward(dy, a, b, gate, da, db, dgate);
   dispatch_floating(a.dtype, "lerp_backward", [&](auto element) {
     using T = decltype(element);
     using C = compute_t<T>;
     const T *grad = dy.as<T>(), *from = a.as<T>(), *to = b.as<T>(), *g = gate.as<T>();
-    T* const out_a = elements<T>(da, "lerp_backward", "da", a);
-    T* const out_b = elements<T>(db, "lerp_backward", "db", a);
-    T* const out_gate = elements<T>(dgate, "lerp_backward", "dgate", a);
+    T* const out_a = elements<T>(da);
+    T* const out_b = elements<T>(db);
+    T* const out_gate = elements<T>(dgate);
     const bool add_a = da.add, add_b = db.add, add_gate = dgate.add;
     parallel_ranges(a.numel(), 1, 64, [=](std::int64_t begin, std::int64_t end) {
       each_vector<C>(begin, end, [=](std::int64_t i, std::int64_t lanes) {
@@ -67,10 +62,7 @@ void lerp_backward(Cpu, ConstView dy, ConstView a, ConstView b, ConstView gate, 
 }
 
 void gated_key(Cpu, ConstView k, ConstView gate, ConstView strength, View y) {
-  expect_like("gated_key", "gate", gate, k);
-  expect_like("gated_key", "y", y, k);
-  expect_numel("gated_key", "strength", strength, k.cols());
-  expect_dtype("gated_key", "strength", strength, k.dtype);
+  check_gated_key(k, gate, strength, y);
   dispatch_floating(k.dtype, "gated_key", [&](auto element) {
     using T = decltype(element);
     using C = compute_t<T>;
@@ -89,10 +81,7 @@ void gated_key(Cpu, ConstView k, ConstView gate, ConstView strength, View y) {
 
 void gated_key_backward(Cpu, ConstView dy, ConstView k, ConstView gate, ConstView strength, Sink dk, Sink dgate,
                         Sink dstrength) {
-  expect_like("gated_key_backward", "dy", dy, k);
-  expect_like("gated_key_backward", "gate", gate, k);
-  expect_numel("gated_key_backward", "strength", strength, k.cols());
-  expect_dtype("gated_key_backward", "strength", strength, k.dtype);
+  check_gated_key_backward(dy, k, gate, strength, dk, dgate, dstrength);
   dispatch_floating(k.dtype, "gated_key_backward", [&](auto element) {
     using T = decltype(element);
     using C = compute_t<T>;
@@ -101,8 +90,8 @@ void gated_key_backward(Cpu, ConstView dy, ConstView k, ConstView gate, ConstVie
     if (dstrength)
       column_chain<C>("gated_key_backward", k.rows(), d, dstrength,
                       [=](std::int64_t, std::int64_t i) { return load(grad[i]) * load(key[i]) * (load(g[i]) - C(1)); });
-    T* const out_k = elements<T>(dk, "gated_key_backward", "dk", k);
-    T* const out_gate = elements<T>(dgate, "gated_key_backward", "dgate", k);
+    T* const out_k = elements<T>(dk);
+    T* const out_gate = elements<T>(dgate);
     const bool add_k = dk.add, add_gate = dgate.add;
     if (out_k == nullptr && out_gate == nullptr)
       return;

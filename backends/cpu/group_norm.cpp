@@ -2,8 +2,8 @@
 
 #include <cmath>
 
-#include "backends/check.hpp"
 #include "backends/cpu/column_chain.hpp"
+#include "backends/rwkv_checks.hpp"
 
 namespace osteon::kernels {
 namespace {
@@ -64,10 +64,7 @@ void scaled(const T* a, C factor, std::int64_t n, T* to, bool add) {
 
 void group_norm(Cpu, ConstView x, ConstView weight, ConstView bias, double eps, View y, View statistics) {
   const std::int64_t rows = x.rows(), d = x.cols(), groups = statistics.dim(-2), width = d / groups;
-  expect_like("group_norm", "y", y, x);
-  expect_numel("group_norm", "weight", weight, d);
-  expect_numel("group_norm", "bias", bias, d);
-  expect_numel("group_norm", "statistics", statistics, rows * groups * 2);
+  check_group_norm(x, weight, bias, y, statistics);
   dispatch_floating(x.dtype, "group_norm", [&](auto element) {
     using T = decltype(element);
     using C = compute_t<T>;
@@ -89,10 +86,7 @@ void group_norm(Cpu, ConstView x, ConstView weight, ConstView bias, double eps, 
 void group_norm_backward(Cpu, ConstView dy, ConstView x, ConstView weight, ConstView statistics, Sink dx,
                          Sink dweight) {
   const std::int64_t rows = x.rows(), d = x.cols(), groups = statistics.dim(-2), width = d / groups;
-  expect_like("group_norm_backward", "dy", dy, x);
-  expect_numel("group_norm_backward", "weight", weight, d);
-  if (dx)
-    expect_like("group_norm_backward", "dx", dx.view, x);
+  check_group_norm_backward(dy, x, weight, statistics, dx, dweight);
   dispatch_floating(x.dtype, "group_norm_backward", [&](auto element) {
     using T = decltype(element);
     using C = compute_t<T>;
@@ -116,8 +110,7 @@ void group_norm_backward(Cpu, ConstView dy, ConstView x, ConstView weight, Const
 
 void head_normalize(Cpu, ConstView x, double eps, View y, View norm) {
   const std::int64_t heads = norm.cols(), n = x.cols() / heads, count = x.rows() * heads;
-  expect_like("head_normalize", "y", y, x);
-  expect_numel("head_normalize", "norm", norm, count);
+  check_head_normalize("head_normalize", "y", x, y, norm);
   dispatch_floating(x.dtype, "head_normalize", [&](auto element) {
     using T = decltype(element);
     using C = compute_t<T>;
@@ -134,8 +127,8 @@ void head_normalize(Cpu, ConstView x, double eps, View y, View norm) {
 
 void head_normalize_backward(Cpu, ConstView dy, ConstView y, ConstView norm, Sink dx) {
   const std::int64_t heads = norm.cols(), n = y.cols() / heads, count = y.rows() * heads;
-  expect_like("head_normalize_backward", "dy", dy, y);
-  expect_like("head_normalize_backward", "dx", dx.view, y);
+  check_head_normalize("head_normalize_backward", "dy", y, dy, norm);
+  expect_sinks("head_normalize_backward", "dx", y, {dx});
   dispatch_floating(y.dtype, "head_normalize_backward", [&](auto element) {
     using T = decltype(element);
     using C = compute_t<T>;
@@ -157,9 +150,7 @@ void head_normalize_backward(Cpu, ConstView dy, ConstView y, ConstView norm, Sin
 
 void head_bonus(Cpu, ConstView r, ConstView k, ConstView v, ConstView bonus, std::int64_t heads, View y) {
   const std::int64_t n = r.cols() / heads;
-  for (const ConstView& other : {k, v, ConstView(y)})
-    expect_like("head_bonus", "k, v and y", other, r);
-  expect_numel("head_bonus", "bonus", bonus, r.cols());
+  check_head_bonus(r, k, v, bonus, y);
   dispatch_floating(r.dtype, "head_bonus", [&](auto element) {
     using T = decltype(element);
     using C = compute_t<T>;
@@ -175,11 +166,7 @@ void head_bonus(Cpu, ConstView r, ConstView k, ConstView v, ConstView bonus, std
 void head_bonus_backward(Cpu, ConstView dy, ConstView r, ConstView k, ConstView v, ConstView bonus, std::int64_t heads,
                          Sink dr, Sink dk, Sink dv, View terms) {
   const std::int64_t n = r.cols() / heads;
-  for (const ConstView& other : {dy, k, v})
-    expect_like("head_bonus_backward", "dy, k and v", other, r);
-  for (const Sink& sink : {dr, dk, dv})
-    if (sink)
-      expect_like("head_bonus_backward", "dr, dk and dv", sink.view, r);
+  check_head_bonus_backward(dy, r, k, v, bonus, dr, dk, dv);
   dispatch_floating(r.dtype, "head_bonus_backward", [&](auto element) {
     using T = decltype(element);
     using C = compute_t<T>;

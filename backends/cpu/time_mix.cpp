@@ -1,8 +1,8 @@
 #include "backends/kernels/time_mix.hpp"
 
-#include "backends/check.hpp"
 #include "backends/cpu/column_chain.hpp"
 #include "backends/cpu/lane_math.hpp"
+#include "backends/rwkv_checks.hpp"
 
 namespace osteon::kernels {
 namespace {
@@ -17,20 +17,13 @@ struct Rows {
   const T *x, *mix, *extra, *last;
   std::int64_t seq_len, d;
 
-  Rows(std::string_view op, const ConstView& in, const ConstView& channel_mix, const ConstView& more,
-       const ConstView& before)
+  Rows(const ConstView& in, const ConstView& channel_mix, const ConstView& more, const ConstView& before)
       : x(in.as<T>()),
         mix(channel_mix.as<T>()),
         extra(more ? more.as<T>() : nullptr),
         last(before ? before.as<T>() : nullptr),
         seq_len(in.dim(1)),
-        d(in.dim(2)) {
-    expect_numel(op, "mix", channel_mix, d);
-    if (more)
-      expect_like(op, "extra", more, in);
-    if (before)
-      expect_shape(op, "last", before, {in.dim(0), d});
-  }
+        d(in.dim(2)) {}
 
   /// The row before `row`; null where that is 0.
   const T* before(std::int64_t row) const {
@@ -75,11 +68,11 @@ void mix_gradient(const Rows<T>& rows, const T* dy, std::int64_t count, const Si
 }  // namespace
 
 void time_mix(Cpu, ConstView x, ConstView mix, ConstView extra, ConstView last, View y) {
-  expect_like("time_mix", "y", y, x);
+  check_time_mix(x, mix, extra, last, y);
   dispatch_floating(x.dtype, "time_mix", [&](auto element) {
     using T = decltype(element);
     using C = compute_t<T>;
-    const Rows<T> rows("time_mix", x, mix, extra, last);
+    const Rows<T> rows(x, mix, extra, last);
     T* out = y.as<T>();
     parallel_rows(x.rows(), rows.d, [=](std::int64_t row) {
       const T* previous = rows.before(row);
@@ -94,17 +87,11 @@ void time_mix(Cpu, ConstView x, ConstView mix, ConstView extra, ConstView last, 
 
 void time_mix_backward(Cpu, ConstView dy, ConstView x, ConstView mix, ConstView extra, ConstView last, Sink dx,
                        Sink dmix, Sink dextra) {
-  expect_like("time_mix_backward", "dy", dy, x);
-  if (dx)
-    expect_like("time_mix_backward", "dx", dx.view, x);
-  if (dextra)
-    expect_like("time_mix_backward", "dextra", dextra.view, x);
-  if (dmix)
-    expect_numel("time_mix_backward", "dmix", dmix.view, mix.numel());
+  check_time_mix_backward(dy, x, mix, extra, last, dx, dmix, dextra);
   dispatch_floating(x.dtype, "time_mix_backward", [&](auto element) {
     using T = decltype(element);
     using C = compute_t<T>;
-    const Rows<T> rows("time_mix_backward", x, mix, extra, last);
+    const Rows<T> rows(x, mix, extra, last);
     const std::int64_t d = rows.d;
     const T* g = dy.as<T>();
     if (dmix)

@@ -1,8 +1,7 @@
-#include <initializer_list>
-
 #include "backends/cuda/column_chain.hpp"
 #include "backends/cuda/map.hpp"
 #include "backends/kernels/blend.hpp"
+#include "backends/rwkv_checks.hpp"
 
 namespace osteon::kernels {
 namespace {
@@ -47,18 +46,10 @@ struct StrengthTerm {
   }
 };
 
-void expect_sinks(std::string_view op, std::string_view names, const ConstView& like,
-                  std::initializer_list<Sink> sinks) {
-  for (const Sink& sink : sinks)
-    if (sink)
-      expect_like(op, names, sink.view, like);
-}
-
 }  // namespace
 
 void lerp(Cuda device, ConstView a, ConstView b, ConstView gate, View y) {
-  for (const ConstView& other : {b, gate, ConstView(y)})
-    expect_like("lerp", "b, gate and y", other, a);
+  check_lerp(a, b, gate, y);
   dispatch_floating(a.dtype, "lerp", [&](auto element) {
     using T = decltype(element);
     map("lerp", device, a.numel(), Lerp{}, Target<T>{elements<T>(y)}, elements<T>(a), elements<T>(b),
@@ -67,9 +58,7 @@ void lerp(Cuda device, ConstView a, ConstView b, ConstView gate, View y) {
 }
 
 void lerp_backward(Cuda device, ConstView dy, ConstView a, ConstView b, ConstView gate, Sink da, Sink db, Sink dgate) {
-  for (const ConstView& other : {dy, b, gate})
-    expect_like("lerp_backward", "dy, b and gate", other, a);
-  expect_sinks("lerp_backward", "da, db and dgate", a, {da, db, dgate});
+  check_lerp_backward(dy, a, b, gate, da, db, dgate);
   dispatch_floating(a.dtype, "lerp_backward", [&](auto element) {
     using T = decltype(element);
     map_all("lerp_backward", device, a.numel(), LerpBackward{},
@@ -79,10 +68,7 @@ void lerp_backward(Cuda device, ConstView dy, ConstView a, ConstView b, ConstVie
 }
 
 void gated_key(Cuda device, ConstView k, ConstView gate, ConstView strength, View y) {
-  expect_like("gated_key", "gate", gate, k);
-  expect_like("gated_key", "y", y, k);
-  expect_numel("gated_key", "strength", strength, k.cols());
-  expect_dtype("gated_key", "strength", strength, k.dtype);
+  check_gated_key(k, gate, strength, y);
   dispatch_floating(k.dtype, "gated_key", [&](auto element) {
     using T = decltype(element);
     const std::int64_t d = k.cols();
@@ -93,13 +79,7 @@ void gated_key(Cuda device, ConstView k, ConstView gate, ConstView strength, Vie
 
 void gated_key_backward(Cuda device, ConstView dy, ConstView k, ConstView gate, ConstView strength, Sink dk, Sink dgate,
                         Sink dstrength) {
-  expect_like("gated_key_backward", "dy", dy, k);
-  expect_like("gated_key_backward", "gate", gate, k);
-  expect_numel("gated_key_backward", "strength", strength, k.cols());
-  expect_dtype("gated_key_backward", "strength", strength, k.dtype);
-  expect_sinks("gated_key_backward", "dk and dgate", k, {dk, dgate});
-  if (dstrength)
-    expect_numel("gated_key_backward", "dstrength", dstrength.view, k.cols());
+  check_gated_key_backward(dy, k, gate, strength, dk, dgate, dstrength);
   dispatch_floating(k.dtype, "gated_key_backward", [&](auto element) {
     using T = decltype(element);
     const std::int64_t d = k.cols();

@@ -1,5 +1,6 @@
 #include "backends/cuda/column_chain.hpp"
 #include "backends/kernels/time_mix.hpp"
+#include "backends/rwkv_checks.hpp"
 
 namespace osteon::kernels {
 namespace {
@@ -99,24 +100,18 @@ struct MixTerm {
 };
 
 template <class T>
-Rows<T> rows_of(std::string_view op, const ConstView& x, const ConstView& mix, const ConstView& extra,
-                const ConstView& last) {
-  expect_numel(op, "mix", mix, x.dim(2));
-  if (extra)
-    expect_like(op, "extra", extra, x);
-  if (last)
-    expect_shape(op, "last", last, {x.dim(0), x.dim(2)});
+Rows<T> rows_of(const ConstView& x, const ConstView& mix, const ConstView& extra, const ConstView& last) {
   return {elements<T>(x), elements<T>(mix), elements<T>(extra), elements<T>(last), x.dim(1), x.dim(2)};
 }
 
 }  // namespace
 
 void time_mix(Cuda device, ConstView x, ConstView mix, ConstView extra, ConstView last, View y) {
-  expect_like("time_mix", "y", y, x);
+  check_time_mix(x, mix, extra, last, y);
   dispatch_floating(x.dtype, "time_mix", [&](auto element) {
     using T = decltype(element);
     constexpr int kCount = kPackOf<T>;
-    const Rows<T> rows = rows_of<T>("time_mix", x, mix, extra, last);
+    const Rows<T> rows = rows_of<T>(x, mix, extra, last);
     const auto out = elements<T>(y);
     if (x.numel() == 0)
       return;
@@ -129,17 +124,11 @@ void time_mix(Cuda device, ConstView x, ConstView mix, ConstView extra, ConstVie
 
 void time_mix_backward(Cuda device, ConstView dy, ConstView x, ConstView mix, ConstView extra, ConstView last, Sink dx,
                        Sink dmix, Sink dextra) {
-  expect_like("time_mix_backward", "dy", dy, x);
-  if (dx)
-    expect_like("time_mix_backward", "dx", dx.view, x);
-  if (dextra)
-    expect_like("time_mix_backward", "dextra", dextra.view, x);
-  if (dmix)
-    expect_numel("time_mix_backward", "dmix", dmix.view, mix.numel());
+  check_time_mix_backward(dy, x, mix, extra, last, dx, dmix, dextra);
   dispatch_floating(x.dtype, "time_mix_backward", [&](auto element) {
     using T = decltype(element);
     constexpr int kCount = kPackOf<T>;
-    const Rows<T> rows = rows_of<T>("time_mix_backward", x, mix, extra, last);
+    const Rows<T> rows = rows_of<T>(x, mix, extra, last);
     const auto g = elements<T>(dy);
     if (dmix)
       dispatch_floating(dmix.view.dtype, "time_mix_backward", [&](auto sum_element) {
