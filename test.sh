@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds, and runs all tests. The last line is "N passed, N failed"; the exit status is 0 only
-# if all passed. Arguments go to tools/run_tests.py, such as --suite doctest.
+# if all passed. Arguments go to tools/run_tests.py, such as --suite doctest or --jobs 1.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/tools/setup.sh"
 
@@ -10,4 +10,5 @@ trap '[ $closed = yes ] || echo "0 passed, 1 failed"' EXIT   # also where the bu
 need build test
 build "$root/build"
 closed=yes
-exec "$root/tools/run_tests.py" --require doctest "$@" "$root/build"
+# Two programs at a time: most of their time goes by on one processor (the emulated GPU, Python, mpirun's start).
+exec "$root/tools/run_tests.py" --require doctest --jobs $(($(nproc) > 1 ? 2 : 1)) "$@" "$root/build"

@@ -6,6 +6,7 @@
 #include <map>
 #include <mutex>
 #include <set>
+#include <vector>
 
 #include "backends/cuda/emulation/cublas_layouts.hpp"
 #include "backends/cuda/emulation/engine.hpp"
@@ -80,22 +81,33 @@ struct Multiplication {
     const bool ta = op.transpose_a == CUBLAS_OP_T, tb = op.transpose_b == CUBLAS_OP_T;
     const std::int64_t a_row = ta ? a.leading : 1, a_term = ta ? 1 : a.leading;
     const std::int64_t b_term = tb ? b.leading : 1, b_column = tb ? 1 : b.leading;
-    for (std::int64_t each = 0; each < batch * n; ++each)
+    const auto rows = static_cast<std::size_t>(m);
+    std::vector<C> left(rows * static_cast<std::size_t>(k)), sums(rows), partial(rows);
+    for (std::int64_t each = 0; each < batch * n; ++each) {
+      const std::int64_t number = each / n, j = each % n;
+      for (std::int64_t t = 0; j == 0 && t < k; ++t)  // rounded once, in the order of the sums below
+        for (std::int64_t i = 0; i < m; ++i)
+          left[static_cast<std::size_t>(t * m + i)] = factor(pa[number * a.stride + i * a_row + t * a_term]);
+      const T* const right = pb + number * b.stride + j * b_column;
+      std::fill(sums.begin(), sums.end(), C(0));
+      for (std::int64_t part = 0; part < parts; ++part) {
+        std::fill(partial.begin(), partial.end(), C(0));
+        for (std::int64_t t = k * part / parts; t < k * (part + 1) / parts; ++t)
+          add_multiple(factor(right[t * b_term]), left.data() + t * m, m, partial.data());
+        add_multiple(C(1), partial.data(), m, sums.data());
+      }
       for (std::int64_t i = 0; i < m; ++i) {
-        const std::int64_t number = each / n, j = each % n;
-        const T* const left = pa + number * a.stride;
-        const T* const right = pb + number * b.stride;
-        C sum = 0;
-        for (std::int64_t part = 0; part < parts; ++part) {
-          C partial = 0;
-          for (std::int64_t t = k * part / parts; t < k * (part + 1) / parts; ++t)
-            partial += factor(left[i * a_row + t * a_term]) * factor(right[t * b_term + j * b_column]);
-          sum += partial;
-        }
         const std::int64_t at = number * c.stride + j * c.leading + i;
-        const R product = static_cast<R>(scale * sum);
+        const R product = static_cast<R>(scale * sums[static_cast<std::size_t>(i)]);
         pd[at] = keep == C(0) ? product : static_cast<R>(static_cast<C>(product) + keep * static_cast<C>(pc[at]));
       }
+    }
+  }
+
+  template <class C>
+  static void add_multiple(C by, const C* x, std::int64_t count, C* y) {
+    for (std::int64_t i = 0; i < count; ++i)
+      y[i] += by * x[i];
   }
 };
 

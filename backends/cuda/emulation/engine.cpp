@@ -27,16 +27,8 @@ void run_thread() {
     if (!e.failure)
       e.failure = std::current_exception();
   }
-  e.current->state = State::finished;
-}
-
-void resume(unsigned thread) {
-  Engine& e = engine();
-  e.current = e.threads[thread].get();
-  now.thread = thread;
-  now.warp_epoch = e.warp_epochs[thread / kWarpSize];
-  threadIdx = e.current->index;
-  e.current->fiber.resume();
+  e.states[now.thread] = State::finished;
+  --e.unfinished;
 }
 
 /// Ends the threads that still wait, so that what lives on their stacks is destroyed.
@@ -44,8 +36,10 @@ void cancel() {
   Engine& e = engine();
   e.cancelling = true;
   for (unsigned i = 0; i < e.count; ++i)
-    if (e.threads[i]->state != State::finished)
-      resume(i);
+    if (e.states[i] != State::finished) {
+      make_current(i);
+      e.current->fiber.resume();
+    }
   e.cancelling = false;
 }
 
@@ -62,30 +56,27 @@ std::vector<unsigned> ordered(unsigned count, Order order, std::minstd_rand& dra
 void run_block(Order order, std::minstd_rand& draws) {
   Engine& e = engine();
   e.arrived = 0;
+  std::fill(e.warp_waiting.begin(), e.warp_waiting.end(), 0U);
   ++now.epoch;
   now.block_begin = now.epoch;
   for (unsigned i = 0; i < e.count; ++i) {
     e.threads[i]->fiber.start(run_thread);
-    e.threads[i]->state = State::ready;
+    e.states[i] = State::ready;
   }
-  std::vector<unsigned> turns = ordered(e.count, order, draws);
-  for (unsigned unfinished = e.count; unfinished > 0;) {
-    bool moved = false;
-    for (const unsigned i : turns) {
-      if (e.threads[i]->state != State::ready)
-        continue;
-      moved = true;
-      resume(i);
-      unfinished -= e.threads[i]->state == State::finished ? 1 : 0;
-      if (e.failure)
-        return;
-    }
-    if (!moved) {
+  e.turns = ordered(e.count, order, draws);
+  for (e.unfinished = e.count; e.unfinished > 0;) {
+    e.turn = 0;
+    if (!next_turn()) {
       now.thread = kNoThread;
       fail_kernel(describe_deadlock());
     }
+    do {
+      e.current->fiber.resume();  // until a thread has ended, or the round
+      if (e.failure)
+        return;
+    } while (next_turn());
     if (order == Order::random)
-      std::shuffle(turns.begin(), turns.end(), draws);
+      std::shuffle(e.turns.begin(), e.turns.end(), draws);
   }
 }
 
@@ -95,15 +86,14 @@ void block_barrier(Site site) {
   Engine& e = engine();
   e.current->site = site;
   if (++e.arrived < e.count) {
-    e.current->state = State::at_barrier;
-    wait();
+    wait(State::at_barrier);
     return;
   }
   for (unsigned i = 0; i < e.count; ++i) {
-    Thread& t = *e.threads[i];
-    if (t.site.line != site.line || std::string_view(t.site.file) != site.file)
+    const Site& other = e.threads[i]->site;
+    if (other.line != site.line || (other.file != site.file && std::string_view(other.file) != site.file))
       fail_kernel(join("__syncthreads at ", text_of(site), " while ", describe(i)));
-    t.state = State::ready;
+    e.states[i] = State::ready;
   }
   e.arrived = 0;
   ++now.epoch;
@@ -117,9 +107,11 @@ void run_grid(const Launch& launch, Order order, const std::function<void()>& bo
   e.count = size_of(launch.block);
   while (e.threads.size() < e.count)
     e.threads.push_back(std::make_unique<Thread>());
+  e.states.resize(e.count, State::finished);
   for (unsigned i = 0; i < e.count; ++i)
     e.threads[i]->index = index_in(launch.block, i);
   e.warp_epochs.resize(std::max<std::size_t>(e.warp_epochs.size(), e.count / kWarpSize + 1));
+  e.warp_waiting.resize(e.count / kWarpSize + 1);
   blockDim = launch.block;
   gridDim = launch.grid;
   now.shared_bytes = launch.shared_bytes;

@@ -22,6 +22,8 @@ constexpr std::size_t kStackBytes = 256 << 10;
 constexpr std::size_t kStackBytes = 64 << 10;
 #endif
 
+constexpr std::size_t kLineBytes = 64;
+
 /// What the sanitizer is told of a stack that is left and of the one that comes next.
 struct SanitizerView {
   void* fake = nullptr;
@@ -121,6 +123,7 @@ struct Context {
 struct Fiber::Stack {
   std::byte* memory = nullptr;
   std::size_t mapped = 0;
+  std::size_t unused = 0;  ///< bytes behind its beginning
   Context context;
   SanitizerView view;
   Function function = nullptr;
@@ -134,6 +137,7 @@ namespace {
 // Of the thread that resumes: fibers do not move between threads.
 thread_local Context resumer;
 thread_local SanitizerView resumer_view;
+thread_local SanitizerView* came_from = nullptr;  // &resumer_view, or null where another fiber passed on
 thread_local Fiber* running = nullptr;
 
 }  // namespace
@@ -141,6 +145,9 @@ thread_local Fiber* running = nullptr;
 Fiber::Fiber() : stack_(std::make_unique<Stack>()) {
   const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
   stack_->mapped = kStackBytes + page;
+  // Stacks that began at the same place of a page would have the same few lines of the cache, all of them.
+  static std::size_t made = 0;
+  stack_->unused = made++ * kLineBytes % page;
   void* const memory =
       mmap(nullptr, stack_->mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   check<Error>(memory != MAP_FAILED, "CUDA emulation: no memory for the stack of another thread");
@@ -153,7 +160,7 @@ Fiber::Fiber() : stack_(std::make_unique<Stack>()) {
 Fiber::~Fiber() { munmap(stack_->memory, stack_->mapped); }
 
 void Fiber::Stack::enter() {
-  running->stack_->view.arrive(&resumer_view);
+  running->stack_->view.arrive(came_from);
   for (;;) {
     running->stack_->function();
     suspend();
@@ -162,13 +169,14 @@ void Fiber::Stack::enter() {
 
 void Fiber::start(Function function) {
   if (!stack_->entered)  // later it waits in the loop of enter()
-    stack_->context.prepare(stack_->memory + stack_->mapped, &Stack::enter);
+    stack_->context.prepare(stack_->memory + stack_->mapped - stack_->unused, &Stack::enter);
   stack_->entered = true;
   stack_->function = function;
 }
 
 void Fiber::resume() {
   running = this;
+  came_from = &resumer_view;
   resumer_view.leave(stack_->view);
   resumer.switch_to(stack_->context);
   resumer_view.arrive(nullptr);
@@ -178,7 +186,16 @@ void Fiber::suspend() {
   Stack& stack = *running->stack_;
   stack.view.leave(resumer_view);
   stack.context.switch_to(resumer);
-  stack.view.arrive(&resumer_view);
+  stack.view.arrive(came_from);
+}
+
+void Fiber::pass_to(Fiber& next) {
+  Stack& stack = *running->stack_;
+  running = &next;
+  came_from = nullptr;
+  stack.view.leave(next.stack_->view);
+  stack.context.switch_to(next.stack_->context);
+  stack.view.arrive(came_from);
 }
 
 }  // namespace osteon::cuda::emulation

@@ -22,6 +22,8 @@ class Fiber {
   void resume();
   /// Called on a fiber: goes back to where it was resumed.
   static void suspend();
+  /// Called on a fiber: goes on with `next`, which goes back to where the caller was resumed when it suspends itself.
+  static void pass_to(Fiber& next);
 
  private:
   struct Stack;

@@ -1,6 +1,7 @@
 #include "backends/cuda/emulation/memory.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
@@ -95,8 +96,14 @@ bool is_pinned(const void* memory) {
 void check_guards() {
   Registry& r = registry();
   const std::lock_guard lock(r.mutex);
+  // After every launch, around every block: compared as memory, for a loop over bytes was a third of the tests' time.
+  static const auto guard = [] {
+    std::array<std::byte, 2 * kGuardBytes> bytes{};
+    bytes.fill(kGuard);
+    return bytes;
+  }();
   const auto intact = [](const std::byte* from, const std::byte* to) {
-    return std::all_of(from, to, [](std::byte b) { return b == kGuard; });
+    return std::memcmp(from, guard.data(), static_cast<std::size_t>(to - from)) == 0;
   };
   for (const auto& [memory, block] : r.blocks) {
     std::byte* const end = memory + block.bytes;

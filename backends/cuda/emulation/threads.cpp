@@ -6,15 +6,14 @@
 
 namespace osteon::cuda::emulation {
 
-// Leaked on purpose, with the stacks: kernels may be launched until the very end.
-Engine& engine() {
-  static auto* const one = new Engine;
-  return *one;
-}
-
-void wait() {
-  Fiber::suspend();
-  if (engine().cancelling)
+void wait(State state) {
+  Engine& e = engine();
+  e.states[now.thread] = state;
+  if (next_turn())  // straight to it: the way through who began the round would be a second switch
+    Fiber::pass_to(e.current->fiber);
+  else
+    Fiber::suspend();
+  if (e.cancelling)
     throw Cancelled{};
 }
 
@@ -43,7 +42,7 @@ std::string describe(unsigned thread) {
   const Engine& e = engine();
   const Thread& t = *e.threads[thread];
   const std::string who = join("thread ", text_of(t.index));
-  switch (t.state) {
+  switch (e.states[thread]) {
     case State::at_barrier:
       return join(who, " waits at __syncthreads, ", text_of(t.site));
     case State::in_warp_operation:
@@ -61,7 +60,8 @@ std::string describe_deadlock() {
   for (unsigned i = 0; i < e.count; ++i) {
     const auto same = [&](unsigned other) {
       const Thread &a = *e.threads[i], &b = *e.threads[other];
-      return a.state == b.state && (a.state == State::finished || (a.site.line == b.site.line && a.mask == b.mask));
+      return e.states[i] == e.states[other] &&
+             (e.states[i] == State::finished || (a.site.line == b.site.line && a.mask == b.mask));
     };
     if (std::none_of(examples.begin(), examples.end(), same))
       examples.push_back(i);
