@@ -6,11 +6,13 @@
 
 namespace osteon {
 
-/// Where random ops (dropout) of this thread take their streams: the trainer sets the key once a step, every op
+/// Where random ops (dropout) of this thread take their streams: the trainer sets the key once a batch, every op
 /// takes the next stream. Kept and put back by activation checkpointing, so that a mask is drawn again as it was.
 struct RandomState {
   RandomKey key;
   std::uint64_t next = 0;
+  /// Rows (of one token) of the whole batch that lie before, at other processes: masks go by the place in the whole.
+  std::int64_t first_row = 0;
 };
 
 inline RandomState& random_state() {

@@ -19,7 +19,7 @@ class SharedStep {
   virtual void before_write(GradState& parameter) = 0;
   /// The op is done with it.
   virtual void after_write(GradState& parameter) = 0;
-  /// The losses of the part's tokens, f64, before they are summed.
+  /// The losses of the part's tokens (a classifier's: of its rows) before they are summed.
   virtual void losses(const Tensor& tokens) = 0;
 
   static SharedStep* active() { return active_; }

@@ -17,6 +17,7 @@ void describe(Fields& field, Environment& environment) {
   field("cpu", environment.cpu);
   field("cores", environment.cores);
   field("threads", environment.threads);
+  field("ranks", environment.ranks);
   field("memory_bytes", environment.memory_bytes);
   field("isa", environment.isa);
   field("compiler", environment.compiler);
@@ -84,6 +85,7 @@ Environment capture_environment(const RunSettings& settings) {
   environment.cpu = first_value("/proc/cpuinfo", "model name");
   environment.cores = usable_processors();
   environment.threads = settings.threads;
+  environment.ranks = settings.ranks;
   environment.memory_bytes = std::int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
   environment.isa = vector_extension();
   environment.compiler = kCompiler;

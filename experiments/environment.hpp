@@ -13,6 +13,7 @@ struct Environment {
   std::string cpu;
   std::int64_t cores = 0;  ///< processors this process may use
   std::int64_t threads = 0;
+  std::int64_t ranks = 1;  ///< processes that shared the run, of so many threads each
   std::int64_t memory_bytes = 0;
   std::string isa;  ///< the widest vector extension of the processor, such as "avx512_bf16"
   std::string compiler, build, commit, version;
@@ -31,6 +32,7 @@ struct RunSettings {
   std::vector<std::string> gemm_implementations;
   std::string gpu{};
   bool deterministic = false;
+  std::int64_t ranks = 1;
 };
 
 /// What the system does not tell stays empty or 0.

@@ -65,6 +65,10 @@ int run_program(int argc, char** argv) {
                parse_error_text(program, error, argc, argv));
     return 2;
   }
+  check<ConfigError>(context.shared || mpi::size() == 1, program.get_subcommands().front()->get_name(),
+                     ": expected one process, got ", mpi::size(),
+                     " ranks: each would do all the work and write the same files; ablate, finetune and pretrain share "
+                     "theirs");
   return context.action();
 }
 

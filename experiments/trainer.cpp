@@ -47,8 +47,8 @@ NamedTensors flat(const std::vector<peft::TrainableParameter>& parameters) {
   return all;
 }
 
-/// Several ranks sum in one rank's order where the run is to be deterministic and gradients are small. A head's
-/// gradient is made in the forward pass already, ahead of its turn.
+/// Several ranks sum in one rank's order where the run is to be deterministic and gradients are small. The gradient of
+/// a head over the vocabulary is made in the forward pass already, ahead of its turn; a classifier's is not.
 bool sums_in_order(const RunConfig& config) {
   return config.deterministic && config.method != "full" && config.modules_to_save.empty() &&
          config.train_parts.empty();
@@ -107,10 +107,8 @@ Trainer::Trainer(const RunConfig& config, LoadedModel& loaded, BatchStream& data
 
 TrainingWindow::Result Trainer::accumulate(const StepData& step) {
   // Each step draws its dropout masks from a stream of its own: a resumed run draws the same ones.
-  RandomKey key = RandomKey{static_cast<std::uint64_t>(config_.seed), 3}.split(static_cast<std::uint64_t>(state_.step));
-  if (mpi::size() > 1)
-    key = key.split(static_cast<std::uint64_t>(mpi::rank()));
-  random_state() = {key, 0};
+  const RandomKey key{static_cast<std::uint64_t>(config_.seed), 3};
+  random_state() = {key.split(static_cast<std::uint64_t>(state_.step))};
   return window_.run(step, join("step ", state_.step + 1));
 }
 

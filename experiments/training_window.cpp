@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 
+#include "autograd/random_state.hpp"
 #include "backends/trace.hpp"
 #include "experiments/evaluation.hpp"
 #include "experiments/mpi/communicator.hpp"
@@ -26,6 +27,12 @@ std::string shapes_of(const StepData& step) {
     text += join(batch.batch_size, "x", batch.seq_len, batch.positions.empty() ? "" : " positions",
                  batch.key_range.empty() ? "" : " key_range", batch.classifies() ? " rows" : "", "; ");
   return text;
+}
+
+/// Each batch of a window has streams of its own, so that a rank without rows of one draws in the next what it would
+/// have drawn with some.
+void begin_batch(const RandomKey& window, std::size_t batch, std::int64_t first_row = 0) {
+  random_state() = {window.split(batch), 0, first_row};
 }
 
 }  // namespace
@@ -80,10 +87,12 @@ TrainingWindow::Result TrainingWindow::run(const StepData& step, const std::stri
   if (captured_)
     return run_captured(step, tokens);
   Result result;
-  for (const TokenBatch& batch : step.batches) {
+  const RandomKey key = random_state().key;
+  for (std::size_t i = 0; i < step.batches.size(); ++i) {
+    begin_batch(key, i);
     const auto data = [&] {
       const TraceScope part("data");
-      return uploaded(batch);
+      return uploaded(step.batches[i]);
     };
     const Tensor loss =
         audited_loss(data(), {tokens, step.positions()});  // what the backward does not need of the batch goes here
@@ -99,10 +108,13 @@ TrainingWindow::Result TrainingWindow::run(const StepData& step, const std::stri
 
 TrainingWindow::Result TrainingWindow::run_shared(const StepData& step, double tokens) {
   mpi::GradientExchange exchange(parameters_, in_order_);
-  for (const TokenBatch& batch : step.batches) {
+  const RandomKey key = random_state().key;
+  for (std::size_t i = 0; i < step.batches.size(); ++i) {
+    const TokenBatch& batch = step.batches[i];
     const mpi::Rows rows = exchange.begin(batch);
     if (rows.count() == 0)
       continue;
+    begin_batch(key, i, rows.begin * batch.seq_len);
     const Tensor loss = audited_loss(uploaded(mpi::part_of(batch, rows)), {tokens, step.positions()});
     const TraceScope part("backward");
     loss.backward();
@@ -121,10 +133,12 @@ TrainingWindow::Result TrainingWindow::run_shared(const StepData& step, double t
 
 TrainingWindow::Result TrainingWindow::run_captured(const StepData& step, double tokens) {
   fill_buffers(step, tokens);
+  const RandomKey key = random_state().key;
   const std::vector<Tensor>& results = captured_->run(shapes_, [&] {
     std::vector<Tensor> losses;
-    for (const Batch& batch : buffers_) {
-      const Tensor loss = audited_loss(batch, Normalizer(inverse_, step.positions()));
+    for (std::size_t i = 0; i < buffers_.size(); ++i) {
+      begin_batch(key, i);
+      const Tensor loss = audited_loss(buffers_[i], Normalizer(inverse_, step.positions()));
       const TraceScope part("backward");
       loss.backward();
       losses.push_back(loss.detach());

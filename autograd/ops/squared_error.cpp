@@ -1,5 +1,6 @@
 #include "autograd/node.hpp"
 #include "autograd/ops.hpp"
+#include "autograd/shared_step.hpp"
 #include "backends/kernels/elementwise.hpp"
 #include "backends/kernels/reduce.hpp"
 
@@ -21,6 +22,8 @@ Tensor squared_error(const Tensor& prediction, const Tensor& target, const Norma
     kernels::scale(dev, target.view(), -1.0, {difference.mut(), true});
     kernels::mul(dev, difference.view(), difference.view(), {squares.mut(), false});
   });
+  if (SharedStep* const step = SharedStep::active())
+    step->losses(squares);
   on_any_device(device, [&](auto dev) { kernels::sum(dev, squares.view(), normalizer.factor(), {loss.mut(), false}); });
 
   // The gradient is 2 (p - t) / n. Where only the device knows 1 / n, it is spread over the rows there.

@@ -47,14 +47,18 @@ void philox_words(RandomKey key, std::uint64_t first, std::uint32_t* words) {
   }
 }
 
-/// f(first, count, words) for every kNumbers numbers of the stream.
+/// f(i, count, words) for every kNumbers elements; element i has number begins + i of the stream.
 template <class F>
-void parallel_numbers(std::int64_t numel, RandomKey key, const F& f) {
+void parallel_numbers(std::int64_t numel, RandomKey key, const F& f, std::int64_t begins = 0) {
+  const std::int64_t inside = begins % 4;  // of a block, of which each piece then has the rest, and a part of another
   parallel_ranges(numel, 4, kNumbers, [=](std::int64_t begin, std::int64_t end) {
-    alignas(64) std::uint32_t words[kNumbers];
+    alignas(64) std::uint32_t words[2 * kNumbers];
     for (std::int64_t i = begin; i < end; i += kNumbers) {
-      philox_words(key, static_cast<std::uint64_t>(i / 4), words);
-      f(i, std::min(kNumbers, end - i), static_cast<const std::uint32_t*>(words));
+      const auto block = static_cast<std::uint64_t>((begins + i) / 4);
+      philox_words(key, block, words);
+      if (inside != 0)
+        philox_words(key, block + kBlocks, words + kNumbers);
+      f(i, std::min(kNumbers, end - i), static_cast<const std::uint32_t*>(words) + inside);
     }
   });
 }
@@ -120,7 +124,7 @@ void normal_numbers(const std::uint32_t* words, double* numbers) {
 
 }  // namespace
 
-void dropout(Cpu, ConstView x, double p, RandomKey key, Sink y) {
+void dropout(Cpu, ConstView x, double p, RandomKey key, Sink y, std::int64_t first) {
   expect_like("dropout", "y", y.view, x);
   check<ConfigError>(0 <= p && p <= 1, "dropout: p: expected a probability, got ", p);
   const auto threshold = static_cast<std::uint32_t>(std::ceil(p * 0x1p24));  // uniform < p, in units of 2^-24
@@ -131,9 +135,10 @@ void dropout(Cpu, ConstView x, double p, RandomKey key, Sink y) {
     T* out = y.view.as<T>();
     const C factor = p < 1 ? static_cast<C>(1 / (1 - p)) : C(0);
     dispatch_add(y.add, [&](auto add) {
-      parallel_numbers(x.numel(), key, [=](std::int64_t first, std::int64_t count, const std::uint32_t* words) {
-        drop(in + first, words, count, threshold, factor, out + first, add);
-      });
+      const auto drop_piece = [=](std::int64_t i, std::int64_t count, const std::uint32_t* words) {
+        drop(in + i, words, count, threshold, factor, out + i, add);
+      };
+      parallel_numbers(x.numel(), key, drop_piece, first);
     });
   });
 }

@@ -10,24 +10,25 @@ using namespace cuda;
 
 constexpr int kWords = 4;  // of a block of the stream
 
-/// f.operator()<kPack>(i, words) for every pack of elements, `words` those of the stream from i on.
+/// f.operator()<kPack>(i, words) for every pack of elements, `words` those of the stream from first + i on: a pack's
+/// are in one block, so where kCount is above 1, `first` is a multiple of kWords.
 template <int kCount, class F>
-__device__ void for_words(std::int64_t count, RandomKey key, const F& f) {
+__device__ void for_words(std::int64_t count, RandomKey key, std::int64_t first, const F& f) {
   for_packs<kCount>(count, [&]<int kPack>(std::int64_t i) {
-    const auto block = philox(key, static_cast<std::uint64_t>(i / kWords));
+    const auto block = philox(key, static_cast<std::uint64_t>((first + i) / kWords));
     Pack<std::uint32_t, kPack> words;
     for (int k = 0; k < kPack; ++k)
-      words[k] = block[static_cast<std::size_t>(i % kWords + k)];
+      words[k] = block[static_cast<std::size_t>((first + i) % kWords + k)];
     f.template operator()<kPack>(i, words);
   });
 }
 
 /// Elements whose 24 random bits are at least `threshold` stay: integers, so that all dtypes drop the same ones.
 template <int kCount, class T>
-__global__ void dropout_kernel(std::int64_t count, RandomKey key, std::uint32_t threshold, compute_t<T> factor,
-                               Global<const T> x, Target<T> y) {
+__global__ void dropout_kernel(std::int64_t count, RandomKey key, std::int64_t first, std::uint32_t threshold,
+                               compute_t<T> factor, Global<const T> x, Target<T> y) {
   using C = compute_t<T>;
-  for_words<kCount>(count, key, [&]<int kPack>(std::int64_t i, const Pack<std::uint32_t, kPack>& words) {
+  for_words<kCount>(count, key, first, [&]<int kPack>(std::int64_t i, const Pack<std::uint32_t, kPack>& words) {
     const auto in = load_pack<kPack>(x, i);
     Pack<C, kPack> out;
     for (int k = 0; k < kPack; ++k)
@@ -38,7 +39,7 @@ __global__ void dropout_kernel(std::int64_t count, RandomKey key, std::uint32_t 
 
 template <int kCount, class T>
 __global__ void fill_uniform_kernel(std::int64_t count, RandomKey key, double low, double high, Global<T> y) {
-  for_words<kCount>(count, key, [&]<int kPack>(std::int64_t i, const Pack<std::uint32_t, kPack>& words) {
+  for_words<kCount>(count, key, 0, [&]<int kPack>(std::int64_t i, const Pack<std::uint32_t, kPack>& words) {
     Pack<T, kPack> out;
     for (int k = 0; k < kPack; ++k)
       out[k] = static_cast<T>(low + (high - low) * static_cast<double>(uniform_from(words[k])));
@@ -63,7 +64,7 @@ __global__ void fill_normal_kernel(std::int64_t count, RandomKey key, double mea
 
 }  // namespace
 
-void dropout(Cuda device, ConstView x, double p, RandomKey key, Sink y) {
+void dropout(Cuda device, ConstView x, double p, RandomKey key, Sink y, std::int64_t first) {
   expect_like("dropout", "y", y.view, x);
   check<ConfigError>(0 <= p && p <= 1, "dropout: p: expected a probability, got ", p);
   const auto threshold = static_cast<std::uint32_t>(std::ceil(p * 0x1p24));  // uniform < p, in units of 2^-24
@@ -76,9 +77,10 @@ void dropout(Cuda device, ConstView x, double p, RandomKey key, Sink y) {
     const auto in = elements<T>(x);
     const Target<T> out = target<T>(y);
     const C factor = p < 1 ? static_cast<C>(1 / (1 - p)) : C(0);
-    dispatch_pack<kWords>(holds_packs<kWords>(in) && holds_packs<kWords>(out.data), [&](auto pack) {
+    const bool packs = first % kWords == 0 && holds_packs<kWords>(in) && holds_packs<kWords>(out.data);
+    dispatch_pack<kWords>(packs, [&](auto pack) {
       launch("dropout", dropout_kernel<pack, T>, blocks_for(count, kMaxThreads * pack), kMaxThreads, 0, device, count,
-             key, threshold, factor, in, out);
+             key, first, threshold, factor, in, out);
     });
   });
 }

@@ -302,6 +302,7 @@ void add_ablate(CLI::App& program, CommandContext& context) {
                     "Pretrain the suite's tiny bases first instead of using the stored ones");
   command->add_flag("--quiet", arguments->quiet, "No progress");
   command->callback([arguments, &context] {
+    context.shared = true;
     context.action = [arguments, &context] { return run_ablate(*arguments, context.json); };
   });
 }

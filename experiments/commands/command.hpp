@@ -9,7 +9,8 @@ namespace osteon::experiments {
 /// What every subcommand is told: whether to print one JSON object instead of text.
 struct CommandContext {
   bool json = false;
-  std::function<int()> action;  ///< set by the subcommand that was given; returns the exit status
+  bool shared = false;          ///< whether several ranks of mpirun may run it: they share the work
+  std::function<int()> action;  ///< both set by the subcommand that was given; returns the exit status
 };
 
 // One function a subcommand, each in its own file: registers options, help and example, and what to do.

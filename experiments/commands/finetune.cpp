@@ -164,6 +164,7 @@ void add_training(CLI::App& program, CommandContext& context, const std::string&
   command->add_flag("--forgetting", arguments->forgetting)->group(hidden);
   command->add_flag("--discard", arguments->discard)->group(hidden);
   command->callback([arguments, &context, defaults, pretrain] {
+    context.shared = true;
     context.action = [arguments, &context, defaults, pretrain] {
       return train(*arguments, defaults, pretrain, context.json);
     };

@@ -21,7 +21,8 @@ Tensor new_gradient(const Tensor& parameter) {
   return zeros(parameter.shape(), accumulator(parameter.dtype()), parameter.device(), Category::gradient);
 }
 
-std::vector<std::int32_t> slice(const std::vector<std::int32_t>& all, std::int64_t row, Rows rows) {
+template <class T>
+std::vector<T> slice(const std::vector<T>& all, std::int64_t row, Rows rows) {
   if (all.empty())
     return {};
   return {all.begin() + rows.begin * row, all.begin() + rows.end * row};
@@ -43,6 +44,8 @@ TokenBatch part_of(const TokenBatch& batch, Rows rows) {
   part.labels = slice(batch.labels, batch.seq_len, rows);
   part.positions = slice(batch.positions, batch.seq_len, rows);
   part.key_range = slice(batch.key_range, 2 * batch.seq_len, rows);
+  part.row_classes = slice(batch.row_classes, 1, rows);
+  part.row_scores = slice(batch.row_scores, 1, rows);
   return part;
 }
 
@@ -61,7 +64,7 @@ int GradientExchange::index_of(const GradState& parameter) const {
 
 Rows GradientExchange::begin(const TokenBatch& batch) {
   sharing_ = std::min(batch.batch_size, size());
-  batches_.push_back({batch.batch_size, batch.seq_len});
+  batches_.push_back({batch.batch_size, batch.classifies() ? 1 : batch.seq_len});
   return rows_of(batch.batch_size, rank(), size());
 }
 
@@ -156,14 +159,14 @@ double GradientExchange::loss(double tokens) const {
     next[r] = next[r - 1];
     for (const Batch& batch : batches_)
       next[r] += static_cast<std::size_t>(rows_of(batch.rows, static_cast<std::int64_t>(r) - 1, size()).count() *
-                                          batch.seq_len);
+                                          batch.losses_a_row);
   }
   double total = 0;
   for (const Batch& batch : batches_) {
     std::vector<double> losses;
     for (std::size_t r = 0; r < next.size(); ++r) {
-      const auto count =
-          static_cast<std::size_t>(rows_of(batch.rows, static_cast<std::int64_t>(r), size()).count() * batch.seq_len);
+      const auto count = static_cast<std::size_t>(rows_of(batch.rows, static_cast<std::int64_t>(r), size()).count() *
+                                                  batch.losses_a_row);
       losses.insert(losses.end(), all.begin() + static_cast<std::ptrdiff_t>(next[r]),
                     all.begin() + static_cast<std::ptrdiff_t>(next[r] + count));
       next[r] += count;

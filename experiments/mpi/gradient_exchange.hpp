@@ -47,7 +47,7 @@ class GradientExchange final : public SharedStep {
   int index_of(const GradState& parameter) const;
 
   struct Batch {
-    std::int64_t rows = 0, seq_len = 0;
+    std::int64_t rows = 0, losses_a_row = 0;
   };
   const NamedTensors& parameters_;
   bool in_order_;

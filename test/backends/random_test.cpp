@@ -81,6 +81,25 @@ TEST_CASE("dropout keeps what the stream says, scaled, and its backward is the s
         }
 }
 
+TEST_CASE("dropout of a part of a tensor, from any element on, is that part of the whole's") {
+  const std::int64_t n = 3001;
+  for (const DType dtype : kFloating) {
+    const Array x = Array::random(dtype, {n}, 1);
+    Array whole = x;
+    kernels::dropout(kDevice, x.view(), 0.3, kKey, whole.sink(false));
+    for (const std::int64_t first : {1, 2, 3, 64, 256, 1999, 2999}) {
+      CAPTURE(first);
+      Array part(dtype, {n - first}), want = part, y = part;
+      for (std::int64_t i = first; i < n; ++i) {
+        part.set(i - first, x.at(i));
+        want.set(i - first, whole.at(i));
+      }
+      kernels::dropout(kDevice, part.view(), 0.3, kKey, y.sink(false), first);
+      CHECK(y == want);
+    }
+  }
+}
+
 TEST_CASE("random kernels give the same bits for any number of threads") {
   const Array x = Array::random(DType::f32, {30001}, 1);
   check_thread_counts([&] {

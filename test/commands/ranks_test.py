@@ -69,7 +69,8 @@ class SharedRuns(ProgramTest):
     """A batch of 3 rows, two of them a step: 2 ranks take 2 and 1, of 4 ranks one has none."""
 
     def words(self, out, *arguments):
-        return ["finetune", "--model", "synthetic:tiny", "--data", self.data, "--tokenizer", "byte", "--template", "none",
+        defaults = {"--model": "synthetic:tiny", "--data": self.data, "--tokenizer": "byte", "--template": "none"}
+        return ["finetune", *(word for pair in defaults.items() if pair[0] not in arguments for word in pair),
                 "--set", "seq_len=32", "--set", "batch_size=3", "--set", "accumulate=2", "--set", "steps=4", "--set", "rank=8",
                 "--set", "lr=1e-3", "--threads", 1, "--quiet", "--out", out, *arguments]
 
@@ -117,9 +118,48 @@ class SharedRuns(ProgramTest):
                     for key in line:
                         self.assertAlmostEqual(line[key], other[key], delta=2e-5 * abs(line[key]), msg=key)
 
+    def test_dropout_masks_go_by_the_place_in_the_whole_batch(self):
+        # In some batches, 3 rows a batch, the fourth rank has no row; bone draws a mask apart, lora one in the product.
+        for method, ranks in [("lora", 2), ("bone", 4)]:
+            with self.subTest(method=method, ranks=ranks):
+                arguments = ["--method", method, "--set", "dropout=0.2"]
+                one = self.train(f"dropped-{method}-1", 1, *arguments)
+                several = self.train(f"dropped-{method}-{ranks}", ranks, *arguments)
+                self.assertEqual(self.lines(several), self.lines(one))
+                self.assertEqual(files_of(several / "adapter"), files_of(one / "adapter"))
+                self.assertNotEqual(self.lines(one), self.lines(self.train(f"whole-{method}", 1, "--method", method)))
+
+    def test_a_classification_head_is_bit_equal_to_one_rank(self):
+        sentences = [("a" if i % 3 == 0 else "z") * (4 + i % 7) for i in range(48)]
+        cola, stsb = self.folder / "cola.tsv", self.folder / "stsb.tsv"
+        cola.write_text("".join(f"g{i}\t{int(i % 3 == 0)}\t\t{s}\n" for i, s in enumerate(sentences)))
+        stsb.write_text("index\tsentence1\tsentence2\tscore\n"
+                        + "".join(f"{i}\t{s}\t{s}\t{i % 5}.5\n" for i, s in enumerate(sentences)))
+        for task, data, method, ranks in [("cola", cola, "lora", 2), ("cola", cola, "bone", 4), ("stsb", stsb, "bat", 3)]:
+            with self.subTest(task=task, method=method, ranks=ranks):
+                arguments = ["--method", method, "--data", data, "--eval-data", data, "--task", f"glue:{task}", "--template", "auto"]
+                one = self.train(f"{task}-{method}-1", 1, *arguments)
+                several = self.train(f"{task}-{method}-{ranks}", ranks, *arguments)
+                self.assertEqual(self.lines(several), self.lines(one))
+                self.assertEqual(files_of(several / "adapter"), files_of(one / "adapter"))
+                self.assertEqual(files_of(several)["predictions.jsonl"], files_of(one)["predictions.jsonl"])
+
+    def test_the_number_of_ranks_is_kept_with_the_run(self):
+        for ranks in 1, 2:
+            kept = json.loads((self.train(f"ranks-{ranks}", ranks, "--method", "bone") / "environment.json").read_text())
+            self.assertEqual(kept["ranks"], ranks)
+
     def test_what_ranks_cannot_share_is_refused(self):
-        said = self.train("dropout", 2, "--method", "lora", "--set", "dropout=0.1", status=1).stderr
-        self.assertIn("dropout: expected 0 for a deterministic run of several ranks, got 0.1", said)
+        said = self.train("toy", 2, "--method", "lora", "--model", "synthetic:mlp", "--data", "sine", status=1).stderr
+        self.assertIn("model: expected a language model for a run of 2 ranks, got synthetic:mlp", said)
+        said = self.train("dora", 2, "--method", "dora", "--set", "dropout=0.1", status=1).stderr
+        self.assertIn("dropout: expected 0 for a deterministic run of dora on 2 ranks, got 0.1", said)
+
+    def test_what_is_no_work_to_share_is_refused(self):
+        for words in [("plan", "--model", "synthetic:tiny"), ("report", self.folder, "--out", self.folder / "report"), ("merge", "--adapter", "a", "--out", "x")]:
+            said = mpirun(2, *words, status=1).stderr
+            self.assertEqual(said.count(f"{words[0]}: expected one process, got 2 ranks: each would do all the work"), 1)
+        self.assertFalse((self.folder / "report").exists())
 
 
 if __name__ == "__main__":

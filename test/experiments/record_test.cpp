@@ -193,7 +193,8 @@ TEST_CASE("the environment is captured, written and read back") {
                                                     .gemm = "onednn",
                                                     .gemm_implementations = {"brg:avx2"},
                                                     .gpu = "NVIDIA Test",
-                                                    .deterministic = true});
+                                                    .deterministic = true,
+                                                    .ranks = 3});
   CHECK(captured.cores > 0);
   CHECK(captured.memory_bytes > (std::int64_t{1} << 26));
   CHECK_FALSE(captured.compiler.empty());
@@ -205,6 +206,8 @@ TEST_CASE("the environment is captured, written and read back") {
   const Environment read = read_environment(folder.path());
   CHECK(to_json(read) == to_json(captured));
   CHECK(read.gpu == "NVIDIA Test");
+  CHECK(read.ranks == 3);
+  CHECK(environment_from_json("{\"threads\": 2}", "of a version before").ranks == 1);
   CHECK(read.gemm_implementations == std::vector<std::string>{"brg:avx2"});
   CHECK_THROWS_WITH_AS(environment_from_json("{\"cores\": \"two\"}", "e.json"),
                        "e.json: cores: expected a whole number, got \"two\"", FileError);

@@ -44,6 +44,19 @@ TEST_CASE("the parts of a batch are its rows, with their padding") {
   CHECK(!batch.key_range.empty());
 }
 
+TEST_CASE("the classes and scores of a classifier's rows go with them") {
+  TokenBatch batch;
+  batch.batch_size = 3;
+  batch.seq_len = 2;
+  batch.input_ids = {1, 2, 3, 4, 5, 6};
+  batch.row_classes = {7, 8, 9};
+  CHECK(mpi::part_of(batch, {1, 3}).row_classes == std::vector<std::int32_t>{8, 9});
+  batch.row_classes = {};
+  batch.row_scores = {0.5, 1.5, 2.5};
+  CHECK(mpi::part_of(batch, {0, 2}).row_scores == std::vector<double>{0.5, 1.5});
+  CHECK(mpi::part_of(batch, {0, 2}).classifies());
+}
+
 TEST_CASE("lists of texts travel as one") {
   for (const std::vector<std::string>& words : {std::vector<std::string>{}, {""}, {"a", "", "b c\n"}})
     CHECK(mpi::unpacked(mpi::packed(words)) == words);
