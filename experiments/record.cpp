@@ -86,6 +86,7 @@ void describe(Fields& field, RunSummary& summary) {
   field("evaluation", summary.evaluation);
   field("task_metrics", summary.task_metrics);
   field("items", summary.items);
+  field("item_scores", summary.item_scores);
   field("saved_tensors", summary.saved_tensors);
   field("data_hash", summary.data_hash);
   field("batch_hash", summary.batch_hash);

@@ -74,6 +74,7 @@ struct RunSummary {
   std::map<std::string, double>
       task_metrics;                 ///< of the real task: accuracy, bleu, matthews, ... those that are defined
   std::vector<std::int64_t> items;  ///< 1 or 0 per test item after training, in the order of the test set
+  std::map<std::string, std::vector<double>> item_scores;  ///< of texts: each item's bleu, rouge_l, ..., likewise
   std::vector<SavedTensor> saved_tensors;
   std::string data_hash, batch_hash, config_hash;
   bool deterministic = false;

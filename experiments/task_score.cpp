@@ -53,6 +53,11 @@ bool score_on_task(const RunConfig& config, const LoadedModel& loaded, const fs:
   for (const auto& [name, value] : result.metrics)
     if (value)
       summary.task_metrics[name] = *value;
+  summary.item_scores.clear();
+  if (task.kind == scoring::TaskKind::text)
+    for (const scoring::Prediction& prediction : result.predictions)
+      for (const auto& [name, value] : prediction.scores)
+        summary.item_scores[name].push_back(value);
   const auto accuracy = summary.task_metrics.find("accuracy");
   if (accuracy == summary.task_metrics.end())
     return true;

@@ -207,6 +207,7 @@ class Builder {
       out_.cautions.push_back(join(task.name, ": the runs used ", data.size(),
                                    " different data sets (data_hash); they are not a fair comparison"));
     test_task(task, out_.cautions);
+    test_metrics(task);
   }
 
   void place_sweep(const Run& run) {

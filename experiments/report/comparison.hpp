@@ -63,6 +63,16 @@ struct Pair {
   std::optional<double> decisive_p() const;
 };
 
+/// Two entries of a task against each other by one score of its texts, such as rouge_l: means over items, then seeds.
+struct MetricPair {
+  std::string metric;
+  std::size_t a = 0, b = 0;
+  double difference = 0;                      ///< mean of a minus b over common seeds
+  std::optional<double> seeds_p, seeds_holm;  ///< as Pair's, of the seeds' means; Holm over the metric's pairs
+  std::optional<double> items_p, items_holm;  ///< paired permutation of the items' scores, summed over the seeds
+  bool told_apart = false;                    ///< both are below 5%, or the one that there is
+};
+
 /// A contestant's runs at one learning rate; sweep runs only.
 struct SweepPoint {
   double lr = 0, score = 0;
@@ -74,8 +84,9 @@ struct Task {
   std::string loss_unit = "nats a token";
   std::vector<Entry> entries;
   std::vector<Pair> pairs;
-  std::vector<std::int64_t> seeds;  ///< of any entry
-  std::size_t items = 0;            ///< test items, 0 when they are not recorded
+  std::vector<MetricPair> metric_pairs;  ///< metric by metric; empty where the runs kept no items' scores
+  std::vector<std::int64_t> seeds;       ///< of any entry
+  std::size_t items = 0;                 ///< test items, 0 when they are not recorded
   std::optional<FTest> f;
   std::optional<BlockDesign> blocks;  ///< over the seeds that every entry has
   bool plain_t = false;               ///< spreads differ too much to pool: plain paired t-tests decide

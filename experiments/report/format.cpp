@@ -60,6 +60,11 @@ std::string difference_text(const Task& task, double difference) {
   return (difference > 0 ? "+" : "\u2212") + text;
 }
 
+std::string metric_difference(const MetricPair& pair) {
+  const std::string text = metric_text(std::abs(pair.difference));
+  return (pair.difference < 0 ? "\u2212" : "+") + text;
+}
+
 std::string score_unit(const Task& task) {
   return task.by_accuracy ? "points" : task.loss_unit.substr(0, task.loss_unit.find(' '));
 }

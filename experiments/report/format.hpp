@@ -33,6 +33,7 @@ std::string score_unit(const Task& task);                          ///< "points"
 
 /// A metric of a real task: "22.80" of 100, "0.373" of 1.
 std::string metric_text(double value);
+std::string metric_difference(const MetricPair& pair);  ///< with its sign
 
 /// "a", "a and b", "a, b and c"
 std::string enumerate(const std::vector<std::string>& words, const char* last = "and");

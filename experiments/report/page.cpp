@@ -141,7 +141,7 @@ class Page {
       if (task.pairs.empty())
         continue;
       matrices += "<div><h3>" + escaped(task.name) + "</h3>" + pair_matrix(comparison_, task) + "</div>";
-      details += pair_table(comparison_, task);
+      details += pair_table(comparison_, task) + metric_table(comparison_, task);
       most = std::max(most, task.entries.size());
     }
     if (matrices.empty())

@@ -200,6 +200,25 @@ std::string pair_table(const Comparison& comparison, const Task& task) {
   return html + "</tbody></table></div>";
 }
 
+std::string metric_table(const Comparison& comparison, const Task& task) {
+  if (task.metric_pairs.empty())
+    return "";
+  std::string html =
+      "<div class=\"scroll\"><table class=\"sortable\"><thead><tr><th scope=\"col\">" + escaped(task.name) +
+      ", scores of its items</th><th scope=\"col\" class=\"text\">Score</th><th scope=\"col\">Difference</th>"
+      "<th scope=\"col\">Seeds p</th><th scope=\"col\">Holm</th><th scope=\"col\">Items p</th>"
+      "<th scope=\"col\">Holm</th><th scope=\"col\" class=\"text\"></th></tr></thead><tbody>";
+  for (const MetricPair& pair : task.metric_pairs) {
+    html += "<tr><td>" + escaped(comparison.contestants[task.entries[pair.a].contestant].label) + " \u2212 " +
+            escaped(comparison.contestants[task.entries[pair.b].contestant].label) + "</td><td class=\"text\">" +
+            escaped(pair.metric) + "</td>" + number_cell(pair.difference, metric_difference(pair));
+    html += p_cell(pair.seeds_p) + p_cell(pair.seeds_holm) + p_cell(pair.items_p) + p_cell(pair.items_holm);
+    html += pair.told_apart ? "<td class=\"text strong\">told apart</td></tr>"
+                            : "<td class=\"text pm\">not told apart</td></tr>";
+  }
+  return html + "</tbody></table></div>";
+}
+
 std::string environment_list(const experiments::Environment& environment) {
   std::string html = "<dl class=\"facts\">";
   const auto fact = [&](const char* name, const std::string& value) {
@@ -208,7 +227,8 @@ std::string environment_list(const experiments::Environment& environment) {
   };
   fact("Processor", environment.cpu);
   fact("Cores, threads",
-       join(environment.cores, " usable, ", environment.threads, environment.threads == 1 ? " thread" : " threads"));
+       join(environment.cores, " usable, ", environment.threads, environment.threads == 1 ? " thread" : " threads",
+            environment.ranks > 1 ? join(" at each of ", environment.ranks, " ranks") : std::string()));
   fact("GPU", environment.gpu);
   fact("Memory", environment.memory_bytes > 0
                      ? fixed(static_cast<double>(environment.memory_bytes) / (1 << 30), 1) + " GiB"

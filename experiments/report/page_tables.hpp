@@ -15,6 +15,8 @@ std::string results_table(const Comparison& comparison, const Task& task);
 std::string pair_matrix(const Comparison& comparison, const Task& task);
 /// Every test of every pair.
 std::string pair_table(const Comparison& comparison, const Task& task);
+/// The tests of its texts' scores; empty where the runs kept none.
+std::string metric_table(const Comparison& comparison, const Task& task);
 std::string environment_list(const experiments::Environment& environment);
 std::string absent_table(const std::vector<AbsentRun>& absent);
 

@@ -41,6 +41,8 @@ WrittenReport write_report(const std::vector<fs::path>& runs, const fs::path& ou
   written.missing_figures = figures.missing;
   io::write_file_atomically(written.csv, results_csv(comparison));
   io::write_file_atomically(written.tests_csv, tests_csv(comparison));
+  if (const std::string scores = metric_tests_csv(comparison); !scores.empty())
+    io::write_file_atomically(out / "metric_tests.csv", scores);
   io::write_file_atomically(written.markdown, markdown(comparison, findings, title, options.question, options.command));
   io::write_file_atomically(written.latex, latex(comparison, findings));
   io::write_file_atomically(written.html,

@@ -265,6 +265,17 @@ double paired_permutation(std::span<const std::int64_t> differences) {
   return std::min(1.0, p);
 }
 
+double paired_permutation_of_scores(std::span<const double> differences) {
+  constexpr double kSteps = 64;
+  double largest = 0;
+  for (const double difference : differences)
+    largest = std::max(largest, std::abs(difference));
+  std::vector<std::int64_t> steps;
+  for (const double difference : differences)
+    steps.push_back(largest > 0 ? std::llround(difference / largest * kSteps) : 0);
+  return paired_permutation(steps);
+}
+
 std::vector<double> holm(std::span<const double> p_values) {
   std::vector<std::size_t> order(p_values.size());
   std::iota(order.begin(), order.end(), std::size_t{0});

@@ -80,6 +80,9 @@ McNemar mcnemar_exact(std::span<const std::int64_t> a, std::span<const std::int6
 /// Paired permutation test (random signs) of a sum of whole-number differences, exact: the distribution of the sum is
 /// computed, not sampled. For differences in {-1, 0, 1} it is McNemar's. Returns the two-sided p value.
 double paired_permutation(std::span<const std::int64_t> differences);
+/// The same of differences of any size: exact for them rounded to 1/64 of the largest, which moves the sum of hundreds
+/// by a hundredth of its deviation.
+double paired_permutation_of_scores(std::span<const double> differences);
 
 /// Holm's step-down correction of a family of p values, in their order.
 std::vector<double> holm(std::span<const double> p_values);

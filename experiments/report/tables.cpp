@@ -127,6 +127,23 @@ std::string wrapped(const std::string& text, std::size_t width, const std::strin
   return out + line + "\n";
 }
 
+/// The tests of the texts' scores, in Markdown.
+std::string metric_table(const Comparison& comparison, const Task& task) {
+  if (task.metric_pairs.empty())
+    return "";
+  std::string text =
+      "\n| score of the items | pair | difference | p over seeds (Holm) | p over items (Holm) | "
+      "|\n|---|---|--:|--:|--:|---|\n";
+  for (const MetricPair& pair : task.metric_pairs)
+    text += fmt::format("| {} | {} \u2212 {} | {} | {} | {} | {} |\n", markdown_text(pair.metric),
+                        markdown_text(comparison.contestants[task.entries[pair.a].contestant].label),
+                        markdown_text(comparison.contestants[task.entries[pair.b].contestant].label),
+                        metric_difference(pair), pair.seeds_holm ? p_value(*pair.seeds_holm) : "-",
+                        pair.items_holm ? p_value(*pair.items_holm) : "-",
+                        pair.told_apart ? "told apart" : "not told apart");
+  return text;
+}
+
 }  // namespace
 
 std::string markdown(const Comparison& comparison, const Findings& findings, const std::string& title,
@@ -162,6 +179,7 @@ std::string markdown(const Comparison& comparison, const Findings& findings, con
                           pair.items_holm ? p_value(*pair.items_holm) : "-",
                           pair.seeds_needed ? std::to_string(*pair.seeds_needed) : "-",
                           pair.told_apart ? "told apart" : "not told apart");
+    text += metric_table(comparison, task);
   }
   if (!comparison.absent.empty()) {
     text += "\n## Failed and missing runs\n\n";

@@ -12,6 +12,8 @@ namespace osteon::report {
 std::string results_csv(const Comparison& comparison);
 /// A line a task and pair of contestants.
 std::string tests_csv(const Comparison& comparison);
+/// A line a task, score of its texts and pair; empty where no runs kept such scores.
+std::string metric_tests_csv(const Comparison& comparison);
 
 /// `command` repeats the runs; left out when empty.
 std::string markdown(const Comparison& comparison, const Findings& findings, const std::string& title,

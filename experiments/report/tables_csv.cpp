@@ -81,4 +81,18 @@ std::string tests_csv(const Comparison& comparison) {
   return csv;
 }
 
+std::string metric_tests_csv(const Comparison& comparison) {
+  std::string csv;
+  for (const Task& task : comparison.tasks)
+    for (const MetricPair& pair : task.metric_pairs) {
+      const auto label = [&](std::size_t i) {
+        return csv_text(comparison.contestants[task.entries[i].contestant].label);
+      };
+      csv += fmt::format("{},{},{},{},{},{},{},{},{},{}\n", csv_text(task.name), csv_text(pair.metric), label(pair.a),
+                         label(pair.b), shortest(pair.difference), full(pair.seeds_p), full(pair.seeds_holm),
+                         full(pair.items_p), full(pair.items_holm), pair.told_apart ? 1 : 0);
+    }
+  return csv.empty() ? csv : "task,metric,a,b,difference,seeds_p,seeds_p_holm,items_p,items_p_holm,told_apart\n" + csv;
+}
+
 }  // namespace osteon::report

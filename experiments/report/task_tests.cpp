@@ -60,33 +60,17 @@ std::optional<Interval> interval_over_items(const Entry& entry) {
   return bootstrap_interval(shares);
 }
 
-const Run& run_with_seed(const Entry& entry, std::int64_t seed) {
-  const auto at = std::lower_bound(entry.seeds.begin(), entry.seeds.end(), seed);
-  return *entry.runs[static_cast<std::size_t>(at - entry.seeds.begin())];
-}
-
 double score_with_seed(const Entry& entry, std::int64_t seed) {
   const auto at = std::lower_bound(entry.seeds.begin(), entry.seeds.end(), seed);
   return entry.score.values[static_cast<std::size_t>(at - entry.seeds.begin())];
 }
 
-std::vector<std::int64_t> common_seeds(const Entry& a, const Entry& b) {
-  std::vector<std::int64_t> common;
-  std::set_intersection(a.seeds.begin(), a.seeds.end(), b.seeds.begin(), b.seeds.end(), std::back_inserter(common));
-  return common;
-}
-
 /// The randomized block design over the seeds that every entry has, and whether its residuals may be pooled.
 void pool_residuals(Task& task, std::vector<std::string>& cautions) {
-  std::vector<std::int64_t> complete = task.seeds;
+  const std::vector<std::int64_t> complete = complete_seeds(task);
   std::vector<std::vector<double>> groups;
-  for (const Entry& entry : task.entries) {
-    std::vector<std::int64_t> both;
-    std::set_intersection(complete.begin(), complete.end(), entry.seeds.begin(), entry.seeds.end(),
-                          std::back_inserter(both));
-    complete = both;
+  for (const Entry& entry : task.entries)
     groups.push_back(entry.score.values);
-  }
   task.f = one_way_f(groups);
   if (complete.size() < 2)
     return;
@@ -96,12 +80,11 @@ void pool_residuals(Task& task, std::vector<std::string>& cautions) {
     for (const std::int64_t seed : complete)
       row.push_back(score_with_seed(entry, seed));
   }
-  task.blocks = block_design(rows);
   // A share of `items` answers is rounded to 1 / items: uniform rounding noise of that width.
   const double step = task.items > 0 ? 1 / static_cast<double>(task.items) : 0;
-  const auto equal_spread = bartlett(rows, task.by_accuracy ? step * step / 12 : 0);
-  task.plain_t = task.blocks && rows.size() > 2 && (!equal_spread || *equal_spread < kUnequalSpread) &&
-                 task.blocks->residual_sd > 0;
+  const SeedTests tests = seed_tests(rows, task.by_accuracy ? step * step / 12 : 0);
+  task.blocks = tests.blocks;
+  task.plain_t = tests.plain_t;
   if (task.plain_t)
     cautions.push_back(task.name +
                        ": the seeds scatter much more for some methods than for others (Bartlett's test), so " +
@@ -194,6 +177,42 @@ bool batches_agree(const Task& task) {
 
 }  // namespace
 
+const Run& run_with_seed(const Entry& entry, std::int64_t seed) {
+  const auto at = std::lower_bound(entry.seeds.begin(), entry.seeds.end(), seed);
+  return *entry.runs[static_cast<std::size_t>(at - entry.seeds.begin())];
+}
+
+std::vector<std::int64_t> common_seeds(const Entry& a, const Entry& b) {
+  std::vector<std::int64_t> common;
+  std::set_intersection(a.seeds.begin(), a.seeds.end(), b.seeds.begin(), b.seeds.end(), std::back_inserter(common));
+  return common;
+}
+
+std::vector<std::int64_t> complete_seeds(const Task& task) {
+  std::vector<std::int64_t> complete = task.seeds;
+  for (const Entry& entry : task.entries) {
+    std::vector<std::int64_t> both;
+    std::set_intersection(complete.begin(), complete.end(), entry.seeds.begin(), entry.seeds.end(),
+                          std::back_inserter(both));
+    complete = both;
+  }
+  return complete;
+}
+
+SeedTests seed_tests(const std::vector<std::vector<double>>& rows, double floor_variance) {
+  SeedTests tests;
+  tests.blocks = block_design(rows);
+  const auto equal_spread = bartlett(rows, floor_variance);
+  tests.plain_t = tests.blocks && rows.size() > 2 && (!equal_spread || *equal_spread < kUnequalSpread) &&
+                  tests.blocks->residual_sd > 0;
+  return tests;
+}
+
+bool both_pass(const std::optional<double>& seeds_holm, const std::optional<double>& items_holm) {
+  const auto passes = [](const std::optional<double>& p) { return !p || *p < kSignificance; };
+  return (seeds_holm || items_holm) && passes(seeds_holm) && passes(items_holm);
+}
+
 void summarise(Entry& entry, bool by_accuracy) {
   using experiments::RunSummary;
   entry.accuracy = sample_over_runs(entry, [](const RunSummary& s) { return s.evaluation.after->accuracy; });
@@ -269,10 +288,8 @@ void test_task(Task& task, std::vector<std::string>& cautions) {
     }
   correct(task.pairs, &Pair::seeds_p, &Pair::seeds_holm);
   correct(task.pairs, &Pair::items_p, &Pair::items_holm);
-  for (Pair& pair : task.pairs) {
-    const auto passes = [](const std::optional<double>& p) { return !p || *p < kSignificance; };
-    pair.told_apart = pair.decisive_p() && passes(pair.seeds_holm) && passes(pair.items_holm);
-  }
+  for (Pair& pair : task.pairs)
+    pair.told_apart = both_pass(pair.seeds_holm, pair.items_holm);
 
   std::vector<std::optional<double>> bytes, seconds, parameters;
   for (const Entry& entry : task.entries) {

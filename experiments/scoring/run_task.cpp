@@ -9,7 +9,9 @@
 #include "experiments/data/templates.hpp"
 #include "experiments/evaluation.hpp"
 #include "experiments/scoring/answer_match.hpp"
+#include "experiments/scoring/bleu.hpp"
 #include "experiments/scoring/glue_data.hpp"
+#include "experiments/scoring/rouge_l.hpp"
 #include "nn/generate.hpp"
 
 namespace osteon::scoring {
@@ -28,7 +30,7 @@ std::vector<std::int32_t> prompt_ids(const Tokenizer& tokenizer, const std::stri
 
 double share(bool right) { return right ? 1 : 0; }
 
-/// What a written solution scores.
+/// What a written answer scores.
 void score_answer(const RealTask& task, const TaskItem& item, Prediction& prediction) {
   const std::string& solution = item.references.front();
   if (task.kind == TaskKind::gsm8k) {
@@ -41,6 +43,11 @@ void score_answer(const RealTask& task, const TaskItem& item, Prediction& predic
   } else if (task.kind == TaskKind::math) {
     const std::optional<std::string> given = math_answer(prediction.prediction);
     prediction.score = share(given && math_equivalent(*given, math_answer(solution).value_or(solution)));
+  } else if (task.kind == TaskKind::text) {
+    const Candidate candidate{prediction.prediction, prediction.references};
+    prediction.scores["bleu"] = corpus_bleu(std::span(&candidate, 1), kMtevalBleu).score;
+    prediction.scores["rouge_l"] = rouge_l_coco(candidate);
+    prediction.scores["rouge_l_f1"] = rouge_l_f1(candidate);
   }
 }
 

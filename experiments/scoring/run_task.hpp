@@ -36,7 +36,8 @@ struct TaskResult {
 /// head says of the text; ConfigError where model and task have not the same head. Metrics by kind:
 ///   gsm8k  accuracy (number_answer), accuracy_metamath, accuracy_official
 ///   math   accuracy
-///   text   bleu (mteval), sacrebleu, nist, rouge_l (coco), rouge_l_f1
+///   text   bleu (mteval), sacrebleu, nist, rouge_l (coco), rouge_l_f1; an item's scores: bleu (of it alone, smoothed),
+///          rouge_l, rouge_l_f1
 ///   code   none: completions are for HumanEval's own scorer
 ///   glue   accuracy, f1, macro_f1, matthews; stsb: pearson, spearman of the head's number or of the expected score
 ///          under the choices' shares

@@ -1,5 +1,6 @@
 #include "experiments/report/comparison.hpp"
 
+#include <cmath>
 #include <doctest/doctest.h>
 #include <filesystem>
 #include <set>
@@ -318,6 +319,46 @@ TEST_CASE("a task without accuracy is compared by loss, where lower is better") 
   CHECK(task.entries[1].front_memory);
   CHECK(contains(findings_of(comparison).tasks[0].text, "Full has the lowest mean loss, 2.00"));
   CHECK(count_of(terminal_table(comparison), " loss ") == 1);  // the score is not shown twice
+}
+
+TEST_CASE("texts are compared by the scores of their items too, metric by metric") {
+  const TemporaryFolder folder;
+  for (std::size_t method = 0; method < 3; ++method)
+    for (std::size_t seed = 0; seed < 3; ++seed) {
+      experiments::RunSummary s = test::synthetic_summary(small_task({{0, 0, 0}, {0, 0, 0}, {0, 0, 0}}), method, seed);
+      s.evaluation.after = experiments::Scores{.loss = 2.0 + 0.001 * static_cast<double>((seed + method) % 3),
+                                               .accuracy = std::nullopt,
+                                               .perplexity = std::nullopt};
+      s.items.clear();
+      for (int i = 0; i < 60; ++i) {  // the first writes better texts, of which bleu tells nothing
+        const double item = 0.3 + 0.2 * std::sin(0.7 * i), noise = 0.05 * std::sin(i * (3.1 + double(method + seed)));
+        s.item_scores["rouge_l"].push_back(item + noise + (method == 0 ? 0.05 : 0));
+        s.item_scores["bleu"].push_back(100 * (item + noise));
+      }
+      if (method == 0 && seed == 0)
+        s.item_scores["nist"] = {1.0};  // not of every run
+      test::write_synthetic_run(folder / "runs" / s.name, s);
+    }
+  const Comparison comparison = compare(collect_runs({folder / "runs"}));
+  const Task& task = comparison.tasks.at(0);
+  REQUIRE(task.metric_pairs.size() == 6);
+  for (const MetricPair& pair : task.metric_pairs) {
+    const bool better = pair.metric == "rouge_l" && pair.a == 0;
+    CAPTURE(pair.metric);
+    CAPTURE(pair.b);
+    CHECK(pair.told_apart == better);
+    if (better)
+      CHECK(std::abs(pair.difference - 0.05) < 0.01);
+    REQUIRE((pair.seeds_holm && pair.items_holm));
+    CHECK((*pair.items_holm < 1e-4) == better);
+    CHECK(*pair.items_holm >= *pair.items_p);
+  }
+  const WrittenReport written = write_report({folder / "runs"}, folder / "out", {.gnuplot = kNoGnuplot});
+  CHECK(count_of(io::read_file(written.markdown), "| rouge\\_l | ") == 3);
+  CHECK(count_of(io::read_file(written.html), "<td class=\"text\">rouge_l</td>") == 3);
+  const std::string csv = io::read_file(folder / "out/metric_tests.csv");
+  CHECK(csv.starts_with("task,metric,a,b,difference,"));
+  CHECK(count_of(csv, ",rouge_l,") == 3);
 }
 
 TEST_CASE("settings that differ within a method make contestants of their own, with a style each") {

@@ -1,5 +1,6 @@
 #include "experiments/report/statistics.hpp"
 
+#include <cmath>
 #include <doctest/doctest.h>
 #include <filesystem>
 #include <fstream>
@@ -106,6 +107,28 @@ TEST_CASE("the paired permutation test is exact") {
     check_close(paired_permutation(example["differences"].get<std::vector<std::int64_t>>()), example["p"]);
   CHECK(paired_permutation({}) == 1);
   CHECK(paired_permutation(std::vector<std::int64_t>(10, 1)) == Approx(2.0 / 1024));
+}
+
+TEST_CASE("the paired permutation test of scores is that of all signs, to its rounding") {
+  CHECK(paired_permutation_of_scores(std::vector<double>(10, 0.25)) == Approx(2.0 / 1024));
+  CHECK(paired_permutation_of_scores(std::vector<double>(3, 0.0)) == 1);
+  CHECK(paired_permutation_of_scores({}) == 1);
+  for (const double shift : {0.0, 0.1, 0.25, 0.5}) {
+    std::vector<double> differences;
+    for (int i = 0; i < 14; ++i)
+      differences.push_back(shift + std::sin(1.7 * i) * (0.2 + 0.05 * (i % 4)));
+    const double observed = std::abs(std::accumulate(differences.begin(), differences.end(), 0.0));
+    int as_large = 0;
+    for (unsigned signs = 0; signs < 1U << 14; ++signs) {
+      double sum = 0;
+      for (unsigned i = 0; i < 14; ++i)
+        sum += (signs >> i & 1U) != 0 ? differences[i] : -differences[i];
+      as_large += std::abs(sum) >= observed - 1e-12 ? 1 : 0;
+    }
+    const double exact = as_large / static_cast<double>(1U << 14);
+    CAPTURE(shift);
+    CHECK(std::abs(paired_permutation_of_scores(differences) - exact) <= 0.02 * exact + 1e-4);
+  }
 }
 
 TEST_CASE("the bootstrap interval agrees with SciPy's and repeats itself") {

@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include "backends/error.hpp"
+#include "experiments/scoring/bleu.hpp"
 #include "nn/generate.hpp"
 #include "nn/llama.hpp"
 #include "test/experiments/byte_text.hpp"
@@ -127,6 +128,20 @@ TEST_CASE("real tasks: e2e gathers an MR's references; its metrics are the corpu
   CHECK(right[3].first == "rouge_l");
   CHECK(*right[3].second == Approx(1));
   CHECK(*right[4].second == Approx(1));
+}
+
+TEST_CASE("real tasks: every text has scores of its own, ROUGE-L's mean is the corpus'") {
+  const TemporaryFile file("t.txt", "a : b||One text .\nc : d||Two longer texts .\na : b||Another text .\n");
+  const RealTask task = open_real_task("e2e", file.path(), "auto", 0);
+  const TaskResult result = run_task(model(), ByteText(), task, {.max_new_tokens = 6});
+  REQUIRE(result.predictions.size() == 2);
+  for (const std::size_t metric : {3, 4}) {
+    const std::string& name = result.metrics[metric].first;
+    CHECK((result.predictions[0].scores.at(name) + result.predictions[1].scores.at(name)) / 2 ==
+          Approx(*result.metrics[metric].second));
+  }
+  const Candidate alone{result.predictions[1].prediction, task.items[1].references};
+  CHECK(result.predictions[1].scores.at("bleu") == corpus_bleu(std::span(&alone, 1), kMtevalBleu).score);
 }
 
 TEST_CASE("real tasks: webnlg and humaneval are read as they are published") {
