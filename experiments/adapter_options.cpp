@@ -6,6 +6,7 @@
 #include "backends/error.hpp"
 #include "experiments/model_loading.hpp"
 #include "experiments/scoring/glue.hpp"
+#include "nn/io/model_files.hpp"
 #include "peft/hf_config.hpp"
 #include "peft/methods.hpp"
 
@@ -16,6 +17,14 @@ void replace_method(RunConfig& config, const std::string& method, bool keep_init
   config.method = method;
   if (!keep_init)
     config.init_weights = "true";
+}
+
+/// As many as its head has rows.
+std::int64_t labels_of_adapter(const std::string& folder) {
+  constexpr std::string_view kHead = "base_model.model.score.weight";
+  const io::ModelFiles files(folder, "adapter_model");
+  check<FileError>(files.contains(kHead), folder, ": its task_type is SEQ_CLS: expected ", kHead, ", found none");
+  return files.info(kHead).shape[0];
 }
 
 }  // namespace
@@ -35,6 +44,8 @@ bool trains_classifier(const RunConfig& config) {
 std::int64_t classifier_labels(const RunConfig& config) {
   if (!trains_classifier(config))
     return 0;
+  if (!scoring::is_glue(config.task) && !config.adapter.empty())
+    return labels_of_adapter(config.adapter);
   check<ConfigError>(scoring::is_glue(config.task), "task_type: SEQ_CLS: expected task = glue:NAME beside it, got ",
                      config.task.empty() ? "none" : config.task);
   return scoring::label_count(scoring::glue_task(config.task));
@@ -59,8 +70,6 @@ void fill_adapter_defaults(RunConfig& config) {
   if (config.task_type == "auto")
     config.task_type = trains_classifier(config) ? peft::kSequenceClassification : "CAUSAL_LM";
   config.l2_wrap = wraps_logits(config) ? "on" : "off";
-  check<ConfigError>(method.adapts_linears() || !trains_classifier(config),
-                     "task_type: SEQ_CLS: expected a method with adapters, got ", config.method);
   if (!method.adapts_linears())
     return;
   if (!config.rank)
@@ -162,8 +171,10 @@ peft::AdapterConfig adapter_config(RunConfig config) {
   out.train_parts = config.train_parts;
   if (trains_classifier(config)) {
     out.task_type = peft::kSequenceClassification;
+    const bool trains_all = peft::find_method(config.method).trains_base("score.weight");
     for (const char* head : {"classifier", "score"})  // as peft adds both, whatever the head is called
-      if (std::find(out.modules_to_save.begin(), out.modules_to_save.end(), head) == out.modules_to_save.end())
+      if (!trains_all &&
+          std::find(out.modules_to_save.begin(), out.modules_to_save.end(), head) == out.modules_to_save.end())
         out.modules_to_save.emplace_back(head);
   }
   out.base_model_name_or_path = config.model;

@@ -21,8 +21,8 @@ void fill_adapter_defaults(RunConfig& config);
 
 /// Whether a classification head is trained: task_type says so, or leaves it open beside a task of GLUE.
 bool trains_classifier(const RunConfig& config);
-/// Outputs of that head: the task's labels, 1 where it asks for a number; 0 = a language model is trained. ConfigError
-/// where the task is none of GLUE's.
+/// Outputs of that head: the task's labels, 1 where it asks for a number; 0 = a language model is trained. Without a
+/// task of GLUE those of config.adapter's head; ConfigError where there is neither.
 std::int64_t classifier_labels(const RunConfig& config);
 
 /// The same as a copy.

@@ -82,6 +82,10 @@ bool has_rwkv_ending(const fs::path& file) {
   return ending == ".pth" || ending == ".pt" || ending == ".safetensors";
 }
 
+bool has_classification_head(const std::string& model) {
+  return !model.starts_with("synthetic:") && !is_rwkv(model) && nn::read_llama_config(model).num_labels > 0;
+}
+
 bool wraps_logits(const RunConfig& config) {
   return config.l2_wrap == "auto" ? is_rwkv(config.model) : config.l2_wrap == "on";
 }

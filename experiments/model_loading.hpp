@@ -29,6 +29,9 @@ std::filesystem::path weights_of(const std::string& model);
 /// Whether `model` names an RWKV file, a folder of one (rwkv_config.hpp) or an embedded RWKV model.
 bool is_rwkv(const std::string& model);
 
+/// Whether `model` is a folder of a classifier: trained whole with its head, or merged with an adapter that has one.
+bool has_classification_head(const std::string& model);
+
 /// Whether a run's loss has L2Wrap: config.l2_wrap, which `auto` leaves to the model as its own trainers have it.
 bool wraps_logits(const RunConfig& config);
 

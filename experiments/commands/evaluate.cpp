@@ -111,17 +111,18 @@ nlohmann::ordered_json evaluate_records(const RunConfig& config, const std::stri
   return result;
 }
 
-/// A classification head comes with its adapter: without one a model is asked in words.
+/// A classification head comes with its adapter or in the model's folder: a model without one is asked in words.
 void settle_head(RunConfig& config, const std::vector<std::string>& given) {
   const bool says_type = std::find(given.begin(), given.end(), "task_type") != given.end();
-  const bool head =
-      !config.adapter.empty() && peft::read_adapter_config(config.adapter).task_type == peft::kSequenceClassification;
-  check<ConfigError>(!head || scoring::is_glue(config.task), config.adapter,
-                     ": its task_type is SEQ_CLS: expected --task glue:NAME, got ",
-                     config.task.empty() ? "no task" : config.task);
+  const bool adapted = !config.adapter.empty();
+  const bool head = adapted ? peft::read_adapter_config(config.adapter).task_type == peft::kSequenceClassification
+                            : has_classification_head(config.model);
+  check<ConfigError>(!head || scoring::is_glue(config.task), adapted ? config.adapter : config.model,
+                     adapted ? ": its task_type is SEQ_CLS" : ": a model with a classification head",
+                     ": expected --task glue:NAME, got ", config.task.empty() ? "no task" : config.task);
   check<ConfigError>(!says_type || config.task_type == "auto" || trains_classifier(config) == head,
-                     "task_type: expected what the adapter has, ", head ? "SEQ_CLS" : "CAUSAL_LM", ", got ",
-                     config.task_type);
+                     "task_type: expected what the ", adapted ? "adapter" : "model", " has, ",
+                     head ? "SEQ_CLS" : "CAUSAL_LM", ", got ", config.task_type);
   config.task_type = head ? peft::kSequenceClassification : "CAUSAL_LM";
 }
 

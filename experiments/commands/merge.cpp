@@ -11,6 +11,7 @@
 #include "nn/io/output_folder.hpp"
 #include "nn/io/pretrained.hpp"
 #include "nn/io/tensor_file.hpp"
+#include "peft/hf_config.hpp"
 #include "peft/hf_format.hpp"
 #include "peft/rwkv_format.hpp"
 
@@ -43,7 +44,9 @@ void add_rwkv_options(CLI::App* command, MergeArguments& arguments) {
 }
 
 LoadedModel load(const MergeArguments& arguments) {
-  LoadedModel loaded = load_weights(arguments.config);
+  RunConfig config = arguments.config;
+  config.task_type = peft::read_adapter_config(config.adapter).task_type;  // which may bring a classification head
+  LoadedModel loaded = load_weights(config);
   peft::load_adapter(*loaded.adapted, arguments.config.adapter, "default", &loaded.warnings);
   for (const std::string& warning : loaded.warnings)
     fmt::print(stderr, "warning: {}\n", warning);
@@ -116,6 +119,10 @@ int run_merge(const MergeArguments& arguments, bool json) {
 /// The recipe of the Bone README: adapter, base without it (PiSSA's residual), and tokenizer in one folder.
 int run_unload(const MergeArguments& arguments, bool json) {
   check_apart(arguments.out, arguments.config.model, "--model");
+  check<ConfigError>(peft::read_adapter_config(arguments.config.adapter).task_type != peft::kSequenceClassification,
+                     arguments.config.adapter,
+                     ": its task_type is SEQ_CLS: expected an adapter of a language model, which stays as it "
+                     "was beneath one with a head; merge writes a classifier");
   LoadedModel loaded = load(arguments);
   const std::string summary = loaded.adapted->trainable_summary();
   io::OutputFolder out(arguments.out);

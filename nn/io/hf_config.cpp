@@ -32,9 +32,11 @@ const std::set<std::string_view> kIgnoredKeys{"_attn_implementation_autoset",
                                               "label2id",
                                               "max_length",
                                               "max_window_layers",
+                                              "num_labels",
                                               "output_attentions",
                                               "output_hidden_states",
                                               "pretraining_tp",
+                                              "problem_type",
                                               "return_dict",
                                               "temperature",
                                               "tie_encoder_decoder",
@@ -141,6 +143,18 @@ fs::path config_file(const fs::path& path) { return fs::is_directory(path) ? pat
 
 }  // namespace
 
+/// Of a classifier the labels that it names, two where it names none, as transformers has it; else 0.
+std::int64_t labels_of(const JsonKeys& keys) {
+  if (!keys.has("architectures") || !keys.at("architectures").is_array())
+    return 0;
+  const json& names = keys.at("architectures");
+  if (std::none_of(names.begin(), names.end(), [](const json& name) {
+        return name.is_string() && name.get<std::string>().ends_with("ForSequenceClassification");
+      }))
+    return 0;
+  return keys.has("id2label") ? static_cast<std::int64_t>(keys.at("id2label").size()) : keys.whole("num_labels", 2);
+}
+
 LlamaConfig parse_llama_config(const json& content, const std::string& where, std::vector<std::string>* warnings) {
   check<FileError>(content.is_object(), where, ": expected a JSON object, found ", content.type_name());
   const JsonKeys keys(content, where);
@@ -174,6 +188,7 @@ LlamaConfig parse_llama_config(const json& content, const std::string& where, st
   config.rms_norm_eps = keys.number("rms_norm_eps", config.rms_norm_eps);
   config.initializer_range = keys.number("initializer_range", config.initializer_range);
   config.tie_word_embeddings = keys.flag("tie_word_embeddings", false);
+  config.num_labels = labels_of(keys);
   if (model_type == "llama") {
     config.attention_bias = config.attention_output_bias = keys.flag("attention_bias", false);
     config.mlp_bias = keys.flag("mlp_bias", false);

@@ -34,7 +34,7 @@ struct LlamaConfig {
   std::vector<std::int32_t> eos_token_ids;
   std::optional<std::int32_t> pad_token_id;
   std::string torch_dtype = "float32";
-  /// Not of the file: outputs of a classification head in place of the language model's; 0 = a language model.
+  /// Outputs of a classification head (...ForSequenceClassification) in place of the language model's; 0 = the latter.
   std::int64_t num_labels = 0;
   std::string source;  ///< the file's text as read (may be empty): keys not used here survive a rewrite
 };

@@ -35,15 +35,23 @@ json own_keys(const LlamaConfig& config) {
             {"tie_word_embeddings", config.tie_word_embeddings},
             {"torch_dtype", config.torch_dtype},
             {"vocab_size", config.vocab_size}};
+  const std::string head = config.num_labels > 0 ? "ForSequenceClassification" : "ForCausalLM";
+  if (config.num_labels > 0) {
+    keys["problem_type"] = config.num_labels == 1 ? "regression" : "single_label_classification";
+    for (std::int64_t i = 0; i < config.num_labels; ++i) {
+      keys["id2label"][std::to_string(i)] = join("LABEL_", i);
+      keys["label2id"][join("LABEL_", i)] = i;
+    }
+  }
   if (config.model_type == "llama") {
-    keys["architectures"] = {"LlamaForCausalLM"};
+    keys["architectures"] = {"Llama" + head};
     keys["attention_bias"] = config.attention_bias;
     keys["mlp_bias"] = config.mlp_bias;
   } else if (config.model_type == "mistral") {
-    keys["architectures"] = {"MistralForCausalLM"};
+    keys["architectures"] = {"Mistral" + head};
     keys["sliding_window"] = nullptr;
   } else {
-    keys["architectures"] = {"Qwen2ForCausalLM"};
+    keys["architectures"] = {"Qwen2" + head};
     keys["use_sliding_window"] = false;
   }
   return keys;

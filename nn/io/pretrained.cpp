@@ -49,6 +49,8 @@ std::unique_ptr<Llama> load_llama(const std::filesystem::path& folder, DType dty
                                   std::vector<std::string>* warnings, std::int64_t num_labels, std::uint64_t seed) {
   std::vector<std::string> notes;
   LlamaConfig config = read_llama_config(folder, &notes);
+  check<FileError>(num_labels > 0 || config.num_labels == 0, folder.string(),
+                   ": expected a language model, found a classifier of ", config.num_labels, " labels");
   config.num_labels = num_labels;
   if (warnings != nullptr)
     warnings->insert(warnings->end(), notes.begin(), notes.end());

@@ -148,6 +148,75 @@ TEST_CASE("a run with a head that was stopped goes on with the same bits") {
                   file);
 }
 
+TEST_CASE("full fine-tuning and BitFit train the head and write a classifier that scores the same") {
+  const Classification files;
+  for (const std::string method : {"full", "bitfit"}) {
+    CAPTURE(method);
+    RunConfig config = files.run("cola", method);
+    config.method = method;
+    config.lr = method == "full" ? 3e-3 : 2e-2;
+    const RunSummary summary = run(config, silent());
+    CHECK(*summary.evaluation.after->loss < *summary.evaluation.before->loss);
+    CHECK(summary.trainable_parameters ==
+          (method == "full" ? summary.total_parameters : 2 * 16));  // this base has no biases
+    CHECK(has_classification_head((files / method / "model").string()));
+    CHECK(!fs::exists(files / method / "adapter"));
+
+    RunConfig again = config;
+    again.model = (files / method / "model").string();
+    again.task_type = "SEQ_CLS";
+    again.seed = 77;
+    const LoadedModel loaded = load_model(again);
+    const scoring::RealTask task = scoring::open_real_task("glue:cola", config.eval_data, "auto", 0, /*head=*/true);
+    const scoring::TaskResult scored =
+        scoring::run_task(*loaded.model, *loaded.tokenizer, task, task_options(again, loaded));
+    CHECK(scoring::read_predictions(files / method / "predictions.jsonl") == scored.predictions);
+  }
+}
+
+TEST_CASE("an adapter with a head is merged into a classifier as transformers names its parts") {
+  const Classification files;
+  for (const std::string method : {"lora", "pissa"}) {
+    CAPTURE(method);
+    RunConfig config = files.run("stsb", method);
+    config.method = method;
+    run(config, silent());
+    RunConfig merging;  // as `merge` has it: no task
+    merging.model = config.model;
+    merging.adapter = (files / method / "adapter").string();
+    merging.task_type = peft::read_adapter_config(merging.adapter).task_type;
+    LoadedModel loaded = load_weights(merging);
+    peft::load_adapter(*loaded.adapted, merging.adapter);
+    loaded.adapted->merge();
+    const fs::path merged = files / (method + "-merged");
+    fs::create_directories(merged);
+    save_model(loaded, merged);
+    const io::ModelFiles weights(merged);
+    CHECK(weights.contains("score.weight"));
+    CHECK(!weights.contains("lm_head.weight"));
+    const std::string text = io::read_file(merged / "config.json");
+    for (const char* part : {"LlamaForSequenceClassification", "\"LABEL_0\": 0", "\"regression\""})
+      CHECK_MESSAGE(text.find(part) != std::string::npos, part);
+    CHECK(nn::read_llama_config(merged).num_labels == 1);
+
+    RunConfig again = config;
+    again.model = merged.string();
+    again.task_type = "SEQ_CLS";
+    const LoadedModel alone = load_model(again);
+    const scoring::RealTask task = scoring::open_real_task("glue:stsb", config.eval_data, "auto", 0, /*head=*/true);
+    const auto scored = scoring::run_task(*alone.model, *alone.tokenizer, task, task_options(again, alone)).predictions;
+    const auto kept = scoring::read_predictions(files / method / "predictions.jsonl");
+    REQUIRE(scored.size() == kept.size());
+    for (std::size_t i = 0; i < kept.size(); ++i)
+      CHECK(scored[i].scores.at("expected") == doctest::Approx(kept[i].scores.at("expected")).epsilon(1e-4));
+    again.task_type = "CAUSAL_LM";
+    again.task = {};
+    CHECK_THROWS_WITH_AS(load_model(again),
+                         join(merged.string(), ": expected a language model, found a classifier of 1 labels").c_str(),
+                         FileError);
+  }
+}
+
 TEST_CASE("with task_type CAUSAL_LM the same files are questions with an answer in words") {
   const Classification files;
   RunConfig config = files.run("cola", "run");
@@ -164,7 +233,7 @@ TEST_CASE("with task_type CAUSAL_LM the same files are questions with an answer 
 TEST_CASE("a plan of a classification run is what is measured") {
   const Classification files;
   for (const std::string task : {"cola", "stsb"})
-    for (const std::string method : {"lora", "bone", "bat", "pissa"})
+    for (const std::string method : {"lora", "bone", "bat", "pissa", "full", "bitfit"})
       for (const std::string policy : {"save", "checkpoint"}) {
         CAPTURE(task);
         CAPTURE(method);
@@ -229,8 +298,6 @@ TEST_CASE("what a classification run cannot be is said before anything is traine
     change(config);
     return error_of(config);
   };
-  CHECK(with([](RunConfig& c) { c.method = "full"; }) ==
-        "task_type: SEQ_CLS: expected a method with adapters, got full");
   CHECK(with([](RunConfig& c) { c.task.clear(), c.task_type = "SEQ_CLS"; }) ==
         "task_type: SEQ_CLS: expected task = glue:NAME beside it, got none");
   CHECK(with([](RunConfig& c) { c.task = "glue:rt"; }) ==
