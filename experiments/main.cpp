@@ -13,8 +13,8 @@
 #include "backends/omp_threads.hpp"
 #include "backends/suggest.hpp"
 #include "experiments/commands/command.hpp"
-#include "experiments/environment.hpp"
 #include "experiments/mpi/communicator.hpp"
+#include "experiments/training/environment.hpp"
 
 namespace osteon::experiments {
 namespace {

@@ -16,7 +16,7 @@ struct Mask {
   std::int64_t first;  ///< elements of the whole batch that lie before
 
   Mask(const Tensor& x, double probability, RandomKey stream)
-      : p(probability), key(stream), first(random_state().first_row * x.dim(-1)) {}
+      : p(probability), key(stream), first(random_state().first_row * (x.shape().rank() == 0 ? 1 : x.dim(-1))) {}
 
   void apply(Device device, ConstView x, Sink y) const {
     on_device(device, [&](auto dev) { kernels::dropout(dev, x, p, key, y, first); });
@@ -36,7 +36,6 @@ void check_probability(const char* op, double p) {
 
 Tensor dropout(const Tensor& x, double p, RandomKey key) {
   check_probability("dropout", p);
-  check(x.shape().rank() >= 1, "dropout: x: expected [..., features], got a scalar");
   const Mask mask(x, p, key);
   const auto drop = [mask](const Tensor& at) { return mask.applied(at.device(), at.view(), Category::activation); };
   const Tensor y = record("dropout", drop(x), {x}, [mask](const Tensor& dy, Grads& grad) {

@@ -6,19 +6,19 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "experiments/ablation.hpp"
-#include "experiments/byte_size.hpp"
 #include "experiments/commands/command.hpp"
+#include "experiments/config/byte_size.hpp"
 #include "experiments/embedded.hpp"
-#include "experiments/fairness.hpp"
-#include "experiments/forecast.hpp"
 #include "experiments/mpi/communicator.hpp"
 #include "experiments/mpi/remote_runs.hpp"
-#include "experiments/progress.hpp"
 #include "experiments/report/report.hpp"
-#include "experiments/run.hpp"
-#include "experiments/slurm.hpp"
-#include "experiments/tiny_models.hpp"
+#include "experiments/sweep/ablation.hpp"
+#include "experiments/sweep/fairness.hpp"
+#include "experiments/sweep/forecast.hpp"
+#include "experiments/sweep/slurm.hpp"
+#include "experiments/training/progress.hpp"
+#include "experiments/training/run.hpp"
+#include "experiments/training/tiny_models.hpp"
 
 namespace osteon::experiments {
 namespace {

@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "experiments/commands/command.hpp"
-#include "experiments/model_loading.hpp"
+#include "experiments/training/model_loading.hpp"
 #include "nn/io/checkpoint.hpp"
 #include "nn/io/tensor_file.hpp"
 #include "peft/hf_format.hpp"

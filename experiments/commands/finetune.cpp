@@ -8,13 +8,13 @@
 #include <unistd.h>
 
 #include "backends/device.hpp"
-#include "experiments/adapter_options.hpp"
 #include "experiments/commands/command.hpp"
-#include "experiments/config_options.hpp"
+#include "experiments/config/adapter_options.hpp"
+#include "experiments/config/options.hpp"
 #include "experiments/data/open.hpp"
+#include "experiments/measure/profile.hpp"
 #include "experiments/mpi/communicator.hpp"
-#include "experiments/profile.hpp"
-#include "experiments/run.hpp"
+#include "experiments/training/run.hpp"
 
 namespace osteon::experiments {
 namespace {

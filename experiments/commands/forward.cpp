@@ -6,7 +6,7 @@
 
 #include "experiments/commands/command.hpp"
 #include "experiments/data/open.hpp"
-#include "experiments/model_loading.hpp"
+#include "experiments/training/model_loading.hpp"
 #include "nn/io/checkpoint.hpp"
 #include "nn/token_input.hpp"
 #include "peft/hf_format.hpp"

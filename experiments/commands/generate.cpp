@@ -9,7 +9,7 @@
 
 #include "experiments/commands/command.hpp"
 #include "experiments/data/stream_decoder.hpp"
-#include "experiments/model_loading.hpp"
+#include "experiments/training/model_loading.hpp"
 #include "peft/hf_format.hpp"
 
 namespace osteon::experiments {

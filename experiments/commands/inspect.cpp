@@ -5,7 +5,7 @@
 #include <variant>
 
 #include "experiments/commands/command.hpp"
-#include "experiments/record.hpp"
+#include "experiments/training/record.hpp"
 #include "nn/io/model_files.hpp"
 #include "nn/io/pretrained.hpp"
 #include "nn/io/tensor_file.hpp"

@@ -6,8 +6,8 @@
 
 #include "experiments/commands/command.hpp"
 #include "experiments/data/tokenizer.hpp"
-#include "experiments/model_loading.hpp"
-#include "experiments/tiny_models.hpp"
+#include "experiments/training/model_loading.hpp"
+#include "experiments/training/tiny_models.hpp"
 #include "nn/io/output_folder.hpp"
 #include "nn/io/pretrained.hpp"
 #include "nn/io/tensor_file.hpp"

@@ -6,12 +6,12 @@
 #include <nlohmann/json.hpp>
 
 #include "backends/open_device.hpp"
-#include "experiments/adapter_options.hpp"
-#include "experiments/byte_size.hpp"
 #include "experiments/commands/command.hpp"
-#include "experiments/config_options.hpp"
-#include "experiments/memory_limit.hpp"
-#include "experiments/model_loading.hpp"
+#include "experiments/config/adapter_options.hpp"
+#include "experiments/config/byte_size.hpp"
+#include "experiments/config/options.hpp"
+#include "experiments/measure/memory_limit.hpp"
+#include "experiments/training/model_loading.hpp"
 #include "peft/methods.hpp"
 #include "peft/rank_solver.hpp"
 

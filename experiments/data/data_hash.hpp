@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "experiments/config.hpp"
+#include "experiments/config/config.hpp"
 
 namespace osteon::experiments {
 

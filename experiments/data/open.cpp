@@ -5,7 +5,7 @@
 
 #include "backends/error.hpp"
 #include "backends/suggest.hpp"
-#include "experiments/adapter_options.hpp"
+#include "experiments/config/adapter_options.hpp"
 #include "experiments/data/dataset.hpp"
 #include "experiments/data/loader.hpp"
 #include "experiments/data/token_file.hpp"

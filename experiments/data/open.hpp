@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "experiments/config.hpp"
+#include "experiments/config/config.hpp"
 #include "experiments/data/stream.hpp"
 #include "experiments/data/tokenizer.hpp"
 #include "nn/language_model.hpp"

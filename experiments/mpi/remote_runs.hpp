@@ -3,7 +3,7 @@
 #include <memory>
 #include <vector>
 
-#include "experiments/process_pool.hpp"
+#include "experiments/sweep/process_pool.hpp"
 
 namespace osteon::experiments::mpi {
 

@@ -3,7 +3,7 @@
 #include <map>
 
 #include "backends/error.hpp"
-#include "experiments/config.hpp"
+#include "experiments/config/config.hpp"
 
 namespace osteon::report {
 namespace {

@@ -8,11 +8,11 @@
 
 #include "backends/error.hpp"
 #include "backends/suggest.hpp"
-#include "experiments/byte_size.hpp"
-#include "experiments/config.hpp"
+#include "experiments/config/byte_size.hpp"
+#include "experiments/config/config.hpp"
+#include "experiments/config/toml_file.hpp"
 #include "experiments/embedded.hpp"
-#include "experiments/run.hpp"
-#include "experiments/toml_file.hpp"
+#include "experiments/training/run.hpp"
 
 namespace osteon::report {
 namespace {

@@ -5,11 +5,11 @@
 #include <string>
 #include <vector>
 
-#include "experiments/environment.hpp"
-#include "experiments/metrics.hpp"
-#include "experiments/profile.hpp"
-#include "experiments/record.hpp"
-#include "experiments/spectra.hpp"
+#include "experiments/measure/profile.hpp"
+#include "experiments/measure/spectra.hpp"
+#include "experiments/training/environment.hpp"
+#include "experiments/training/metrics.hpp"
+#include "experiments/training/record.hpp"
 
 namespace osteon::report {
 

@@ -4,8 +4,8 @@
 #include <fmt/format.h>
 #include <set>
 
+#include "experiments/config/json_fields.hpp"
 #include "experiments/data/example.hpp"
-#include "experiments/json_fields.hpp"
 #include "experiments/scoring/json_lines.hpp"
 
 namespace osteon::scoring {

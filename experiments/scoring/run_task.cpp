@@ -3,15 +3,15 @@
 #include <algorithm>
 #include <cmath>
 
-#include "experiments/config_values.hpp"
+#include "experiments/config/values.hpp"
 #include "experiments/data/open.hpp"
 #include "experiments/data/stream_decoder.hpp"
 #include "experiments/data/templates.hpp"
-#include "experiments/evaluation.hpp"
 #include "experiments/scoring/answer_match.hpp"
 #include "experiments/scoring/bleu.hpp"
 #include "experiments/scoring/glue_data.hpp"
 #include "experiments/scoring/rouge_l.hpp"
+#include "experiments/training/evaluation.hpp"
 #include "nn/generate.hpp"
 
 namespace osteon::scoring {

@@ -2,10 +2,10 @@
 
 #include <string_view>
 
-#include "experiments/config.hpp"
+#include "experiments/config/config.hpp"
 #include "experiments/data/open.hpp"
-#include "experiments/planner.hpp"
-#include "experiments/record.hpp"
+#include "experiments/measure/planner.hpp"
+#include "experiments/training/record.hpp"
 
 /// The toy function of arXiv:2409.15371 tab. 12: an MLP 64-64-64 with ReLU learns y = sin(2 pi x) element by element,
 /// x uniform in [-1, 1]^64, from 50 points with noise of deviation 0.05 (Adam, rate 1e-3, 250 steps on all of them,

@@ -1,4 +1,4 @@
-#include "experiments/adapter_options.hpp"
+#include "experiments/config/adapter_options.hpp"
 
 #include <doctest/doctest.h>
 

@@ -1,12 +1,12 @@
 #include <cmath>
 #include <doctest/doctest.h>
 
-#include "experiments/adapter_options.hpp"
-#include "experiments/evaluation.hpp"
-#include "experiments/planner.hpp"
-#include "experiments/run.hpp"
+#include "experiments/config/adapter_options.hpp"
+#include "experiments/measure/planner.hpp"
 #include "experiments/scoring/glue_data.hpp"
-#include "experiments/task_score.hpp"
+#include "experiments/training/evaluation.hpp"
+#include "experiments/training/run.hpp"
+#include "experiments/training/task_score.hpp"
 #include "nn/io/atomic_file.hpp"
 #include "nn/io/model_files.hpp"
 #include "nn/io/pretrained.hpp"

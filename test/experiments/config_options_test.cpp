@@ -1,10 +1,9 @@
-#include "experiments/config_options.hpp"
-
 #include <CLI/CLI.hpp>
 #include <doctest/doctest.h>
 #include <fstream>
 
 #include "backends/error.hpp"
+#include "experiments/config/options.hpp"
 
 using namespace osteon;
 using namespace osteon::experiments;

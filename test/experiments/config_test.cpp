@@ -1,12 +1,12 @@
-#include "experiments/config.hpp"
+#include "experiments/config/config.hpp"
 
 #include <doctest/doctest.h>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "backends/error.hpp"
-#include "experiments/config_keys.hpp"
-#include "experiments/config_values.hpp"
+#include "experiments/config/keys.hpp"
+#include "experiments/config/values.hpp"
 
 using namespace osteon;
 using namespace osteon::experiments;

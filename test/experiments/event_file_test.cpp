@@ -1,4 +1,4 @@
-#include "experiments/event_file.hpp"
+#include "experiments/training/event_file.hpp"
 
 #include <bit>
 #include <doctest/doctest.h>

@@ -1,4 +1,4 @@
-#include "experiments/fairness.hpp"
+#include "experiments/sweep/fairness.hpp"
 
 #include <cmath>
 #include <doctest/doctest.h>

@@ -1,10 +1,10 @@
-#include "experiments/memory_limit.hpp"
+#include "experiments/measure/memory_limit.hpp"
 
 #include <doctest/doctest.h>
 
 #include "backends/error.hpp"
-#include "experiments/byte_size.hpp"
-#include "experiments/run.hpp"
+#include "experiments/config/byte_size.hpp"
+#include "experiments/training/run.hpp"
 #include "nn/io/atomic_file.hpp"
 #include "nn/io/pretrained.hpp"
 #include "nn/memory_policy.hpp"

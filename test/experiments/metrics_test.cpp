@@ -1,4 +1,4 @@
-#include "experiments/metrics.hpp"
+#include "experiments/training/metrics.hpp"
 
 #include <cmath>
 #include <doctest/doctest.h>

@@ -1,4 +1,4 @@
-#include "experiments/planner.hpp"
+#include "experiments/measure/planner.hpp"
 
 #include <doctest/doctest.h>
 

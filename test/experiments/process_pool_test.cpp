@@ -1,4 +1,4 @@
-#include "experiments/process_pool.hpp"
+#include "experiments/sweep/process_pool.hpp"
 
 #include <algorithm>
 #include <chrono>

@@ -1,4 +1,4 @@
-#include "experiments/profile.hpp"
+#include "experiments/measure/profile.hpp"
 
 #include <cmath>
 #include <doctest/doctest.h>

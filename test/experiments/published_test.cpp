@@ -4,7 +4,7 @@
 #include <fstream>
 
 #include "backends/error.hpp"
-#include "experiments/config.hpp"
+#include "experiments/config/config.hpp"
 
 using namespace osteon;
 using namespace osteon::report;

@@ -1,4 +1,4 @@
-#include "experiments/record.hpp"
+#include "experiments/training/record.hpp"
 
 #include <doctest/doctest.h>
 #include <fstream>
@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "backends/error.hpp"
-#include "experiments/environment.hpp"
+#include "experiments/training/environment.hpp"
 #include "nn/io/atomic_file.hpp"
 #include "test/nn/temporary_folder.hpp"
 

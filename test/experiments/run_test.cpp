@@ -1,17 +1,17 @@
-#include "experiments/run.hpp"
+#include "experiments/training/run.hpp"
 
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 #include <set>
 
-#include "experiments/ablation.hpp"
 #include "experiments/data/data_hash.hpp"
-#include "experiments/environment.hpp"
-#include "experiments/evaluation.hpp"
-#include "experiments/folder_lock.hpp"
-#include "experiments/metrics.hpp"
-#include "experiments/model_loading.hpp"
-#include "experiments/planner.hpp"
+#include "experiments/measure/planner.hpp"
+#include "experiments/sweep/ablation.hpp"
+#include "experiments/sweep/folder_lock.hpp"
+#include "experiments/training/environment.hpp"
+#include "experiments/training/evaluation.hpp"
+#include "experiments/training/metrics.hpp"
+#include "experiments/training/model_loading.hpp"
 #include "nn/io/atomic_file.hpp"
 #include "nn/io/safetensors.hpp"
 #include "peft/hf_format.hpp"

@@ -1,14 +1,14 @@
 #include <cmath>
 #include <doctest/doctest.h>
 
-#include "experiments/adapter_options.hpp"
-#include "experiments/evaluation.hpp"
-#include "experiments/model_loading.hpp"
-#include "experiments/planner.hpp"
+#include "experiments/config/adapter_options.hpp"
+#include "experiments/measure/planner.hpp"
 #include "experiments/scoring/predictions.hpp"
 #include "experiments/scoring/run_task.hpp"
-#include "experiments/task_score.hpp"
-#include "experiments/tiny_models.hpp"
+#include "experiments/training/evaluation.hpp"
+#include "experiments/training/model_loading.hpp"
+#include "experiments/training/task_score.hpp"
+#include "experiments/training/tiny_models.hpp"
 #include "nn/io/atomic_file.hpp"
 #include "peft/hf_format.hpp"
 #include "test/experiments/rwkv_files.hpp"

@@ -1,9 +1,9 @@
 #include <doctest/doctest.h>
 #include <optional>
 
-#include "experiments/adapter_options.hpp"
-#include "experiments/model_loading.hpp"
-#include "experiments/planner.hpp"
+#include "experiments/config/adapter_options.hpp"
+#include "experiments/measure/planner.hpp"
+#include "experiments/training/model_loading.hpp"
 #include "peft/hf_format.hpp"
 #include "peft/rwkv_format.hpp"
 #include "test/experiments/rwkv_files.hpp"

@@ -1,9 +1,9 @@
 #include <doctest/doctest.h>
 
-#include "experiments/adapter_options.hpp"
-#include "experiments/evaluation.hpp"
-#include "experiments/model_loading.hpp"
-#include "experiments/planner.hpp"
+#include "experiments/config/adapter_options.hpp"
+#include "experiments/measure/planner.hpp"
+#include "experiments/training/evaluation.hpp"
+#include "experiments/training/model_loading.hpp"
 #include "nn/io/atomic_file.hpp"
 #include "peft/hf_format.hpp"
 #include "test/experiments/rwkv_files.hpp"

@@ -3,7 +3,7 @@
 #include <filesystem>
 #include <string>
 
-#include "experiments/run.hpp"
+#include "experiments/training/run.hpp"
 #include "nn/io/pretrained.hpp"
 #include "test/nn/temporary_folder.hpp"
 

@@ -1,4 +1,4 @@
-#include "experiments/spectra.hpp"
+#include "experiments/measure/spectra.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "backends/error.hpp"
-#include "experiments/run.hpp"
+#include "experiments/training/run.hpp"
 #include "nn/io/atomic_file.hpp"
 #include "test/experiments/small_run.hpp"
 #include "test/nn/io_messages.hpp"

@@ -1,4 +1,4 @@
-#include "experiments/suite_rules.hpp"
+#include "experiments/sweep/suite_rules.hpp"
 
 #include <doctest/doctest.h>
 

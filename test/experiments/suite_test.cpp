@@ -1,11 +1,11 @@
-#include "experiments/suite.hpp"
+#include "experiments/sweep/suite.hpp"
 
 #include <doctest/doctest.h>
 #include <fstream>
 #include <set>
 
 #include "backends/error.hpp"
-#include "experiments/adapter_options.hpp"
+#include "experiments/config/adapter_options.hpp"
 #include "experiments/embedded.hpp"
 #include "experiments/tasks/task.hpp"
 #include "test/experiments/suite_text.hpp"

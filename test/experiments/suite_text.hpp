@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "backends/error.hpp"
-#include "experiments/suite.hpp"
+#include "experiments/sweep/suite.hpp"
 
 /// What the tests of suites share.
 namespace osteon::test {

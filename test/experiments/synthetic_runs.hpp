@@ -9,9 +9,9 @@
 #include <utility>
 #include <vector>
 
-#include "experiments/environment.hpp"
-#include "experiments/metrics.hpp"
-#include "experiments/record.hpp"
+#include "experiments/training/environment.hpp"
+#include "experiments/training/metrics.hpp"
+#include "experiments/training/record.hpp"
 
 /// Run folders as an ablation leaves them, with made-up curves behind chosen accuracies.
 namespace osteon::test {

@@ -4,11 +4,11 @@
 #include <filesystem>
 
 #include "backends/error.hpp"
-#include "experiments/adapter_options.hpp"
+#include "experiments/config/adapter_options.hpp"
 #include "experiments/data/data_hash.hpp"
-#include "experiments/metrics.hpp"
-#include "experiments/run.hpp"
-#include "experiments/suite.hpp"
+#include "experiments/sweep/suite.hpp"
+#include "experiments/training/metrics.hpp"
+#include "experiments/training/run.hpp"
 #include "peft/methods.hpp"
 #include "test/experiments/small_run.hpp"
 #include "test/nn/io_messages.hpp"

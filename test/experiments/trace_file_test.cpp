@@ -1,4 +1,4 @@
-#include "experiments/trace_file.hpp"
+#include "experiments/measure/trace_file.hpp"
 
 #include <doctest/doctest.h>
 #include <fstream>

@@ -1,10 +1,10 @@
-#include "experiments/trainer.hpp"
+#include "experiments/training/trainer.hpp"
 
 #include <cmath>
 #include <doctest/doctest.h>
 #include <limits>
 
-#include "experiments/evaluation.hpp"
+#include "experiments/training/evaluation.hpp"
 #include "test/peft/tiny_model.hpp"
 
 namespace osteon::test {
