@@ -40,6 +40,8 @@ TEST_CASE("toy sine: every method of the list learns on the MLP, from one base w
   std::string batch;
   double before = 0;
   for (const std::string& method : peft::method_names()) {
+    if (method == "state")
+      continue;  // a recurrence's
     CAPTURE(method);
     RunConfig config = toy(method, 4);
     config.out = (folder / method).string();
