@@ -152,6 +152,12 @@ void Rwkv::add_time_states() {
   has_time_states_ = true;
 }
 
+std::unique_ptr<Rwkv> Rwkv::with_my_states(std::unique_ptr<Rwkv> twin) const {
+  if (has_time_states_)
+    twin->add_time_states();
+  return twin;
+}
+
 Tensor Rwkv::hidden(const Tensor& ids, RwkvState* state) const {
   check(ids.defined() && ids.shape().rank() == 2 && ids.dim(1) > 0, "rwkv: ids: expected [batch, seq_len], got ", ids);
   check(state == nullptr || state->empty() || state->size() == layers_.size(), "rwkv: state: expected ", layers_.size(),

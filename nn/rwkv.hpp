@@ -117,8 +117,6 @@ class Rwkv : public LanguageModel {
 
   /// Gives each layer a first state (kTimeState), zero, for state tuning; models whose files have one come with it.
   void add_time_states();
-  bool has_time_states() const { return has_time_states_; }
-
   /// Initial values as RWKV's authors draw them (rwkv_init.cpp), each parameter from its own stream of the seed.
   void initialize(std::uint64_t seed);
 
@@ -134,6 +132,8 @@ class Rwkv : public LanguageModel {
   /// Parameters are allocated, not initialised; the layers are the version's to add.
   Rwkv(const RwkvConfig& config, DType dtype, Device device);
   void add_layer(std::unique_ptr<RwkvLayer> layer) { layers_.push_back(std::move(layer)); }
+  /// `twin`, with first states if this model has them.
+  std::unique_ptr<Rwkv> with_my_states(std::unique_ptr<Rwkv> twin) const;
 
  private:
   bool l2_wrap_ = false, has_time_states_ = false;

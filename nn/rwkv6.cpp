@@ -102,10 +102,7 @@ Rwkv6::Rwkv6(const Rwkv6Config& config, DType dtype, Device device) : Rwkv(confi
 }
 
 std::unique_ptr<LanguageModel> Rwkv6::on_meta() const {
-  auto shapes = std::make_unique<Rwkv6>(config_, dtype(), Device::meta);
-  if (has_time_states())
-    shapes->add_time_states();
-  return shapes;
+  return with_my_states(std::make_unique<Rwkv6>(config_, dtype(), Device::meta));
 }
 
 }  // namespace osteon::nn

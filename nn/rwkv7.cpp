@@ -104,10 +104,7 @@ Rwkv7::Rwkv7(const Rwkv7Config& config, DType dtype, Device device) : Rwkv(confi
 }
 
 std::unique_ptr<LanguageModel> Rwkv7::on_meta() const {
-  auto shapes = std::make_unique<Rwkv7>(config_, dtype(), Device::meta);
-  if (has_time_states())
-    shapes->add_time_states();
-  return shapes;
+  return with_my_states(std::make_unique<Rwkv7>(config_, dtype(), Device::meta));
 }
 
 }  // namespace osteon::nn

@@ -39,8 +39,8 @@ constexpr Index kSerialWork = 1 << 21;
 constexpr Index kDepth = 2048, kPanelsBytes = 1 << 20, kRows = 1024;
 // Products of at most so many rows by a matrix that lies row by row pack the rows and leave the matrix where it is.
 constexpr Index kFewRows = 256;
-// Steps of terms of a strip of rows, 2 KiB each, that stay in the first-level cache while panels pass, so many at a
-// time; rows a multiple of so many bytes apart would crowd into a few of its places.
+// Steps of terms of a strip of rows, 2 KiB each, that stay in the first-level cache while panels pass, and panels that
+// meet one part of a longer strip before the next. Rows a multiple of kCrowded bytes apart compete for a few places.
 constexpr Index kNearSteps = 18, kGroup = 4, kCrowded = 2048;
 // Bytes of a result from which on it is written past the caches.
 constexpr Index kStreamedBytes = 8 << 20;
@@ -158,6 +158,20 @@ OSTEON_AMX inline void sum_panels(const Left& left, Index down, Index cols, cons
   }
 }
 
+/// The squares of one strip of rows, one behind the other, as results. Inlined: short sums spend most of their time
+/// here.
+template <class R>
+[[gnu::always_inline]] OSTEON_AMX inline void store_squares(const float* sums, bool turned, const Result<R>& result,
+                                                            Range rows, Range cols) {
+  for (Index col = cols.begin; col < cols.end; col += kSquare, sums += kSquareSize) {
+    const Index width = std::min(kSquare, cols.end - col);
+    if (turned)
+      store_square(sums, true, result, col, rows.begin, width, rows.size());
+    else
+      store_square(sums, false, result, rows.begin, col, rows.size(), width);
+  }
+}
+
 /// The rectangle m x n of left times right.
 template <class R>
 OSTEON_AMX void run_rectangle(const Factors& f, const Result<R>& result, Range m, Range n, std::byte* memory) {
@@ -184,14 +198,8 @@ OSTEON_AMX void run_rectangle(const Factors& f, const Result<R>& result, Range m
             const std::byte* const met = panels + (group - col) / kSquare * panel_size;
             left.stays ? sum_panels<true>(left, down, group_end - group, met, panel_size, k > 0, sums)
                        : sum_panels<false>(left, down, group_end - group, met, panel_size, k > 0, sums);
-            for (Index j = group; j < group_end && k_end == f.k; j += kSquare) {
-              const float* const square = sums + (j - group) / kSquare * kSquareSize;
-              const Index rows = std::min(kSquare, m.end - i), cols = std::min(kSquare, n.end - j);
-              if (f.turned)
-                store_square(square, true, result, j, i, cols, rows);
-              else
-                store_square(square, false, result, i, j, rows, cols);
-            }
+            if (k_end == f.k)
+              store_squares(sums, f.turned, result, {i, std::min(i + kSquare, m.end)}, {group, group_end});
           }
         }
       }

@@ -58,20 +58,6 @@ MetricPair tested(const Entry& a, const Entry& b, const std::string& metric, con
   return pair;
 }
 
-/// Holm's correction of what the pairs have.
-void correct(std::vector<MetricPair>& pairs, std::optional<double> MetricPair::*p,
-             std::optional<double> MetricPair::*corrected) {
-  Scores values;
-  for (const MetricPair& pair : pairs)
-    if (pair.*p)
-      values.push_back(*(pair.*p));
-  const Scores held = holm(values);
-  std::size_t next = 0;
-  for (MetricPair& pair : pairs)
-    if (pair.*p)
-      pair.*corrected = held[next++];
-}
-
 }  // namespace
 
 void test_metrics(Task& task) {

@@ -135,19 +135,6 @@ void test_pair(const Task& task, Pair& pair) {
     pair.mcnemar = mcnemar_exact(run_with_seed(a, seeds[0]).summary.items, run_with_seed(b, seeds[0]).summary.items);
 }
 
-/// Holm's correction over the pairs that have `p`.
-void correct(std::vector<Pair>& pairs, std::optional<double> Pair::*p, std::optional<double> Pair::*corrected) {
-  std::vector<double> values;
-  for (const Pair& pair : pairs)
-    if (pair.*p)
-      values.push_back(*(pair.*p));
-  const std::vector<double> held = holm(values);
-  std::size_t next = 0;
-  for (Pair& pair : pairs)
-    if (pair.*p)
-      pair.*corrected = held[next++];
-}
-
 void mark_front(Task& task, bool Entry::*front, const std::vector<std::optional<double>>& costs) {
   std::vector<double> known, values;
   std::vector<Entry*> entries;

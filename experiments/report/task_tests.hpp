@@ -29,6 +29,20 @@ std::vector<std::int64_t> complete_seeds(const Task& task);
 /// A difference is real where no test that there is says otherwise, and there is one.
 bool both_pass(const std::optional<double>& seeds_holm, const std::optional<double>& items_holm);
 
+/// Holm's correction over the pairs (Pair or MetricPair) that have `p`.
+template <class P>
+void correct(std::vector<P>& pairs, std::optional<double> P::*p, std::optional<double> P::*corrected) {
+  std::vector<double> values;
+  for (const P& pair : pairs)
+    if (pair.*p)
+      values.push_back(*(pair.*p));
+  const std::vector<double> held = holm(values);
+  std::size_t next = 0;
+  for (P& pair : pairs)
+    if (pair.*p)
+      pair.*corrected = held[next++];
+}
+
 /// Fills the task's pairs by the scores of its texts' items (metric_tests.cpp).
 void test_metrics(Task& task);
 

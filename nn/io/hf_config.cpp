@@ -139,10 +139,6 @@ void refuse_other_models(const JsonKeys& keys) {
     keys.refuse("partial_rotary_factor", "1: rotating a part of each head is not supported");
 }
 
-fs::path config_file(const fs::path& path) { return fs::is_directory(path) ? path / "config.json" : path; }
-
-}  // namespace
-
 /// Of a classifier the labels that it names, two where it names none, as transformers has it; else 0.
 std::int64_t labels_of(const JsonKeys& keys) {
   if (!keys.has("architectures") || !keys.at("architectures").is_array())
@@ -154,6 +150,10 @@ std::int64_t labels_of(const JsonKeys& keys) {
     return 0;
   return keys.has("id2label") ? static_cast<std::int64_t>(keys.at("id2label").size()) : keys.whole("num_labels", 2);
 }
+
+fs::path config_file(const fs::path& path) { return fs::is_directory(path) ? path / "config.json" : path; }
+
+}  // namespace
 
 LlamaConfig parse_llama_config(const json& content, const std::string& where, std::vector<std::string>* warnings) {
   check<FileError>(content.is_object(), where, ": expected a JSON object, found ", content.type_name());
