@@ -1,7 +1,6 @@
 #include "backends/cpu/amx_product.hpp"
 
 #include <cmath>
-#include <cstring>
 
 #include "backends/cpu/amx_tile.hpp"
 #include "backends/cpu/gemm_engines.hpp"
@@ -12,9 +11,7 @@ namespace {
 /// What the tiles compute, term by term.
 void plain_product(const Bf16Pair* a, std::int64_t a_row, const Bf16Pair* b, std::int64_t b_row, std::int64_t rows,
                    std::int64_t depth, std::int64_t columns, float* c, std::int64_t c_row, bool add) {
-  const auto term = [](const Bf16Pair* at, int which) {
-    Bf16Pair pair;  // may lie anywhere, as for tiles
-    std::memcpy(&pair, static_cast<const void*>(at), sizeof pair);
+  const auto term = [](Bf16Pair pair, int which) {
     return std::bit_cast<float>(which == 0 ? pair.bits << 16 : pair.bits & 0xffff0000U);
   };
   for (std::int64_t i = 0; i < rows; ++i)
@@ -24,7 +21,7 @@ void plain_product(const Bf16Pair* a, std::int64_t a_row, const Bf16Pair* b, std
         float chains[2] = {};
         for (std::int64_t t = first; t < first + kAmxGrain; ++t)
           for (int which = 0; which < 2; ++which)
-            chains[which] = std::fma(term(a + i * a_row + t, which), term(b + t * b_row + j, which), chains[which]);
+            chains[which] = std::fma(term(a[i * a_row + t], which), term(b[t * b_row + j], which), chains[which]);
         sum += chains[0] + chains[1];
       }
       c[i * c_row + j] = sum;

@@ -105,14 +105,15 @@ void pack_columns(const Row& row, std::int64_t count, std::int64_t head_dim, E* 
     }
 }
 
-/// Numbers [keys, N vectors], keys `stride` apart and even in number, rounded into pairs of neighbouring keys.
+/// Numbers [keys, N vectors], keys `stride` apart and even in number, rounded into pairs of neighbouring keys, `to_row`
+/// apart.
 template <int N>
-void pair_across(const float* numbers, std::int64_t stride, std::int64_t keys, Bf16Pair* to) {
-  constexpr std::int64_t kRows = N * kLanes<float>;
+void pair_across(const float* numbers, std::int64_t stride, std::int64_t keys, Bf16Pair* to,
+                 std::int64_t to_row = N * kLanes<float>) {
   for (std::int64_t j = 0; j < keys; j += 2)
-    for (std::int64_t i = 0; i < kRows; i += kLanes<float>) {
+    for (std::int64_t i = 0; i < N * kLanes<float>; i += kLanes<float>) {
       const float* const from = numbers + j * stride + i;
-      store_vector(to + j / 2 * kRows + i,
+      store_vector(to + j / 2 * to_row + i,
                    paired(load_vector<Vector<float>>(from), load_vector<Vector<float>>(from + stride)));
     }
 }

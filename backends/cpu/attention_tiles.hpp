@@ -7,12 +7,10 @@
 #include <limits>
 
 #include "backends/attention_checks.hpp"
-#include "backends/cpu/amx_product.hpp"
-#include "backends/cpu/bf16_pair.hpp"
-#include "backends/cpu/fma_tile.hpp"
 #include "backends/cpu/gemm_engines.hpp"
 #include "backends/cpu/lane_math.hpp"
 #include "backends/cpu/simd.hpp"
+#include "backends/cpu/tile_products.hpp"
 #include "backends/device.hpp"
 
 namespace osteon::cpu {
@@ -57,44 +55,12 @@ struct AttentionProblem {
   std::int64_t key_stride() const { return kv_heads * head_dim; }
 };
 
-/// Whether bf16 is multiplied in pairs. Tests change it.
-inline bool attention_in_pairs = kMultipliesPairs;
-
-/// Products of a tile's elements E: by vectors or, for pairs, on AMX.
-template <class E>
-class TileProducts {
- public:
-  /// For rows of head_dim numbers, `tile_rows` of them in a tile.
-  TileProducts(std::int64_t head_dim, std::int64_t tile_rows) {
-    if constexpr (std::is_same_v<E, Bf16Pair>)
-      on_amx_ = head_dim % (2 * kAmxGrain) == 0 && tile_rows % (2 * kAmxGrain) == 0 &&  // both are summed over
-                multiplies_pairs_on_amx();
-  }
-  bool on_amx() const { return on_amx_; }
-  /// Keys of a tile begin and end at multiples of this, the last beyond what its rows see.
-  std::int64_t grain() const { return on_amx_ ? 2 * kAmxGrain : kTerms<E>; }
-  std::int64_t whole(std::int64_t keys) const { return (keys + grain() - 1) / grain() * grain(); }
-
-  /// tile_product(); for pairs a_step is 1.
-  void operator()(const E* a, std::int64_t a_row, std::int64_t a_step, const E* b, std::int64_t b_row,
-                  std::int64_t rows, std::int64_t depth, std::int64_t columns, sum_t<E>* c, std::int64_t c_row,
-                  bool add) const {
-    if constexpr (std::is_same_v<E, Bf16Pair>)
-      if (on_amx_)
-        return amx_product(a, a_row, b, b_row, rows, depth, columns, c, c_row, add);
-    tile_product(a, a_row, a_step, b, b_row, rows, depth, columns, c, c_row, add);
-  }
-
- private:
-  bool on_amx_ = false;
-};
-
 /// f(T{}, E{}) with the stored type and the elements of products.
 template <class F>
 void dispatch_elements(DType dtype, const char* op, const F& f) {
   dispatch_floating(dtype, op, [&]<class T>(T stored) {
     if constexpr (std::is_same_v<T, bf16>)
-      if (attention_in_pairs)
+      if (multiplies_in_pairs)
         return f(stored, Bf16Pair{});
     f(stored, compute_t<T>{});
   });

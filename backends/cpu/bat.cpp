@@ -4,7 +4,7 @@
 #include <omp.h>
 
 #include "backends/bat_slab.hpp"
-#include "backends/cpu/bat_amx.hpp"
+#include "backends/cpu/bat_pairs.hpp"
 #include "backends/cpu/fma_tile.hpp"
 #include "backends/cpu/gemm_engines.hpp"
 #include "backends/cpu/parallel.hpp"
@@ -165,8 +165,8 @@ void transform(const T* w, const B* blocks, const BatSlab& slab, R* y, Device de
 void weight_of(Device device, const ConstView& w, const ConstView& b, const View& y) {
   bat_weight_of(device, w, b, y, [&]<class T, class B, class R>(const BatSlab& slab, T, B, R) {
     if constexpr (std::is_same_v<T, bf16> && std::is_same_v<R, bf16>)
-      if (cpu::bat_on_amx(slab, w.dtype))
-        return cpu::bat_weight_amx(slab, w.as<T>(), b.as<B>(), y.as<R>(), device);
+      if (cpu::bat_in_pairs(slab, w.dtype))
+        return cpu::bat_weight_in_pairs(slab, w.as<T>(), b.as<B>(), y.as<R>(), device);
     transform(w.as<T>(), b.as<B>(), slab, y.as<R>(), device);
   });
 }
@@ -179,10 +179,10 @@ void gradient(const ConstView& w, const ConstView& dw, const Sink& db, const Bat
   const Index rank = slab.rank, features = slab.features, rows = slab.blocks * rank;
   const View gradients = db.view.reshape({rows, rank});
   if constexpr (std::is_same_v<T, bf16>)
-    if (cpu::bat_on_amx(slab, w.dtype)) {
+    if (cpu::bat_in_pairs(slab, w.dtype)) {
       if (device != Device::meta && !db.add)
         fill(Cpu{}, gradients, 0);
-      return cpu::bat_block_gradient_amx(slab, w.as<T>(), dw.as<C>(), gradients.as<C>(), device);
+      return cpu::bat_block_gradient_in_pairs(slab, w.as<T>(), dw.as<C>(), gradients.as<C>(), device);
     }
   const Index size = rectangle_size<C>(rank, rank, features);
   auto* const memory =

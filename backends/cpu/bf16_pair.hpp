@@ -11,7 +11,8 @@
 namespace osteon::cpu {
 
 /// Two neighbouring terms of a sum, in the place of an f32: processors with AVX512-BF16 multiply and add both at once.
-struct Bf16Pair {
+/// Aligned as its terms are: a row of them may begin anywhere.
+struct [[gnu::packed, gnu::aligned(2)]] Bf16Pair {
   std::uint32_t bits;  ///< the first term in the lower half
 };
 

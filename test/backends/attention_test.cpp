@@ -31,14 +31,14 @@ const std::vector<Variant> kVariants = kOnCpu ? std::vector<Variant>{{DType::f32
 
 /// Attention computes by this variant while it lives.
 struct Using {
-  bool in_pairs = std::exchange(cpu::attention_in_pairs, false);
+  bool in_pairs = std::exchange(cpu::multiplies_in_pairs, false);
   std::optional<bool> on_amx = std::exchange(cpu::pairs_on_amx, {});
   explicit Using(const Variant& variant) {
-    cpu::attention_in_pairs = variant.in_pairs;
+    cpu::multiplies_in_pairs = variant.in_pairs;
     cpu::pairs_on_amx = variant.on_amx;
   }
   ~Using() {
-    cpu::attention_in_pairs = in_pairs;
+    cpu::multiplies_in_pairs = in_pairs;
     cpu::pairs_on_amx = on_amx;
   }
   Using(const Using&) = delete;

@@ -4,7 +4,7 @@
 #include <optional>
 #include <utility>
 
-#include "backends/cpu/amx_product.hpp"
+#include "backends/cpu/tile_products.hpp"
 #include "backends/flops.hpp"
 #include "test/backends/array.hpp"
 #include "test/backends/threads.hpp"
@@ -20,9 +20,9 @@ namespace {
 struct Sizes {
   std::int64_t blocks, rank, k;
 };
-constexpr Sizes kSizes[] = {{1, 1, 1},    {3, 1, 5},     {2, 2, 6},   {4, 8, 128},  {1, 8, 8},
-                            {2, 3, 9},    {2, 16, 48},   {1, 64, 64}, {2, 64, 256}, {1, 33, 99},
-                            {16, 8, 128}, {2, 32, 2112}, {0, 4, 8},   {1, 72, 144}, {1, 132, 264}};
+constexpr Sizes kSizes[] = {{1, 1, 1},     {3, 1, 5},   {2, 2, 6},    {4, 8, 128},  {1, 8, 8},   {2, 3, 9},
+                            {2, 16, 48},   {1, 64, 64}, {2, 64, 256}, {1, 33, 99},  {3, 48, 96}, {16, 8, 128},
+                            {2, 32, 2112}, {0, 4, 8},   {1, 72, 144}, {1, 132, 264}};
 
 struct Dtypes {
   DType weight, blocks, result;
@@ -31,20 +31,37 @@ constexpr Dtypes kDtypes[] = {{DType::f32, DType::f32, DType::f32},    {DType::f
                               {DType::bf16, DType::bf16, DType::bf16}, {DType::bf16, DType::f32, DType::bf16},
                               {DType::bf16, DType::bf16, DType::f32},  {DType::bf16, DType::f32, DType::f32}};
 
-/// Products of bf16 by vectors or on AMX while it lives: a processor without it has a plain twin.
-struct OnAmx {
-  std::optional<bool> before;
-  explicit OnAmx(bool on) : before(std::exchange(cpu::pairs_on_amx, on)) {}
-  ~OnAmx() { cpu::pairs_on_amx = before; }
-  OnAmx(const OnAmx&) = delete;
-  OnAmx& operator=(const OnAmx&) = delete;
+/// How bf16 is multiplied while it lives: as f32, in pairs on vectors or on AMX; a processor without the instructions
+/// has plain twins.
+struct Way {
+  bool in_pairs, on_amx;
+};
+constexpr Way kWays[] = {{false, false}, {true, false}, {true, true}};
+class Multiplying {
+ public:
+  explicit Multiplying(Way way)
+      : in_pairs_(std::exchange(cpu::multiplies_in_pairs, way.in_pairs)),
+        on_amx_(std::exchange(cpu::pairs_on_amx, way.on_amx)) {}
+  ~Multiplying() {
+    cpu::multiplies_in_pairs = in_pairs_;
+    cpu::pairs_on_amx = on_amx_;
+  }
+  Multiplying(const Multiplying&) = delete;
+  Multiplying& operator=(const Multiplying&) = delete;
+
+ private:
+  bool in_pairs_;
+  std::optional<bool> on_amx_;
 };
 /// f() in each way that products of the dtype can take.
 template <class F>
 void each_way(DType dtype, const F& f) {
-  for (const bool on_amx : kOnCpu&& dtype == DType::bf16 ? std::vector{false, true} : std::vector{false}) {
-    CAPTURE(on_amx);
-    const OnAmx way(on_amx);
+  for (const Way& way : kWays) {
+    if (way.in_pairs && !(kOnCpu && dtype == DType::bf16))
+      continue;
+    CAPTURE(way.in_pairs);
+    CAPTURE(way.on_amx);
+    const Multiplying multiplying(way);
     f();
   }
 }
@@ -147,10 +164,9 @@ TEST_CASE("bat_block_gradient agrees with plain loops") {
       }
 }
 
-TEST_CASE("bat_block_gradient on AMX rounds dW' as a factor, not as a term") {
+TEST_CASE("bat_block_gradient in pairs rounds dW' as a factor, not as a term") {
   if (!kOnCpu)
     return;
-  const OnAmx way(true);
   const std::int64_t rank = 32;
   const Array dw = Array::random(DType::f32, {rank, rank}, 2), rounded = [&] {
     Array near(DType::bf16, {rank, rank}), wide(DType::f32, {rank, rank});
@@ -162,14 +178,20 @@ TEST_CASE("bat_block_gradient on AMX rounds dW' as a factor, not as a term") {
   }();
   const Array nothing(DType::bf16, {rank, rank}), w = Array::random(DType::bf16, {rank, rank}, 1);
   Array terms(DType::f32, {1, rank, rank}), all(DType::f32, {1, rank, rank});
-  kernels::bat_block_gradient(kDevice, nothing.view(), dw.view(), terms.sink(false));
-  CHECK(terms.doubles() == dw.doubles());
   std::vector<double> expected(static_cast<std::size_t>(all.numel()));
   reference::bat_block_gradient(w.doubles(), rounded.doubles(), expected, rank, rank, rank);
   for (std::size_t i = 0; i < expected.size(); ++i)
     expected[i] += dw.at(static_cast<std::int64_t>(i)) - rounded.at(static_cast<std::int64_t>(i));
-  kernels::bat_block_gradient(kDevice, w.view(), dw.view(), all.sink(false));
-  CHECK(test::difference(all, expected).value <= tolerance(static_cast<double>(rank), DType::f32, DType::f32));
+  for (const Way& way : kWays) {
+    if (!way.in_pairs)
+      continue;
+    CAPTURE(way.on_amx);
+    const Multiplying multiplying(way);
+    kernels::bat_block_gradient(kDevice, nothing.view(), dw.view(), terms.sink(false));
+    CHECK(terms.doubles() == dw.doubles());
+    kernels::bat_block_gradient(kDevice, w.view(), dw.view(), all.sink(false));
+    CHECK(test::difference(all, expected).value <= tolerance(static_cast<double>(rank), DType::f32, DType::f32));
+  }
 }
 
 TEST_CASE("Bat's kernels are bit-equal for any number of threads and any grouping of blocks into slabs") {
