@@ -12,16 +12,21 @@
 namespace osteon {
 namespace {
 
-/// W' exists a slab of whole block rows at a time; at least so many rows that the GEMMs with x run well, and on a GPU
-/// that a slab's kernels fill it.
-std::int64_t slab_rows(Device device) { return deciding_device(device) == Device::cuda ? 1024 : 256; }
+/// Rows of W that its W' exists for at a time: a GPU's kernels want to be filled; on a CPU the products with x run
+/// well, and dW' [rows, in] stays near the caches.
+std::int64_t slab_rows(std::int64_t in, Device device) {
+  constexpr std::int64_t kElements = 1 << 20;
+  return deciding_device(device) == Device::cuda ? 1024 : std::max<std::int64_t>(256, kElements / in);
+}
 
 struct Slab {
   std::int64_t begin, end;  ///< rows of W = output features
 };
 
-std::vector<Slab> slabs(std::int64_t out, std::int64_t rank, Device device) {
-  const std::int64_t rows = (slab_rows(device) + rank - 1) / rank * rank;
+/// Slabs of whole block rows, of about one size.
+std::vector<Slab> slabs(std::int64_t out, std::int64_t in, std::int64_t rank, Device device) {
+  const std::int64_t most = slab_rows(in, device), count = (out + most - 1) / most;
+  const std::int64_t rows = (out / rank + count - 1) / count * rank;
   std::vector<Slab> all;
   for (std::int64_t begin = 0; begin < out; begin += rows)
     all.push_back({begin, std::min(begin + rows, out)});
@@ -67,7 +72,7 @@ Tensor bat_linear(const Tensor& x, const Tensor& weight, const Tensor& bias, con
 
   const Tensor w = weight.detach(), b = blocks.detach();
   const Tensor y = empty(x.shape().with_last(out), x.dtype(), x.device());
-  const std::vector<Slab> all = slabs(out, rank, x.device());
+  const std::vector<Slab> all = slabs(out, in, rank, x.device());
   const bool one_slab = all.size() == 1;
   {
     const std::int64_t rows = all[0].end;
@@ -94,7 +99,7 @@ Tensor bat_linear(const Tensor& x, const Tensor& weight, const Tensor& bias, con
                   // dB is summed sequence by sequence, so that it does not depend on how a batch is split.
                   const std::int64_t tokens = dy.shape().rows(), seq_len = dy.shape().rank() >= 2 ? dy.dim(-2) : 1;
                   const DType wide = accumulator(dy.dtype());
-                  const std::vector<Slab> parts = slabs(d, rank, dy.device());
+                  const std::vector<Slab> parts = slabs(d, k, rank, dy.device());
                   const std::int64_t rows = parts[0].end;
                   const Sink dx = grad[0], dbias = grad[1], db = grad[2];
                   const Tensor adapted = workspace({rows, k}, dy.dtype(), dy.device());
