@@ -32,11 +32,11 @@ class Dora final : public Lora {
     if (dropout_ == 0.0 || !training())
       return dora_linear(x, base.weight, base.bias, a_, b_, magnitude_, squares, scaling_);
     const Tensor xd = dropout(x, dropout_, next_random_key());
-    const Tensor ratio = dora_ratio(magnitude_, dora_row_norm(base.weight, a_, b_, squares, scaling_));
+    const Tensor norm = dora_row_norm(base.weight, a_, b_, squares, scaling_);
     const Tensor undropped = base.base(x), dropped = linear(xd, base.weight);
     const Tensor low_rank = linear_plus(xd, base.weight, {}, linear(xd, a_), b_, RightFactor::out_by_rank, scaling_);
     // (m/c - 1) (xd W^T) + (m/c) s h B^T = (m/c) (xd W^T + s h B^T) - xd W^T
-    return add(undropped, add(scale_columns(low_rank, ratio), scale(dropped, -1.0)));
+    return add(undropped, add(dora_scale(low_rank, magnitude_, norm), scale(dropped, -1.0)));
   }
 
   NamedTensors parameters() const override {

@@ -47,20 +47,6 @@ Tensor dora_row_norm(const Tensor& weight, const Tensor& lora_a, const Tensor& l
                             ' ', base_norm_squared.storage().version()));
 }
 
-Tensor dora_ratio(const Tensor& magnitude, const Tensor& norm) {
-  check(magnitude.shape() == norm.shape(), "dora_ratio: magnitude: expected ", norm.shape(), ", got ", magnitude);
-  const Tensor ratio = empty_like(norm);
-  const auto divide = [](const Tensor& by, const Tensor& m, const Tensor& y) {
-    on_device(by.device(), [&](auto dev) { kernels::dora_ratio(dev, m.view(), by.view(), y.mut()); });
-  };
-  divide(norm, compute_copy(magnitude, norm.dtype()), ratio);
-  return record("dora_ratio", ratio, {magnitude}, [norm = norm.detach(), divide](const Tensor& dy, Grads& grad) {
-    const Tensor dm = empty_like(norm);
-    divide(norm, dy, dm);
-    grad.pass(0, dm);
-  });
-}
-
 Tensor dora_linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& lora_a,
                    const Tensor& lora_b, const Tensor& magnitude, const Tensor& base_norm_squared, double scaling) {
   const BaseLinear base("dora_linear", x, weight, {});
@@ -82,14 +68,13 @@ Tensor dora_linear(const Tensor& x, const Tensor& weight, const Tensor& bias, co
   const Tensor m = compute_copy(magnitude, norm.dtype()), wide_bias = compute_copy(bias, norm.dtype());
   const Tensor h = empty(x.shape().with_last(rank), x.dtype(), x.device());
   const Tensor u = base.forward(x), y = empty_like(u);
-  const Tensor ratio = empty({out}, norm.dtype(), x.device(), Category::workspace);
+  const Tensor ratio = dora_ratio(m, norm);
   const CountAs adapter(Work::adapter);
   on_any_device(x.device(), [&](auto dev) {
     kernels::gemm(dev, x.view(), a.view(), h.mut(), {.transpose_b = true});
     kernels::gemm(dev, h.view(), b.view(), u.mut(), {.transpose_b = true, .alpha = scaling, .add = true});
   });
   on_device(x.device(), [&](auto dev) {
-    kernels::dora_ratio(dev, m.view(), norm.view(), ratio.mut());
     kernels::scale_columns(dev, u.view(), ratio.view(), wide_bias.view(), {y.mut(), false});
   });
   return record(
@@ -100,11 +85,10 @@ Tensor dora_linear(const Tensor& x, const Tensor& weight, const Tensor& bias, co
         const auto like = [&](const Shape& shape, DType dtype) {
           return empty(shape, dtype, dy.device(), Category::workspace);
         };
-        const Tensor factors = like(m.shape(), norm.dtype()), g = like(dy.shape(), dy.dtype());
+        const Tensor factors = dora_ratio(m, norm), g = like(dy.shape(), dy.dtype());
         const Tensor dh = like(dy.shape().with_last(a.dim(0)), dy.dtype());
         const Sink dx = grad[0], dbias = grad[1], da = grad[2], db = grad[3], dm = grad[4];
         on_device(dy.device(), [&](auto dev) {
-          kernels::dora_ratio(dev, m.view(), norm.view(), factors.mut());
           kernels::scale_columns(dev, dy.view(), factors.view(), {}, {g.mut(), false});
           if (dbias)
             kernels::column_sum(dev, dy.view(), dbias);

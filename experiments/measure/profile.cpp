@@ -16,7 +16,7 @@ constexpr std::array kParts = {kBase,         kAdapter, kAttention,    kRecurren
 
 /// Ops that only adapters have: what they do beside their products is the method's.
 constexpr std::array<std::string_view, 9> kAdapterOps = {"bat_linear", "block_linear",   "block_sum",
-                                                         "block_tile", "dora_linear",    "dora_ratio",
+                                                         "block_tile", "dora_linear",    "dora_scale",
                                                          "dropout",    "dropout_linear", "scale_columns"};
 
 std::string_view part_of(Work work) {

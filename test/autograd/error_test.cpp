@@ -196,6 +196,9 @@ TEST_CASE("DoRA's ops name the argument that does not fit") {
   CHECK_THROWS_WITH_AS(dora_linear(x, f({6, 4}).set_requires_grad(true), {}, a, b, m, squares, 1),
                        "dora_linear: weight: expected a frozen base weight, got a trainable one", ShapeError);
   CHECK_THROWS_WITH_AS(dora_ratio(f({4}), m), "dora_ratio: magnitude: expected [6], got f32 [4]", ShapeError);
+  CHECK_THROWS_WITH_AS(dora_scale(x, m, m),
+                       "dora_scale: norm: expected f32 of the last size of x, got x f32 [2, 4] and norm f32 [6]",
+                       ShapeError);
 }
 
 }  // namespace

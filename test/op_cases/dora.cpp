@@ -1,3 +1,5 @@
+#include "autograd/ops/dora.hpp"
+
 #include <cmath>
 
 #include "test/op_cases.hpp"
@@ -91,13 +93,36 @@ void add_dora(CaseList& list, const Shape& x, std::int64_t out, std::int64_t ran
            });
 }
 
+/// A norm of 0 gives 0, and no gradient to its magnitude.
+void add_dora_scale(CaseList& list, const Shape& x) {
+  Values norms(static_cast<std::size_t>(x[-1]));
+  for (std::size_t j = 0; j < norms.size(); ++j)
+    norms[j] = j % 3 == 2 ? 0.0 : 0.5 + 0.25 * static_cast<double>(j % 5);
+  list.add({.op = "dora_scale",
+            .inputs = {activation(x), adapter({x[-1]}), wide({x[-1]}, norms)},
+            .f = [](Inputs v) { return dora_scale(v[0], v[1], v[2]); },
+            .reference =
+                [](Doubles v) {
+                  Values y = v[0];
+                  for (std::size_t i = 0; i < y.size(); ++i) {
+                    const std::size_t j = i % v[1].size();
+                    y[i] = v[2][j] == 0 ? 0 : y[i] * v[1][j] / v[2][j];
+                  }
+                  return y;
+                }},
+           [](const std::vector<bool>& wants) { return wants[1] ? Saves{.inputs = {0}} : Saves{}; });
+}
+
 }  // namespace
 
 void add_dora_cases(CaseList& list, bool large) {
   if (large) {
     add_dora(list, {3, 157, 64}, 72, 9, true);
+    add_dora_scale(list, {4, 301, 77});
     return;
   }
+  for (const Shape& x : {Shape{1}, Shape{5}, Shape{2, 3, 4}, Shape{2, 4, 9}})
+    add_dora_scale(list, x);
   for (const bool bias : {false, true})
     for (const Shape& x : {Shape{1, 1}, Shape{5}, Shape{2, 3, 4}, Shape{2, 4, 9}})
       for (const std::int64_t rank : {1, 3, 6})
