@@ -18,7 +18,7 @@ packages_of() {
     build) echo g++ meson ninja-build pkg-config git python3 libeigen3-dev nlohmann-json3-dev libcli11-dev \
                 libtomlplusplus-dev libfmt-dev libboost-dev libpcre2-dev libsentencepiece-dev libutf8proc-dev \
                 'libdnnl-dev?' 'ccache?' 'mold?' ;;
-    test)  echo doctest-dev 'libopenmpi-dev?' 'openmpi-bin?' ;;
+    test)  echo doctest-dev 'libopenmpi-dev?' 'openmpi-bin?' 'iproute2?' ;;
     run)   echo 'gnuplot-nox?' ;;
     check) echo clang-format-14 clang-tidy-14 'libbenchmark-dev?' ;;
     *)     say "packages_of: unknown part $1"; exit 2 ;;

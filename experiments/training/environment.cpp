@@ -14,6 +14,7 @@ namespace osteon::experiments {
 
 template <class Fields>
 void describe(Fields& field, Environment& environment) {
+  field("host", environment.host);
   field("cpu", environment.cpu);
   field("cores", environment.cores);
   field("threads", environment.threads);
@@ -97,8 +98,10 @@ Environment capture_environment(const RunSettings& settings) {
   environment.gpu = settings.gpu;
   environment.deterministic = settings.deterministic;
   utsname system{};
-  if (uname(&system) == 0)
+  if (uname(&system) == 0) {
+    environment.host = system.nodename;
     environment.os = std::string(system.sysname) + " " + system.release;
+  }
   if (const std::string distribution = first_value("/etc/os-release", "PRETTY_NAME"); !distribution.empty())
     environment.os = distribution + (environment.os.empty() ? "" : ", " + environment.os);
   environment.date = now_utc();

@@ -10,6 +10,7 @@
 namespace osteon::experiments {
 
 struct Environment {
+  std::string host;  ///< the machine's name: which of several a run was on
   std::string cpu;
   std::int64_t cores = 0;  ///< processors this process may use
   std::int64_t threads = 0;

@@ -1,13 +1,14 @@
-"""Several ranks of mpirun on one machine: suites whose runs are spread over them, runs whose batches they share.
-OSTEON names the program; skipped where mpirun is missing or the program was built without MPI."""
+"""Several ranks of mpirun on one machine, and in network namespaces as on several: suites whose runs are spread over them,
+runs whose batches they share. OSTEON names the program; skipped where mpirun is missing or the program was built without MPI."""
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
 import unittest
 
-from program import OSTEON, TINY_BASE, ProgramTest, files_of, osteon, scores
+from program import OSTEON, ROOT, TINY_BASE, ProgramTest, files_of, osteon, scores
 
 BASE = "seeds = [1, 2]\n" + TINY_BASE
 
@@ -21,8 +22,13 @@ def launched(ranks, *arguments):
     return ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks), OSTEON, *map(str, arguments)]
 
 
-def mpirun(ranks, *arguments, status=0):
-    done = subprocess.run(launched(ranks, *arguments), capture_output=True, text=True, timeout=300, env=ENVIRONMENT)
+def separated(ranks, *arguments):
+    """A rank in each of so many network namespaces, which reach each other by TCP alone."""
+    return [str(ROOT / "tools/mpi_namespaces.sh"), str(ranks), OSTEON, *map(str, arguments)]
+
+
+def mpirun(ranks, *arguments, status=0, start=launched):
+    done = subprocess.run(start(ranks, *arguments), capture_output=True, text=True, timeout=300, env=ENVIRONMENT)
     assert done.returncode == status, f"{arguments}: status {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
 
@@ -37,7 +43,10 @@ class WithoutMpi(unittest.TestCase):
         self.assertIn("started as one of 2 ranks, but this build has no MPI", done.stderr)
 
 
-@unittest.skipUnless(shutil.which("mpirun") and os.environ.get("OSTEON_MPI", "1") == "1", "no mpirun, or a build without MPI")
+MPI = unittest.skipUnless(shutil.which("mpirun") and os.environ.get("OSTEON_MPI", "1") == "1", "no mpirun, or a build without MPI")
+
+
+@MPI
 class Suites(ProgramTest):
     def suite(self, text):
         file = self.folder / "s.toml"
@@ -64,8 +73,7 @@ class Suites(ProgramTest):
         said = mpirun(2, "ablate", self.folder / "gone.toml", status=1).stderr
         self.assertEqual(said.count("gone.toml: expected a suite file"), 1)
 
-@unittest.skipUnless(shutil.which("mpirun") and os.environ.get("OSTEON_MPI", "1") == "1", "no mpirun, or a build without MPI")
-class SharedRuns(ProgramTest):
+class SharedRunTest(ProgramTest):
     """A batch of 3 rows, two of them a step: 2 ranks take 2 and 1, of 4 ranks one has none."""
 
     def words(self, out, *arguments):
@@ -74,24 +82,30 @@ class SharedRuns(ProgramTest):
                 "--set", "seq_len=32", "--set", "batch_size=3", "--set", "accumulate=2", "--set", "steps=4", "--set", "rank=8",
                 "--set", "lr=1e-3", "--threads", 1, "--quiet", "--out", out, *arguments]
 
-    def train(self, name, ranks, *arguments, status=0):
+    def train(self, name, ranks, *arguments, **how):
         out = self.folder / name
         words = self.words(out, *arguments)
-        done = osteon(*words) if ranks == 1 else mpirun(ranks, *words, status=status)
-        return done if status else out
+        done = osteon(*words) if ranks == 1 else mpirun(ranks, *words, **how)
+        return done if how.get("status") else out
 
     def lines(self, out):
         kept = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
         return [{key: line[key] for key in line if "seconds" not in key} for line in kept]
 
+    def assert_equal_runs(self, one, other):
+        self.assertEqual(self.lines(other), self.lines(one))
+        self.assertEqual(files_of(other / "adapter"), files_of(one / "adapter"))
+        self.assertEqual(scores(other), {other.name: scores(one)[one.name]})
+
+
+@MPI
+class SharedRuns(SharedRunTest):
     def test_adapters_are_bit_equal_to_one_rank(self):
         for method, ranks in [("lora", 2), ("lora", 3), ("bone", 2), ("bat", 3), ("dora", 4)]:
             with self.subTest(method=method, ranks=ranks):
                 one = self.train(f"{method}-1", 1, "--method", method)
                 several = self.train(f"{method}-{ranks}", ranks, "--method", method)
-                self.assertEqual(self.lines(several), self.lines(one))
-                self.assertEqual(files_of(several / "adapter"), files_of(one / "adapter"))
-                self.assertEqual(scores(several), {several.name: scores(one)[one.name]})
+                self.assert_equal_runs(one, several)
 
     def test_a_stopped_run_goes_on_with_another_number_of_ranks(self):
         more = ["--method", "bone", "--set", "steps=600", "--set", f"eval_data={self.data}", "--set", "eval_every=200"]
@@ -158,6 +172,44 @@ class SharedRuns(ProgramTest):
             said = mpirun(2, *words, status=1).stderr
             self.assertEqual(said.count(f"{words[0]}: expected one process, got 2 ranks: each would do all the work"), 1)
         self.assertFalse((self.folder / "report").exists())
+
+
+@MPI
+class Namespaces(SharedRunTest):
+    """Ranks that have nothing between them but a network, as on several machines."""
+
+    @classmethod
+    def setUpClass(cls):
+        tried = subprocess.run([ROOT / "tools/mpi_namespaces.sh", "2", "true"], capture_output=True, text=True, timeout=60)
+        if tried.returncode == 77:
+            raise unittest.SkipTest(tried.stderr.strip())
+        super().setUpClass()
+
+    def test_a_shared_run_is_bit_equal_to_one_rank(self):
+        arguments = ["--method", "bone", "--set", "dropout=0.1"]
+        one = self.train("one", 1, *arguments)
+        self.assert_equal_runs(one, self.train("three", 3, *arguments, start=separated))
+
+    def test_gradients_cross_the_network(self):
+        out = self.folder / "sent"
+        said = mpirun(2, *self.words(out, "--method", "lora"), start=separated).stderr
+        sent = {int(rank): int(count) for rank, count in re.findall(r"rank(\d+) sent (\d+) bytes", said)}
+        message = 4 * json.loads((out / "summary.json").read_text())["trainable_parameters"]
+        # 4 steps: of rank 0 two messages and the broadcast, of rank 1 two messages; what the network adds is little.
+        for rank, messages in {0: 12, 1: 8}.items():
+            self.assertGreater(sent[rank], messages * message)
+            self.assertLess(sent[rank], 1.1 * messages * message)
+
+    def test_a_suite_spreads_over_the_network(self):
+        suite = self.folder / "s.toml"
+        suite.write_text(BASE + '[axes]\nmethod = ["lora", "bone", "bat"]\nrank = [4, 7]\n')
+        here, there = self.folder / "here", self.folder / "there"
+        osteon("ablate", suite, "--out", here, "--quiet", status=1)  # Bat has no rank 7
+        done = json.loads(mpirun(2, "ablate", suite, "--out", there, "--json", status=1, start=separated).stdout)
+        self.assertEqual((done["runs"], done["failed"]), (12, 2))
+        self.assertEqual(scores(there), scores(here))
+        hosts = {json.loads(path.read_text())["host"] for path in there.rglob("environment.json")}
+        self.assertEqual(hosts, {"rank0", "rank1"})
 
 
 if __name__ == "__main__":

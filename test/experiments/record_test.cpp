@@ -195,6 +195,7 @@ TEST_CASE("the environment is captured, written and read back") {
                                                     .gpu = "NVIDIA Test",
                                                     .deterministic = true,
                                                     .ranks = 3});
+  CHECK_FALSE(captured.host.empty());
   CHECK(captured.cores > 0);
   CHECK(captured.memory_bytes > (std::int64_t{1} << 26));
   CHECK_FALSE(captured.compiler.empty());

@@ -62,7 +62,7 @@ class Need(unittest.TestCase):
         return machine
 
     def test_nothing_missing_means_nothing_done(self):
-        status, said, asked = self.machine(installed=["doctest-dev", "libopenmpi-dev", "openmpi-bin"]).need("test")
+        status, said, asked = self.machine(installed=["doctest-dev", "libopenmpi-dev", "openmpi-bin", "iproute2"]).need("test")
         self.assertEqual((status, said, asked), (0, "went on\n", ""))
 
     def test_root_installs_what_is_missing_and_says_what(self):
@@ -100,7 +100,7 @@ class Need(unittest.TestCase):
             with self.subTest(sudo=sudo):
                 status, said, asked = self.machine(user=1000, sudo=sudo).need("test", "run")
                 self.assertEqual((status, asked), (3, ""))
-                self.assertIn("sudo apt-get install doctest-dev libopenmpi-dev openmpi-bin gnuplot-nox", said)
+                self.assertIn("sudo apt-get install doctest-dev libopenmpi-dev openmpi-bin iproute2 gnuplot-nox", said)
 
     def test_optional_packages_alone_stop_nobody(self):
         status, said, asked = self.machine(user=1000).need("run")
