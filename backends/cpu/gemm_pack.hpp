@@ -62,9 +62,14 @@ void pack_panel(const Factor<T>& from, std::int64_t first, std::int64_t k0, std:
   if (from.next == 1) {
     if (inside == kWidth)
       return pack_side_by_side<kWidth, 1>(from, first, k0, depth, to);
-    for (std::int64_t k = 0; k < depth; ++k)
-      for (std::int64_t i = 0; i < kWidth; ++i)
-        to[k * kWidth + i] = i < inside ? load(data[k * from.step + i]) * from.factor : C{0};
+    for (std::int64_t k = 0; k < depth; ++k) {
+      const T* const row = data + k * from.step;
+      C* const out = to + k * kWidth;
+#pragma omp simd
+      for (std::int64_t i = 0; i < inside; ++i)
+        out[i] = load(row[i]) * from.factor;
+      std::fill(out + inside, out + kWidth, C{0});
+    }
     return;
   }
   std::int64_t k = 0;
