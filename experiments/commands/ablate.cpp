@@ -246,6 +246,7 @@ int run_ablate(const AblateArguments& arguments, bool json) {
   options.question = suite.question;
   options.title = suite.title;
   options.tasks = suite.tasks;
+  options.plots = suite.plots;
   options.command = repeating_command(arguments);
   const report::WrittenReport written = report::write_report({folder}, folder / "report", options);
   if (json)

@@ -42,16 +42,16 @@ class Page {
   Page(const Comparison& comparison, const Findings& findings, const Figures& figures)
       : comparison_(comparison), findings_(findings), figures_(figures) {}
 
-  std::string write(const std::string& title, const std::string& question, const std::string& command) {
-    std::string body = header(title, question);
+  std::string write(const std::string& title, const ReportOptions& options) {
+    std::string body = header(title, options.question);
     std::string sections;  // one by one: each adds its link, and operands of + have no order
     sections += results();
     sections += tests();
-    for (const FigureSection& each : figure_sections(comparison_, figures_))
+    for (const FigureSection& each : figure_sections(comparison_, figures_, options.plots))
       sections += section(each.id, each.heading, each.html);
     sections += audit();
     sections += environment();
-    sections += repeat(command);
+    sections += repeat(options.command);
     sections += absent();
     sections += section("method", "How to read this", kHowToRead);
     body += "<nav aria-label=\"Sections\">" + links_ + "</nav></header>" + finding() + sections;
@@ -210,8 +210,8 @@ class Page {
 }  // namespace
 
 std::string page(const Comparison& comparison, const Findings& findings, const Figures& figures,
-                 const std::string& title, const std::string& question, const std::string& command) {
-  return Page(comparison, findings, figures).write(title, question, command);
+                 const std::string& title, const ReportOptions& options) {
+  return Page(comparison, findings, figures).write(title, options);
 }
 
 }  // namespace osteon::report

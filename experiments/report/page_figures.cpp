@@ -10,6 +10,7 @@
 #include "experiments/report/html.hpp"
 #include "experiments/report/page_tables.hpp"
 #include "experiments/report/palette.hpp"
+#include "experiments/report/report.hpp"
 
 namespace osteon::report {
 
@@ -137,7 +138,7 @@ std::string spectra(const Comparison& comparison, const Figures& figures) {
          key(comparison, figures.spectra) + panels(figures, figures.spectra) + stable_ranks(comparison);
 }
 
-std::string step_time(const Figures& figures) {
+std::string step_time(const Comparison& /*comparison*/, const Figures& figures) {
   if (figures.step_time.empty())
     return "";
   std::string parts = "<ul class=\"key\">";
@@ -149,7 +150,7 @@ std::string step_time(const Figures& figures) {
          parts + "</ul>" + panels(figures, figures.step_time);
 }
 
-std::string memory(const Figures& figures) {
+std::string memory(const Comparison& /*comparison*/, const Figures& figures) {
   if (figures.memory.empty())
     return "";
   std::string categories = "<ul class=\"key\">";
@@ -161,17 +162,36 @@ std::string memory(const Figures& figures) {
          categories + "</ul>" + panels(figures, figures.memory);
 }
 
+/// In the order of a page where nothing else is asked for.
+constexpr struct {
+  const char* id;
+  const char* heading;
+  std::string (*html)(const Comparison&, const Figures&);
+} kPlots[] = {{"curves", "Loss curves", curves},
+              {"tradeoffs", "Score against cost", tradeoffs},
+              {"rates", "Learning rate", rates},
+              {"ranks", "Rank", ranks},
+              {"spectra", "What changed in the weights", spectra},
+              {"time", "Where a step's time goes", step_time},
+              {"memory", "Memory by category", memory}};
+
 }  // namespace
 
-std::vector<FigureSection> figure_sections(const Comparison& comparison, const Figures& figures) {
-  std::vector<FigureSection> sections = {{"curves", "Loss curves", curves(comparison, figures)},
-                                         {"tradeoffs", "Score against cost", tradeoffs(comparison, figures)},
-                                         {"rates", "Learning rate", rates(comparison, figures)},
-                                         {"ranks", "Rank", ranks(comparison, figures)},
-                                         {"spectra", "What changed in the weights", spectra(comparison, figures)},
-                                         {"time", "Where a step's time goes", step_time(figures)},
-                                         {"memory", "Memory by category", memory(figures)}};
-  std::erase_if(sections, [](const FigureSection& section) { return section.html.empty(); });
+std::vector<std::string> plot_names() {
+  std::vector<std::string> names;
+  for (const auto& plot : kPlots)
+    names.emplace_back(plot.id);
+  return names;
+}
+
+std::vector<FigureSection> figure_sections(const Comparison& comparison, const Figures& figures,
+                                           const std::vector<std::string>& plots) {
+  std::vector<FigureSection> sections;
+  for (const std::string& name : plots.empty() ? plot_names() : plots)
+    for (const auto& plot : kPlots)
+      if (plot.id == name)
+        if (std::string html = plot.html(comparison, figures); !html.empty())
+          sections.push_back({plot.id, plot.heading, std::move(html)});
   return sections;
 }
 

@@ -14,7 +14,8 @@ struct FigureSection {
   std::string html;
 };
 
-/// Those for which there are figures.
-std::vector<FigureSection> figure_sections(const Comparison& comparison, const Figures& figures);
+/// Of these plot_names(), all where none are named, those for which there are figures.
+std::vector<FigureSection> figure_sections(const Comparison& comparison, const Figures& figures,
+                                           const std::vector<std::string>& plots);
 
 }  // namespace osteon::report

@@ -45,8 +45,7 @@ WrittenReport write_report(const std::vector<fs::path>& runs, const fs::path& ou
     io::write_file_atomically(out / "metric_tests.csv", scores);
   io::write_file_atomically(written.markdown, markdown(comparison, findings, title, options.question, options.command));
   io::write_file_atomically(written.latex, latex(comparison, findings));
-  io::write_file_atomically(written.html,
-                            page(comparison, findings, figures, title, options.question, options.command));
+  io::write_file_atomically(written.html, page(comparison, findings, figures, title, options));
   return written;
 }
 

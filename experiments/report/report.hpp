@@ -18,9 +18,13 @@ struct ReportOptions {
   std::string title = {};               ///< empty: the names of the suites
   std::string question = {};            ///< what the runs were made to answer
   std::vector<std::string> tasks = {};  ///< their order in the report; tasks that are not named follow by name
+  std::vector<std::string> plots = {};  ///< the page's parts with figures, in this order; empty: all plot_names()
   std::string command = {};             ///< repeats the runs; shown as it is
   std::string gnuplot = "gnuplot";      ///< program name or path
 };
+
+/// The parts of a page that show figures: curves, tradeoffs, rates, ranks, spectra, time, memory.
+std::vector<std::string> plot_names();
 
 struct WrittenReport {
   std::filesystem::path html, markdown, latex, csv, tests_csv, figures;

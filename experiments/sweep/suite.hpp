@@ -60,7 +60,7 @@ struct Fairness {
 ///   [for.KEY.VALUE]              run keys of the cells whose KEY is VALUE; a case's own keys go before them
 ///   [sweep]                      one run key with its values; seed; by; eval_data
 ///   [fairness]                   see the struct
-///   [report]                     title, and tasks: the order of its parts
+///   [report]                     title; tasks, plots: the order of its parts
 ///   [quick]                      the same sections again: what they name replaces the value above
 struct Suite {
   std::string name;  // the file's, without folder and ending
@@ -74,6 +74,7 @@ struct Suite {
   std::string title;  ///< of the report; the name where the file has none
   std::vector<std::string>
       tasks;  ///< the report's order of tasks (`data` without folder and ending); the cells' by default
+  std::vector<std::string> plots;  ///< the report's figures, of report::plot_names(); empty: all
 };
 
 /// One run of a suite.

@@ -7,6 +7,7 @@
 #include "experiments/config/adapter_options.hpp"
 #include "experiments/config/toml_file.hpp"
 #include "experiments/config/values.hpp"
+#include "experiments/report/report.hpp"
 #include "experiments/sweep/suite.hpp"
 #include "experiments/sweep/suite_rules.hpp"
 #include "experiments/sweep/suite_source.hpp"
@@ -152,10 +153,12 @@ void read_report(const SuiteSource& source, Suite& suite) {
       suite.tasks.push_back(task);
   }
   const TomlPairs report = source.section("report");
-  source.check_names(report, {"title", "tasks"});
+  source.check_names(report, {"title", "tasks", "plots"});
   for (const auto& [name, node] : report) {
     if (name == "title")
       suite.title = source.string(*node, "report.title");
+    else if (name == "plots")
+      suite.plots = source.strings(*node, "report.plots", report::plot_names());
     else if (!suite.quick)  // quick mode may have fewer, in the order of the cells
       suite.tasks = source.strings(*node, "report.tasks", suite.tasks);
   }

@@ -83,6 +83,22 @@ TEST_CASE("a report: one offline page, tables as files, figures with data and sc
     CHECK_FALSE(contains(file.path().string(), ".page.svg"));
 }
 
+TEST_CASE("a page shows the figures that it was asked for, in that order; their folder has all") {
+  const TemporaryFolder folder;
+  test::write_ablation(folder / "runs", test::reference_tasks());
+  const std::vector<std::string> all = plot_names();
+  CHECK(std::vector<std::string>(all.begin(), all.begin() + 2) == std::vector<std::string>{"curves", "tradeoffs"});
+  const WrittenReport written =
+      write_report({folder / "runs"}, folder / "out", {.plots = {"memory", "curves", "ranks"}, .gnuplot = kNoGnuplot});
+  const std::string html = io::read_file(written.html);
+  const auto memory = html.find("<section id=\"memory\">"), curves = html.find("<section id=\"curves\">");
+  CHECK(memory < curves);
+  CHECK(curves != std::string::npos);
+  for (const char* left_out : {"tradeoffs", "rates", "ranks"})  // of ranks there is nothing to show
+    CHECK_FALSE(contains(html, std::string("<section id=\"") + left_out));
+  CHECK(fs::exists(written.figures / "2-op-rate.csv"));
+}
+
 TEST_CASE("methods at several ranks have a figure of their scores, with the ranks that each has") {
   const TemporaryFolder folder;
   const SyntheticTask task = small_task({{80, 82}, {70, 71}});

@@ -179,6 +179,7 @@ TEST_CASE("errors of suites name file, line and what was meant") {
         "s.toml:7: sweep.by: unknown 'acuracy'; did you mean 'accuracy'?");
   CHECK(error_of("[axes]\nlr = [1]\n[sweep]\nseed = 7\nlr = [1]") == "s.toml: sweep.lr: it is an axis too");
   CHECK(error_of("[report]\ntasks = [\"e\"]") == "s.toml:5: report.tasks: unknown 'e'");
+  CHECK(error_of("[report]\nplots = [\"rank\"]") == "s.toml:5: report.plots: unknown 'rank'; did you mean 'ranks'?");
   CHECK(error_of("[report]\ntitel = \"x\"") == "s.toml:5: unknown key 'titel'; did you mean 'title'?");
   CHECK(error_of("[fairness]\nequal = \"tims\"") ==
         "s.toml:5: fairness.equal: expected parameters, memory, time or flops, got \"tims\"");
@@ -197,11 +198,13 @@ TEST_CASE("errors of suites name file, line and what was meant") {
   CHECK_THROWS_AS(load_suite("no/such.toml"), FileError);
 }
 
-TEST_CASE("the report's title and order of tasks") {
+TEST_CASE("the report's title, order of tasks and figures") {
   const std::string text =
       "[base]\nmodel = \"m\"\n[axes]\ndata = [\"x/b.jsonl\", \"a\"]\nmethod = [\"lora\", \"bone\"]\n";
   CHECK(parse_suite(text, "s.toml").title == "s");
   CHECK(parse_suite(text, "s.toml").tasks == Strings{"b", "a"});
+  CHECK(parse_suite(text, "s.toml").plots.empty());
+  CHECK(parse_suite(text + "[report]\nplots = [\"memory\", \"ranks\"]", "s.toml").plots == Strings{"memory", "ranks"});
   const Suite suite = parse_suite(
       text + "[report]\ntitle = \"T\"\ntasks = [\"a\", \"b\"]\n[quick.axes]\ndata = [\"x/b.jsonl\"]", "s.toml");
   CHECK(suite.title == "T");
