@@ -5,6 +5,7 @@
 
 #include "backends/kernels/decompose.hpp"
 #include "backends/kernels/elementwise.hpp"
+#include "backends/kernels/gemm.hpp"
 #include "backends/kernels/random.hpp"
 #include "nn/rwkv.hpp"
 
@@ -73,24 +74,50 @@ const std::map<std::string, Formula>& formulas() {
   return all;
 }
 
-/// torch.nn.init.orthogonal_: the longer side's vectors are orthonormal times `gain`.
-void fill_orthogonal(const Tensor& parameter, double gain, RandomKey key) {
-  const std::int64_t rows = parameter.dim(0), columns = parameter.dim(1);
-  const bool wide = rows < columns;
-  const std::int64_t m = std::max(rows, columns), n = std::min(rows, columns);
-  const auto workspace = [](const Shape& shape) { return empty(shape, DType::f32, Device::cpu, Category::workspace); };
-  const Tensor normal = workspace({m, n}), q = workspace({m, n}), r = workspace({n, n});
-  kernels::fill_normal(Cpu{}, normal.mut(), 0.0, 1.0, key);
+Tensor workspace(const Shape& shape) { return empty(shape, DType::f32, Device::cpu, Category::workspace); }
+
+/// The orthonormal columns of QR times `gain`, or these as rows, each with the sign that leaves the diagonal of R above
+/// 0, else they were not uniform.
+Tensor orthonormal(const Tensor& normal, double gain, bool as_rows, DType dtype) {
+  const std::int64_t m = normal.dim(0), n = normal.dim(1);
+  const Tensor q = workspace({m, n}), r = workspace({n, n});
   kernels::qr(Cpu{}, normal.view(), q.mut(), r.mut());
   const std::vector<double> factor = q.to_doubles(), triangle = r.to_doubles();
-  std::vector<double> values(static_cast<std::size_t>(rows * columns));
+  std::vector<double> values(factor.size());
   for (std::int64_t i = 0; i < m; ++i)
     for (std::int64_t j = 0; j < n; ++j) {
-      const double sign = triangle[static_cast<std::size_t>(j * n + j)] < 0 ? -1 : 1;  // else not uniform over them
-      values[static_cast<std::size_t>(wide ? j * m + i : i * n + j)] =
+      const double sign = triangle[static_cast<std::size_t>(j * n + j)] < 0 ? -1 : 1;
+      values[static_cast<std::size_t>(as_rows ? j * m + i : i * n + j)] =
           gain * sign * factor[static_cast<std::size_t>(i * n + j)];
     }
-  copy_elements(from_values(values, parameter.shape(), parameter.dtype(), Device::cpu), parameter);
+  return from_values(values, as_rows ? Shape{n, m} : Shape{m, n}, dtype, Device::cpu);
+}
+
+/// The same of many more rows than columns, by products on all threads: normal R^-1 with normal^T normal = R^T R.
+/// Random columns of such a length are nearly at right angles: from this ratio on the condition of normal^T normal is
+/// below 3, so that its rounding in f32 is about what the columns are off by.
+constexpr std::int64_t kTall = 16;
+Tensor orthonormal_of_tall(const Tensor& normal, double gain, bool as_rows, DType dtype) {
+  const std::int64_t m = normal.dim(0), n = normal.dim(1);
+  const Tensor gram = workspace({n, n}), inverse = workspace({n, n});
+  const Tensor columns = workspace(as_rows ? Shape{n, m} : Shape{m, n});
+  kernels::gemm(Cpu{}, normal.view(), normal.view(), gram.mut(), {.transpose_a = true});
+  kernels::inverse_cholesky(Cpu{}, gram.view(), inverse.mut());
+  if (as_rows)
+    kernels::gemm(Cpu{}, inverse.view(), normal.view(), columns.mut(),
+                  {.transpose_a = true, .transpose_b = true, .alpha = gain});
+  else
+    kernels::gemm(Cpu{}, normal.view(), inverse.view(), columns.mut(), {.alpha = gain});
+  return converted(columns, dtype, Category::workspace);
+}
+
+/// torch.nn.init.orthogonal_: the longer side's vectors are orthonormal times `gain`.
+void fill_orthogonal(const Tensor& parameter, double gain, RandomKey key) {
+  const auto [n, m] = std::minmax({parameter.dim(0), parameter.dim(1)});
+  const Tensor normal = workspace({m, n});
+  kernels::fill_normal(Cpu{}, normal.mut(), 0.0, 1.0, key);
+  const auto& made = m >= kTall * n ? orthonormal_of_tall : orthonormal;
+  copy_elements(made(normal, gain, parameter.dim(0) < parameter.dim(1), parameter.dtype()), parameter);
 }
 
 /// The gain of a linear of a layer; 0 where the layer must begin as the identity.

@@ -52,6 +52,13 @@ void check_square(const char* name, const ConstView& a) {
   check(a.shape.rank() == 2 && a.rows() == a.cols(), name, ": a: expected a square matrix, got ", a.shape);
 }
 
+Eigen::LLT<Matrix> cholesky(const char* name, const ConstView& a) {
+  Eigen::LLT<Matrix> decomposition(read(name, a));
+  check<NumericError>(decomposition.info() == Eigen::Success, name,
+                      ": a: expected a positive definite matrix, got one that is not: ", a.shape);
+  return decomposition;
+}
+
 }  // namespace
 
 void svd(Cpu, ConstView a, View u, View s, View vt) {
@@ -91,10 +98,16 @@ void solve_spd(Cpu, ConstView a, ConstView b, View x) {
   check_square("solve_spd", a);
   check(b.rows() == a.rows(), "solve_spd: b: expected ", a.rows(), " rows, got ", b.shape);
   expect_shape("solve_spd", "x", x, b.shape);
-  const Eigen::LLT<Matrix> decomposition(read("solve_spd", a));
-  check<NumericError>(decomposition.info() == Eigen::Success,
-                      "solve_spd: a: expected a positive definite matrix, got one that is not: ", a.shape);
-  write("solve_spd", decomposition.solve(read("solve_spd", b)), x, a.dtype);
+  write("solve_spd", cholesky("solve_spd", a).solve(read("solve_spd", b)), x, a.dtype);
+}
+
+void inverse_cholesky(Cpu, ConstView a, View x) {
+  check_square("inverse_cholesky", a);
+  expect_shape("inverse_cholesky", "x", x, a.shape);
+  const Eigen::LLT<Matrix> decomposition = cholesky("inverse_cholesky", a);
+  Matrix inverse = Matrix::Identity(a.rows(), a.rows());
+  decomposition.matrixU().solveInPlace(inverse);
+  write("inverse_cholesky", inverse, x, a.dtype);
 }
 
 double invert(Cpu, ConstView a, View inverse) {

@@ -57,6 +57,13 @@ void solve_spd(Cuda device, ConstView a, ConstView b, View x) {
   cuda::synchronize(device);
 }
 
+void inverse_cholesky(Cuda device, ConstView a, View x) {
+  const HostCopy host_a = fetch(device, a), host_x(x);
+  inverse_cholesky(Cpu{}, host_a.view(), host_x.view());
+  host_x.store(device, x);
+  cuda::synchronize(device);
+}
+
 double invert(Cuda device, ConstView a, View inverse) {
   const HostCopy host_a = fetch(device, a), host_inverse(inverse);
   const double condition = invert(Cpu{}, host_a.view(), host_inverse.view());

@@ -19,6 +19,11 @@ void qr(Cuda device, ConstView a, View q_factor, View r_factor);
 /// x [n, m] = a^-1 b for symmetric positive definite a [n, n], b [n, m]. Throws NumericError if a is not.
 void solve_spd(Cpu, ConstView a, ConstView b, View x);
 void solve_spd(Cuda device, ConstView a, ConstView b, View x);
+/// x [n, n] = r^-1, upper triangular, where a = r^T r with a diagonal of r above 0: of the Gram matrix a = b^T b, b x
+/// is the orthonormal factor of b's QR with those signs. a symmetric, its lower triangle read. Throws NumericError
+/// unless a is positive definite.
+void inverse_cholesky(Cpu, ConstView a, View x);
+void inverse_cholesky(Cuda device, ConstView a, View x);
 /// inverse [n, n] of a general square a by LU; returns the reciprocal condition estimate (0 = singular;
 /// the inverse is then all 0).
 double invert(Cpu, ConstView a, View inverse);

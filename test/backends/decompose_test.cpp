@@ -127,6 +127,35 @@ TEST_CASE("solve_spd solves") {
     }
 }
 
+TEST_CASE(
+    "inverse_cholesky: upper triangular, its inverse's square is the matrix, and a Gram matrix gives QR's factor") {
+  for (const DType dtype : {DType::f32, DType::f64})
+    for (const std::int64_t n : {0, 1, 5, 40}) {
+      CAPTURE(n);
+      const Array a = positive_definite(dtype, n, 1);
+      Array x(dtype, {n, n}), ax(dtype, {n, n});
+      kernels::inverse_cholesky(kDevice, a.view(), x.view());
+      const std::vector<double> left = product(a, x);
+      for (std::int64_t i = 0; i < n * n; ++i) {
+        ax.set(i, left[static_cast<std::size_t>(i)]);
+        CHECK((i % n >= i / n || x.at(i) == 0));
+      }
+      for (std::int64_t i = 0; i < n; ++i)
+        CHECK(x.at(i * n + i) > 0);
+      CHECK(worst(product(x, ax, true), identity(n)) <= 10 * tolerance(dtype));
+    }
+  const Array b = Array::random(DType::f64, {50, 3}, 4);
+  Array gram(DType::f64, {3, 3}), x(DType::f64, {3, 3}), q(DType::f64, {50, 3}), r(DType::f64, {3, 3});
+  const std::vector<double> square = product(b, b, true);
+  for (std::int64_t i = 0; i < 9; ++i)
+    gram.set(i, square[static_cast<std::size_t>(i)]);
+  kernels::inverse_cholesky(kDevice, gram.view(), x.view());
+  kernels::qr(kDevice, b.view(), q.view(), r.view());
+  for (std::int64_t i = 0; i < 150; ++i)
+    q.set(i, q.at(i) * (r.at(i % 3 * 4) < 0 ? -1 : 1));
+  CHECK(worst(product(b, x), q.doubles()) <= 1e-13);
+}
+
 TEST_CASE("invert inverts and tells how well") {
   for (const DType dtype : {DType::f32, DType::f64})
     for (const std::int64_t n : {1, 2, 7, 64}) {
@@ -174,6 +203,9 @@ TEST_CASE("factorisations refuse what does not fit") {
                        "solve_spd: b: expected 3 rows, got [2, 3]", ShapeError);
   square.set(0, -1);
   CHECK_THROWS_AS(kernels::solve_spd(kDevice, square.view(), out.view(), out.view()), NumericError);
+  CHECK_THROWS_AS(kernels::inverse_cholesky(kDevice, square.view(), out.view()), NumericError);
+  CHECK_THROWS_WITH_AS(kernels::inverse_cholesky(kDevice, square.view(), bad.view()),
+                       "inverse_cholesky: x: expected shape [3, 3], got [2, 3]", ShapeError);
   CHECK_THROWS_WITH_AS(kernels::invert(kDevice, square.view(), bad.view()),
                        "invert: inverse: expected shape [3, 3], got [2, 3]", ShapeError);
 }

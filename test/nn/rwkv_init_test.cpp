@@ -3,9 +3,12 @@
 #include <doctest/doctest.h>
 #include <map>
 
+#include "backends/kernels/decompose.hpp"
+#include "backends/kernels/random.hpp"
 #include "nn/io/atomic_file.hpp"
 #include "nn/io/pretrained.hpp"
 #include "nn/io/rwkv_config.hpp"
+#include "test/backends/kernel_checks.hpp"
 #include "test/nn/io_messages.hpp"
 #include "test/nn/temporary_folder.hpp"
 
@@ -50,6 +53,23 @@ double distance_from_orthogonal(const std::vector<double>& x, std::size_t rows, 
       worst = std::max(worst, std::abs(sum));
     }
   return worst;
+}
+
+/// What QR makes of the numbers that parameter `index` of a model of seed 1 is drawn from.
+std::vector<double> by_qr(const Tensor& parameter, double gain, std::uint64_t index) {
+  const bool as_rows = parameter.dim(0) < parameter.dim(1);
+  const auto [n, m] = std::minmax({parameter.dim(0), parameter.dim(1)});
+  const Tensor normal = empty({m, n}, DType::f32), q = empty({m, n}, DType::f64), r = empty({n, n}, DType::f64);
+  kernels::fill_normal(Cpu{}, normal.mut(), 0, 1, RandomKey{1, 0}.split(index));
+  kernels::qr(Cpu{}, converted(normal, DType::f64).view(), q.mut(), r.mut());
+  const std::vector<double> factor = q.to_doubles(), triangle = r.to_doubles();
+  std::vector<double> values(factor.size());
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const auto columns = static_cast<std::size_t>(n), row = i / columns, column = i % columns;
+    const double sign = triangle[column * columns + column] < 0 ? -1 : 1;
+    values[as_rows ? column * static_cast<std::size_t>(m) + row : i] = gain * sign * factor[i];
+  }
+  return values;
 }
 
 bool all_are(const std::vector<double>& x, double value) {
@@ -126,6 +146,40 @@ TEST_CASE("a drawn RWKV model is finite with one layer too, and a function of it
   CHECK(one.at("blocks.0.att.value.weight") != one.at("blocks.0.att.receptance.weight"));
   CHECK(distance_from_orthogonal(drawn<nn::Rwkv7Config>(small_sizes(), 1, DType::f64).at("head.weight"), 160,
                                  0.5 * std::sqrt(160.0 / 64)) < 1e-5);
+}
+
+TEST_CASE("RWKV's tall and wide matrices are what QR would give, and the same for any number of threads") {
+  nn::RwkvConfig shared = small_sizes(1);
+  shared.vocab_size = 4096;  // 64 times the channels, and more than a block of a sum over rows
+  nn::Rwkv7Config config = nn::with_usual_sizes<nn::Rwkv7Config>(shared);
+  config.gate_rank = 4;
+  const test::ThreadCount restore(1);
+  const auto model = nn::draw_rwkv(config, 1, DType::f32);
+  const std::map<std::string, double> gains = {{"head.weight", 0.5 * 8}, {"blocks.0.att.g2", 0.1}};
+  std::size_t compared = 0;
+  std::uint64_t index = 0;
+  for (const auto& [name, parameter] : model->parameters()) {
+    const std::uint64_t stream = index++;
+    const auto gain = gains.find(name);
+    if (gain == gains.end())
+      continue;
+    CAPTURE(name);
+    ++compared;
+    const std::vector<double> values = parameter.to_doubles(), expected = by_qr(parameter, gain->second, stream);
+    double worst = 0;
+    for (std::size_t i = 0; i < values.size(); ++i)
+      worst = std::max(worst, std::abs(values[i] - expected[i]));
+    CHECK(worst <= 1e-6 * gain->second);
+    CHECK(distance_from_orthogonal(values, static_cast<std::size_t>(parameter.dim(0)), gain->second) <=
+          2e-6 * gain->second * gain->second);
+  }
+  CHECK(compared == gains.size());
+  for (const int threads : {2, 3}) {
+    omp_set_num_threads(threads);
+    const auto other = nn::draw_rwkv(config, 1, DType::f32);
+    for (std::size_t i = 0; i < index; ++i)
+      CHECK(other->parameters()[i].second.to_doubles() == model->parameters()[i].second.to_doubles());
+  }
 }
 
 TEST_CASE("RWKV's config.json: sizes, the authors' for what is not given, and back") {
