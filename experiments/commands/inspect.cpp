@@ -10,6 +10,7 @@
 #include "nn/io/pretrained.hpp"
 #include "nn/io/tensor_file.hpp"
 #include "peft/hf_config.hpp"
+#include "peft/methods.hpp"
 #include "peft/rwkv_format.hpp"
 
 namespace osteon::experiments {
@@ -70,12 +71,14 @@ void add_file(Json& found, const fs::path& path) {
   }
   if (is_adapter || (has_states && !is_model)) {
     const peft::RwkvAdapter adapter = peft::read_rwkv_adapter(file);
-    found["adapter"] = {{"method", std::string(peft::name_of(adapter.kind))},
-                        {"rank", adapter.rank},
-                        {"modules", adapter.modules.size()},
-                        {"full_parameters", adapter.full_parameters}};
+    Json& facts = found["adapter"] = {{"method", std::string(peft::name_of(adapter.kind))}};
+    if (adapter.kind != peft::RwkvKind::state) {
+      facts["rank"] = adapter.rank;
+      facts["modules"] = adapter.modules.size();
+    }
+    facts["full_parameters"] = adapter.full_parameters;
     if (adapter.kind == peft::RwkvKind::bat)
-      found["adapter"]["layout"] = "RWKV-PEFT: a matrix an input block";
+      facts["layout"] = "RWKV-PEFT: a matrix an input block";
   } else if (is_model) {
     found["model"] = rwkv_facts(path);
   }
@@ -105,11 +108,14 @@ void add_adapter(Json& found, const fs::path& folder) {
   std::int64_t parameters = 0;
   for (const std::string& name : files.names())
     parameters += files.info(name).shape.numel();
-  Json& adapter = found["adapter"] = {{"method", config.method}, {"rank", config.rank}};
-  if (peft::adapter_config_json(config).contains("lora_alpha"))
-    adapter["alpha"] = config.alpha;
-  adapter["init"] = config.init;
-  adapter["target_modules"] = config.target_modules;
+  Json& adapter = found["adapter"] = {{"method", config.method}};
+  if (peft::find_method(config.method).adapts_linears()) {
+    adapter["rank"] = config.rank;
+    if (peft::adapter_config_json(config).contains("lora_alpha"))
+      adapter["alpha"] = config.alpha;
+    adapter["init"] = config.init;
+    adapter["target_modules"] = config.target_modules;
+  }
   adapter["base_model"] = config.base_model_name_or_path;
   adapter["parameters"] = parameters;
   found["adapter_tensors"] = tensors(files);

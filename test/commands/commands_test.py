@@ -177,52 +177,6 @@ class Commands(ProgramTest):
         self.assertEqual(first, json.loads(osteon(*words).stdout))
         self.assertEqual(len(first["ids"]), 12)
 
-    def test_generate_takes_an_rwkv_file(self):
-        sums = self.folder / "sums.jsonl"
-        sums.write_text("".join(json.dumps({"text": f"{n} + {n} = {2 * n}"}) + "\n" for n in range(8)))
-        for version in ["rwkv7", "rwkv6"]:
-            model = ROOT / "test/golden/rwkv" / version / "model.safetensors"  # 96 ids: bytes below the lower case
-            words = ["--model", model, "--tokenizer", "byte", "--prompt", "1 + 1 = ", "--max-new-tokens", 12, "--json"]
-            said = json.loads(osteon("generate", *words).stdout)
-            self.assertEqual(len(said["ids"]), 12)
-            out = self.folder / version
-            osteon("finetune", *words[:4], "--data", sums, "--seq-len", 32, "--method", "bone", "--rank", 8, "--steps", 2,
-                   "--lr", "0.1", "--batch-size", 2, "--accumulate", 1, "--out", out, "--quiet")
-            adapted = json.loads(osteon("generate", *words, "--adapter", out / "adapter").stdout)
-            self.assertEqual(len(adapted["ids"]), 12)
-            self.assertNotEqual(adapted["ids"], said["ids"])
-
-    def test_rwkv_models_stand_where_a_llama_folder_does(self):
-        for version, parameters in (7, 984960), (6, 1155584):
-            base, out = f"synthetic:tiny-rwkv{version}", self.folder / f"tiny{version}"
-            osteon("finetune", "--model", base, "--data", "op", "--method", "bone", "--rank", 8, "--steps", 4, "--lr", "1e-2",
-                   "--batch-size", 4, "--accumulate", 1, "--eval-size", 4, "--out", out, "--quiet")
-            with_adapter = ["--adapter", out / "adapter"]
-
-            def loss(*arguments):
-                said = osteon("evaluate", "--data", "op", "--eval-size", 20, "--json", "--model", *arguments).stdout
-                return json.loads(said)["results"][0]["loss"]
-            adapted, plain = loss(base, *with_adapter), loss(base)
-            self.assertNotEqual(adapted, plain)
-            merged, file, apart = (self.folder / f"{name}{version}" for name in ("merged", "file", "apart"))
-            file = file.with_suffix(".pth")
-            osteon("merge", "--model", base, *with_adapter, "--out", merged)
-            self.assertAlmostEqual(loss(merged), adapted, places=5)
-            osteon("merge", "--model", base, *with_adapter, "--out", file)
-            self.assertAlmostEqual(loss(file, "--tokenizer", "byte"), adapted, places=5)
-            osteon("unload", "--model", base, *with_adapter, "--out", apart)
-            self.assertEqual(loss(apart, "--adapter", apart), adapted)
-            self.assertEqual(loss(apart), plain)
-            taken = self.folder / f"taken{version}.pth"
-            taken.mkdir()
-            self.assertIn("--out: expected a .pth or safetensors file, got the folder",
-                          osteon("merge", "--model", base, *with_adapter, "--out", taken, status=1).stderr)
-            facts = [json.loads(osteon("inspect", path, "--json").stdout)["model"] for path in (merged, file, apart)]
-            for one in facts:
-                self.assertEqual((one["model_type"], one["parameters"], one["layers"]), (f"rwkv{version}", parameters, 4))
-            self.assertRegex(osteon("inspect", merged).stdout, r"(?m)^  emb\.weight +F32 +\[256,128\]")
-            self.assertEqual(osteon("generate", "--model", base, "--prompt", "37+58=", "--max-new-tokens", 2).stdout, "95\n")
-
     def test_plan_equals_what_the_allocator_counts(self):
         out = json.loads(osteon("plan", "--model", "synthetic:tiny", "--method", "lora", "--rank", 4, "--batch-size", 2,
                                 "--seq-len", 32, "--compare", "--json").stdout)

@@ -10,20 +10,11 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from program import OSTEON, ROOT, SUBCOMMANDS, write_safetensors
+from program import OSTEON, ROOT, SUBCOMMANDS, blocks, shell, write_safetensors
 
 PROGRAM = Path(OSTEON).resolve()
 # Long ones are made short where they stand, by one more option.
 SHORTER = {"ablate": "--dry-run", "pretrain": "--steps 1 --warmup-steps 0 --batch-size 2"}
-
-
-def blocks(page, language):
-    """The fenced blocks of a page; of language "" those that are indented."""
-    text = (ROOT / page).read_text()
-    if language:
-        return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    return ["\n".join(line[4:] for line in found.splitlines()) for found in
-            re.findall(r"(?:^    osteon .*\n)+", text, re.MULTILINE)]
 
 
 class Documented(unittest.TestCase):
@@ -52,12 +43,7 @@ class Documented(unittest.TestCase):
 
     @classmethod
     def shell(cls, commands, folder=None):
-        """Runs lines of a shell, `osteon` being the program; all must succeed. Returns what they print."""
-        setup = f'set -e\nosteon() {{ "{PROGRAM}" "$@"; }}\n'
-        done = subprocess.run(["bash", "-c", setup + commands], capture_output=True, text=True, cwd=folder or cls.folder,
-                              timeout=600, env=dict(os.environ, OMP_WAIT_POLICY="passive"))
-        assert done.returncode == 0, f"{commands}\nstatus {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
+        return shell(commands, folder or cls.folder)
 
     def test_the_readme(self):
         scripts = [text for text in blocks("README.md", "sh") if "$osteon" in text]

@@ -1,7 +1,8 @@
-"""What the tests of the osteon program share: the program itself, a folder with a small data file, files read and written.
+"""What the tests of the osteon program share: the program itself, the pages' commands, a folder with a small data file, files.
 OSTEON names the program."""
 import json
 import os
+import re
 import struct
 import subprocess
 import tempfile
@@ -29,6 +30,24 @@ def osteon(*arguments, status=0, cwd=ROOT):
                           env=dict(os.environ, OMP_WAIT_POLICY="passive"))
     assert done.returncode == status, f"{arguments}: status {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
+
+
+def shell(commands, folder):
+    """Runs lines of a shell, `osteon` being the program; all must succeed. Returns what they print."""
+    setup = f'set -e\nosteon() {{ "{OSTEON}" "$@"; }}\n'
+    done = subprocess.run(["bash", "-c", setup + commands], capture_output=True, text=True, cwd=folder, timeout=600,
+                          env=dict(os.environ, OMP_WAIT_POLICY="passive"))
+    assert done.returncode == 0, f"{commands}\nstatus {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def blocks(page, language):
+    """The fenced blocks of a page; of language "" those that are indented."""
+    text = (ROOT / page).read_text()
+    if language:
+        return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return ["\n".join(line[4:] for line in found.splitlines()) for found in
+            re.findall(r"(?:^    osteon .*\n)+", text, re.MULTILINE)]
 
 
 def write_safetensors(path, tensors):

@@ -13,6 +13,14 @@ using osteon::test::relative_error;
 
 namespace {
 
+/// Sums in f32 are as near as their chains are short. With AVX-512 the worst of all cases is 6.5e-6; compiled without
+/// optimisation LoRA's are 1.6e-5 from those in f64.
+#if defined(__AVX512F__) && !defined(__SANITIZE_ADDRESS__)
+constexpr double kGradientTolerance = 1e-5;
+#else
+constexpr double kGradientTolerance = 3e-5;
+#endif
+
 /// A version and a method: of the part in the repository (test/golden/rwkv/select_part.py), whose files hold the
 /// adapter too, or of the whole set, which has it as RWKV-PEFT's files.
 struct RwkvCase {
@@ -27,16 +35,19 @@ struct RwkvCase {
   std::string start_name(const std::string& name) const { return (whole ? "model." : "init.") + name; }
 };
 
+/// Of each version every method; also of the whole set where it is found.
 std::vector<RwkvCase> rwkv_cases() {
-  const std::filesystem::path part = test::golden("rwkv");
-  std::vector<RwkvCase> all = {{part / "rwkv6", "bone_ragged"}, {part / "rwkv6", "bat"},
-                               {part / "rwkv7", "lora"},        {part / "rwkv7", "pissa"},
-                               {part / "rwkv7", "bone"},        {part / "rwkv7", "bone_ragged"},
-                               {part / "rwkv7", "bat"}};
-  if (const auto beside = test::shared(); beside && std::filesystem::exists(*beside / "golden/rwkv"))
+  std::vector<RwkvCase> all;
+  const auto add = [&](const std::filesystem::path& root, bool whole) {
     for (const char* version : {"rwkv6", "rwkv7"})
       for (const char* method : {"lora", "pissa", "bone", "bone_ragged", "bat"})
-        all.push_back({*beside / "golden/rwkv" / version, method, true});
+        all.push_back({root / version, method, whole});
+  };
+  add(test::golden("rwkv"), false);
+  if (const auto beside = test::shared(); beside && std::filesystem::exists(*beside / "golden/rwkv"))
+    add(*beside / "golden/rwkv", true);
+  else
+    MESSAGE("the whole set of RWKV's golden cases is absent: only the part in the repository");
   return all;
 }
 
@@ -98,8 +109,7 @@ TEST_CASE("golden: adapters on RWKV give the logits, loss, gradients and merged 
       for (const auto& [suffix, parameter] : adapter->parameters()) {
         const std::string name = join("grad.", module, ".", name_in_file(suffix));
         CAPTURE(name);
-        // f32 itself is no nearer: compiled without optimisation, LoRA's are 1.6e-5 from those in f64.
-        CHECK(relative_error(parameter.grad(), test::read_tensor(expected, name, DType::f32)) <= 3e-5);
+        CHECK(relative_error(parameter.grad(), test::read_tensor(expected, name, DType::f32)) <= kGradientTolerance);
       }
     adapted.merge();
     int merged = 0;

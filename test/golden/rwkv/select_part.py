@@ -14,7 +14,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-METHODS = {"rwkv6": ("bone_ragged", "bat"), "rwkv7": ("lora", "pissa", "bone", "bone_ragged", "bat")}
+METHODS = ("lora", "pissa", "bone", "bone_ragged", "bat")
 
 # The script of the Llama cases has the same name and the functions that copy tensors.
 spec = importlib.util.spec_from_file_location("models_part", Path(__file__).parent.parent / "models/select_part.py")
@@ -72,7 +72,7 @@ def main(whole, here):
         shutil.copyfile(whole / version / "model.safetensors", here / version / "model.safetensors")
         models_part.copy_some(whole / version / "full.safetensors", here / version / "full.safetensors",
                               lambda name, entry, _: not is_large(name, entry))
-        for method in METHODS[version]:
+        for method in METHODS:
             write_method(whole / version, here / version, method)
 
 
