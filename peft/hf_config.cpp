@@ -180,6 +180,10 @@ json json_number(double value) {
 }
 
 AdapterConfig read_adapter_config(const std::filesystem::path& folder, std::vector<std::string>* warnings) {
+  check<FileError>(
+      !std::filesystem::is_regular_file(folder), folder.string(),
+      ": expected an adapter's folder, found a file; of a file of RWKV-PEFT's `osteon convert --model BASE "
+      "--adapter FILE --out FOLDER` makes one");
   const std::string path = (folder / "adapter_config.json").string();
   const json file = io::read_json_object(path);
   check_types(io::JsonKeys(file, path));

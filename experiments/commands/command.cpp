@@ -40,8 +40,8 @@ void print_error(const std::string& text) { std::fputs(("osteon: " + text + "\n"
 
 void check_apart(const std::string& out, const std::string& read, const std::string& option) {
   std::error_code not_there;
-  check<ConfigError>(!std::filesystem::equivalent(out, read, not_there), "--out: expected another folder than that of ",
-                     option, ", got ", out);
+  check<ConfigError>(!std::filesystem::equivalent(out, read, not_there),
+                     "--out: expected another file or folder than that of ", option, ", got ", out);
 }
 
 void catch_signals() {

@@ -169,7 +169,7 @@ class InterruptedRun(ProgramTest):
             file.write('{"query": "1+1=", "response": "2"}\n')
         self.assertIn(f"resume: {other} or {self.data} changed since", osteon(*self.run_of(out, "--resume", data=other), status=1).stderr)
         said = osteon(*self.run_of(self.whole, adapter=self.whole / "adapter"), status=1).stderr
-        self.assertIn("--out: expected another folder than that of --adapter", said)
+        self.assertIn("--out: expected another file or folder than that of --adapter", said)
         nothing = self.folder / "nothing"
         nothing.mkdir()
         self.assertIn(f"resume: no checkpoint in {nothing}", osteon(*self.run_of(nothing, "--resume")).stderr)

@@ -76,6 +76,24 @@ class RwkvPage(unittest.TestCase):
         self.assertEqual((folder["method"], folder["parameters"]), ("state", 2 * 2 * 64 * 64))
         self.assertFalse({"rank", "alpha", "init", "target_modules"} & set(folder))
 
+    def test_what_does_not_fit_is_refused(self):
+        def refused(words, message, cwd=self.folder):
+            self.assertIn(message, osteon(*words.split(), status=1, cwd=cwd).stderr)
+        train = f"--tokenizer {TOKENIZER} --data train.jsonl --out refused"
+        refused("finetune --model model.pth --data train.jsonl --method bone --out refused", "model.pth: a model without tokenizer")
+        refused(f"finetune --model bone/rwkv-0.pth --method bone {train}", "expected blocks.0.att.r_k (RWKV-7)")
+        refused(f"finetune --model model.pth --method bone --packing {train}", "packing: expected false with the RWKV model")
+        refused(f"finetune --model model.pth --method dora --rwkv-peft {train}", "rwkv-peft: method: its files hold adapters of lora")
+        refused("finetune --model synthetic:tiny --data op --method state --out refused", "state: expected an RWKV model")
+        refused(f"evaluate --model model.pth --tokenizer {TOKENIZER} --adapter lora/rwkv-0.pth --data test.jsonl",
+                "lora/rwkv-0.pth: expected an adapter's folder, found a file; of a file of RWKV-PEFT's `osteon convert")
+        refused("merge --kind bone --base model.pth --adapter lora/rwkv-0.pth --out refused.pth", "expected the file's own, lora or pissa")
+        refused("merge --kind pissa --base model.pth --adapter pissa/rwkv-0.pth --out refused.pth", "--start: expected init_pissa.pth")
+        refused("merge --model model.pth --adapter runs/bone/adapter --out model.pth", "--out: expected another file or folder than that")
+        (self.folder / "cut.pth").write_bytes((self.folder / "model.pth").read_bytes()[:-100])
+        refused("inspect cut.pth", "cut.pth: zip: expected the end of its directory")
+        self.assertFalse((self.folder / "refused.pth").exists())
+
     def test_forward(self):
         ids = "I64", [1, 4], struct.pack("<4q", 65, 66, 67, 68)
         write_safetensors(self.folder / "batch.safetensors", {"input_ids": ids, "labels": ids})

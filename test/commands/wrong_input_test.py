@@ -170,9 +170,9 @@ class WrongInput(ProgramTest):
         before = (model / "model.safetensors").read_bytes()
         both = ["--model", model, "--adapter", self.adapter, "--out"]
         for command in ["merge", "unload"]:
-            self.refused(command, *both, f"{model}/../model/", says=["--out: expected another folder than that of --model"])
-        self.refused("merge", *both, self.adapter, says=["--out: expected another folder than that of --adapter"])
-        self.refused("convert", *both, self.adapter, "--to", "lora", says=["expected another folder than that of --adapter"])
+            self.refused(command, *both, f"{model}/../model/", says=["--out: expected another file or folder than that of --model"])
+        self.refused("merge", *both, self.adapter, says=["--out: expected another file or folder than that of --adapter"])
+        self.refused("convert", *both, self.adapter, "--to", "lora", says=["expected another file or folder than that of --adapter"])
         self.assertEqual((model / "model.safetensors").read_bytes(), before)
         self.assertFalse((self.adapter / "config.json").exists())
 
