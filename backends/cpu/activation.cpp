@@ -135,8 +135,7 @@ void activate_backward(Cpu, ConstView dy, ConstView x, ConstView bias, Activatio
     T* out = dx.view.as<T>();
     dispatch(f, [&](auto function) {
       each_sum<T>(x, bias, [=, add = dx.add](std::int64_t i, const auto& z, std::int64_t lanes) {
-        const Vector<C> value = load_lanes<C>(g + i, lanes) * function.slope(z);
-        store_lanes(out + i, add ? load_lanes<C>(out + i, lanes) + value : value, lanes);
+        put_lanes(out + i, load_lanes<C>(g + i, lanes) * function.slope(z), lanes, add);
       });
     });
   });

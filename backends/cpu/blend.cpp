@@ -13,7 +13,7 @@ using namespace cpu;
 template <class T, class V>
 void store_sum(T* to, std::int64_t i, const V& value, std::int64_t lanes, bool add) {
   if (to != nullptr)
-    store_lanes(to + i, add ? load_lanes<compute_t<T>>(to + i, lanes) + value : value, lanes);
+    put_lanes(to + i, value, lanes, add);
 }
 
 template <class T>

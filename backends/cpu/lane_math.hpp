@@ -84,6 +84,15 @@ inline void store_lanes(T* to, const V& v, std::int64_t count) {
     store(to[lane], v[lane]);
 }
 
+/// to = v or to += v. v is rounded before the sum: fused with the product that made it, as GCC does in one copy of a
+/// loop and not in the next, the same sum would come out differently for one thread and for several.
+template <class T, class V>
+inline void put_lanes(T* to, const V& v, std::int64_t count, bool add) {
+  using C = std::remove_cvref_t<decltype(V{}[0])>;
+  const V value = opaque(v);
+  store_lanes(to, add ? load_lanes<C>(to, count) + value : value, count);
+}
+
 /// f(i, lanes) for vectors of elements [i, i + lanes) of [begin, end), the last one shorter.
 template <class C, class F>
 inline void each_vector(std::int64_t begin, std::int64_t end, const F& f) {

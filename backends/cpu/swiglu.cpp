@@ -15,11 +15,6 @@ void parallel_vectors(std::int64_t count, const F& f) {
   parallel_ranges(count, 1, 64, [&](std::int64_t begin, std::int64_t end) { each_vector<C>(begin, end, f); });
 }
 
-template <class T, class V>
-void store_sum(T* to, const V& value, std::int64_t lanes, bool add) {
-  store_lanes(to, add ? load_lanes<compute_t<T>>(to, lanes) + value : value, lanes);
-}
-
 }  // namespace
 
 void swiglu(Cpu, ConstView gate, ConstView up, View y) {
@@ -54,9 +49,9 @@ void swiglu_backward(Cpu, ConstView dy, ConstView gate, ConstView up, Sink dgate
       const Vector<C> dout = load_lanes<C>(g + i, lanes), x = load_lanes<C>(z + i, lanes), sg = sigmoid_lanes(x);
       const Vector<C> at_up = load_lanes<C>(u + i, lanes);  // a sink may be dy, gate or up: all are read before
       if (dz != nullptr)
-        store_sum(dz + i, dout * at_up * sg * (x * (C(1) - sg) + C(1)), lanes, add_gate);
+        put_lanes(dz + i, dout * at_up * sg * (x * (C(1) - sg) + C(1)), lanes, add_gate);
       if (du != nullptr)
-        store_sum(du + i, dout * x * sg, lanes, add_up);
+        put_lanes(du + i, dout * x * sg, lanes, add_up);
     });
   });
 }

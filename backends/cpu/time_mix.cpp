@@ -100,21 +100,18 @@ void time_mix_backward(Cpu, ConstView dy, ConstView x, ConstView mix, ConstView 
     T* const to_extra = dextra ? dextra.view.as<T>() : nullptr;
     if (to_x == nullptr && to_extra == nullptr)
       return;
-    const auto put = [](T* to, const Vector<C>& value, std::int64_t lanes, bool add) {
-      store_lanes(to, add ? load_lanes<C>(to, lanes) + value : value, lanes);
-    };
     parallel_rows(x.rows(), d, [=, add_x = dx.add, add_extra = dextra.add](std::int64_t row) {
       const bool has_next = (row + 1) % rows.seq_len != 0;
       each_vector<C>(0, d, [=](std::int64_t j, std::int64_t lanes) {
         const Vector<C> here = load_lanes<C>(g + row * d + j, lanes);
         if (to_extra != nullptr)
-          put(to_extra + row * d + j, here * rows.way(row, rows.before(row), j, lanes), lanes, add_extra);
+          put_lanes(to_extra + row * d + j, here * rows.way(row, rows.before(row), j, lanes), lanes, add_extra);
         if (to_x == nullptr)
           return;
         Vector<C> value = here - here * rows.share(row, j, lanes);
         if (has_next)
           value = fused(load_lanes<C>(g + (row + 1) * d + j, lanes), rows.share(row + 1, j, lanes), value);
-        put(to_x + row * d + j, value, lanes, add_x);
+        put_lanes(to_x + row * d + j, value, lanes, add_x);
       });
     });
   });

@@ -42,17 +42,21 @@ inline V load_vector(const C* from) {
   std::memcpy(&v, from, sizeof v);
   return v;
 }
-/// The same for a vector that several multiply-adds share. GCC would put the load into each of them, and such loops are
-/// bound by their loads.
-template <class V, class C>
-inline V load_shared(const C* from) {
-  V v = load_vector<V>(from);
+/// v, as something of which the compiler does not know where it came from.
+template <class V>
+[[gnu::always_inline]] inline V opaque(V v) {
 #if defined(__AVX512F__)
   asm("" : "+v"(v));
 #elif defined(__SSE__)
   asm("" : "+x"(v));
 #endif
   return v;
+}
+/// load_vector for a vector that several multiply-adds share. GCC would put the load into each of them, and such loops
+/// are bound by their loads.
+template <class V, class C>
+inline V load_shared(const C* from) {
+  return opaque(load_vector<V>(from));
 }
 template <class V, class C>
 inline void store_vector(C* to, const V& v) {

@@ -118,7 +118,7 @@ struct Target {
 
   void put(std::int64_t at, const Vector<compute_t<T>>& value, std::int64_t lanes) const {
     if (data != nullptr)
-      store_lanes(data + at, add ? load_lanes<compute_t<T>>(data + at, lanes) + value : value, lanes);
+      put_lanes(data + at, value, lanes, add);
   }
 };
 

@@ -1,10 +1,12 @@
 #include <algorithm>
 #include <doctest/doctest.h>
+#include <map>
 #include <memory>
 
 #include "nn/io/pretrained.hpp"
 #include "nn/rwkv6.hpp"
 #include "nn/rwkv7.hpp"
+#include "test/backends/kernel_checks.hpp"
 #include "test/golden_case.hpp"
 
 using namespace osteon;
@@ -103,6 +105,37 @@ TEST_CASE("RWKV: pieces that carry the state give the logits of the whole text, 
                                              whole[static_cast<std::size_t>((row * seq_len + begin) * vocab + i)]));
       }
       CHECK(worst <= 1e-12);
+    }
+}
+
+TEST_CASE("RWKV: loss and every gradient are the same bits for any number of threads") {
+  for (const char* version : {"rwkv6", "rwkv7"})
+    for (const DType dtype : {DType::f32, DType::bf16}) {
+      CAPTURE(version);
+      CAPTURE(dtype);
+      const auto model = load(test::golden("rwkv") / version, dtype);
+      model->set_requires_grad(true);
+      const std::int64_t rows = 6, seq_len = 100;  // enough that every op is shared
+      std::vector<std::int32_t> numbers;
+      for (std::int32_t i = 0; i < rows * seq_len; ++i)
+        numbers.push_back(i * i % 89);
+      const Tensor ids = from_ids(numbers, {rows, seq_len});
+      const test::ThreadCount restore(1);
+      std::map<std::string, std::vector<double>> first;
+      for (const int threads : {1, 2, 3}) {
+        CAPTURE(threads);
+        omp_set_num_threads(threads);
+        const Tensor loss = model->loss(ids, ids, static_cast<double>(rows * seq_len));
+        loss.backward();
+        NamedTensors values = {{"loss", loss}};
+        for (const auto& [name, parameter] : model->parameters()) {
+          values.emplace_back(name, parameter.grad());
+          parameter.clear_grad();
+        }
+        for (const auto& [name, value] : values)
+          if (const auto [known, is_new] = first.emplace(name, value.to_doubles()); !is_new)
+            CHECK_MESSAGE(known->second == value.to_doubles(), name);
+      }
     }
 }
 
