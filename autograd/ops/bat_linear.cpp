@@ -16,7 +16,9 @@ namespace {
 /// well, and dW' [rows, in] stays near the caches.
 std::int64_t slab_rows(std::int64_t in, Device device) {
   constexpr std::int64_t kElements = 1 << 20;
-  return deciding_device(device) == Device::cuda ? 1024 : std::max<std::int64_t>(256, kElements / in);
+  return deciding_device(device) == Device::cuda
+             ? 1024
+             : std::max<std::int64_t>(256, kElements / std::max<std::int64_t>(in, 1));
 }
 
 struct Slab {

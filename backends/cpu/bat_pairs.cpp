@@ -55,26 +55,25 @@ void transform(const BatSlab& slab, const bf16* w, const B* blocks, bf16* y, Dev
   const Index rank = slab.rank, features = slab.features, sums_size = kPieces * rank;
   const Index bytes = (sums_size + rank / 2 * rank) * static_cast<Index>(sizeof(float));
   const TileProducts<Bf16Pair> product = products(slab);
-  share(slab.blocks * features, rank * rank, bytes, product.on_amx(), device,
-        [&](Index begin, Index end, std::byte* memory) {
-          auto* const sums = reinterpret_cast<float*>(memory);
-          auto* const packed = reinterpret_cast<Bf16Pair*>(sums + sums_size);
-          for (Index piece = begin, count = 0; piece < end; piece += count) {
-            const B* const block = blocks + piece / features * rank * rank;
-            if (piece == begin || piece % features == 0)
-              pack_block(block, rank, packed);
-            count = std::min({kPieces, end - piece, features - piece % features});
-            product(pairs(w + piece * rank), rank / 2, 1, packed, rank, count, rank / 2, rank, sums, rank, false);
-            for (Index i = 0; i < count; ++i) {
-              const Index at = (piece + i) * rank, row = (piece + i) % features / (features / rank);
-              for (Index j = 0; j < rank; j += kWidth) {
-                const auto base =
-                    load_lanes<float>(w + at + j, kWidth) + load_lanes<float>(block + row * rank + j, kWidth);
-                store_lanes(y + at + j, base + load_vector<Vector<float>>(sums + i * rank + j), kWidth);
-              }
-            }
-          }
-        });
+  const auto pieces = [&](Index begin, Index end, std::byte* memory) {
+    auto* const sums = reinterpret_cast<float*>(memory);
+    auto* const packed = reinterpret_cast<Bf16Pair*>(sums + sums_size);
+    for (Index piece = begin, count = 0; piece < end; piece += count) {
+      const B* const block = blocks + piece / features * rank * rank;
+      if (piece == begin || piece % features == 0)
+        pack_block(block, rank, packed);
+      count = std::min({kPieces, end - piece, features - piece % features});
+      product(pairs(w + piece * rank), rank / 2, 1, packed, rank, count, rank / 2, rank, sums, rank, false);
+      for (Index i = 0; i < count; ++i) {
+        const Index at = (piece + i) * rank, row = (piece + i) % features / (features / rank);
+        for (Index j = 0; j < rank; j += kWidth) {
+          const auto base = load_lanes<float>(w + at + j, kWidth) + load_lanes<float>(block + row * rank + j, kWidth);
+          store_lanes(y + at + j, base + load_vector<Vector<float>>(sums + i * rank + j), kWidth);
+        }
+      }
+    }
+  };
+  share(slab.blocks * features, rank * rank, bytes, product.on_amx(), device, pieces);
 }
 
 /// Adds pieces [piece, piece + size) of dW' to those of the rows [row, row + count) of dB that they belong to.
@@ -106,32 +105,31 @@ void bat_block_gradient_in_pairs(const BatSlab& slab, const bf16* w, const float
   const Index rank = slab.rank, features = slab.features, left_size = rank * kPieces / 2;
   const Index bytes = (left_size + kPieces / 2 * kSquare) * static_cast<Index>(sizeof(Bf16Pair));
   const TileProducts<Bf16Pair> product = products(slab);
-  share(slab.blocks * rank, features * rank, bytes, product.on_amx(), device,
-        [&](Index begin, Index end, std::byte* memory) {
-          auto* const left = reinterpret_cast<Bf16Pair*>(memory);
-          Bf16Pair* const right = left + left_size;
-          for (Index row = begin, count = 0; row < end; row += count) {
-            count = std::min(rank - row % rank, end - row);
-            for (Index piece = row / rank * features, last = piece + features, size = 0; piece < last; piece += size) {
-              size = std::min(kPieces, last - piece);
-              const auto rows = [from = w + piece * rank + row % rank, rank](Index i) { return from + i * rank; };
-              // Tiles want the pairs of a feature side by side; vectors take them as they come, without turning them.
-              const Index left_row = product.on_amx() ? kPieces / 2 : 1, left_step = product.on_amx() ? 1 : count;
-              if (product.on_amx())
-                pack_features(rows, size, count, size / 2, left_row, left);
-              else
-                pack_across(rows, size, count, count, left);
-              add_pieces(dw, slab, piece, size, row, count, db);
-              for (Index col = 0, cols = 0; col < rank; col += cols) {
-                cols = std::min(kSquare, rank - col);
-                for (Index i = 0; i < cols; i += kWidth)
-                  pair_across<1>(dw + piece * rank + col + i, rank, size, right + i, cols);
-                product(left, left_row, left_step, right, cols, count, size / 2, cols, db + row * rank + col, rank,
-                        true);
-              }
-            }
-          }
-        });
+  const auto rows = [&](Index begin, Index end, std::byte* memory) {
+    auto* const left = reinterpret_cast<Bf16Pair*>(memory);
+    Bf16Pair* const right = left + left_size;
+    for (Index row = begin, count = 0; row < end; row += count) {
+      count = std::min(rank - row % rank, end - row);
+      for (Index piece = row / rank * features, last = piece + features, size = 0; piece < last; piece += size) {
+        size = std::min(kPieces, last - piece);
+        const auto left_rows = [from = w + piece * rank + row % rank, rank](Index i) { return from + i * rank; };
+        // Tiles want the pairs of a feature side by side; vectors take them as they come, without turning them.
+        const Index left_row = product.on_amx() ? kPieces / 2 : 1, left_step = product.on_amx() ? 1 : count;
+        if (product.on_amx())
+          pack_features(left_rows, size, count, size / 2, left_row, left);
+        else
+          pack_across(left_rows, size, count, count, left);
+        add_pieces(dw, slab, piece, size, row, count, db);
+        for (Index col = 0, cols = 0; col < rank; col += cols) {
+          cols = std::min(kSquare, rank - col);
+          for (Index i = 0; i < cols; i += kWidth)
+            pair_across<1>(dw + piece * rank + col + i, rank, size, right + i, cols);
+          product(left, left_row, left_step, right, cols, count, size / 2, cols, db + row * rank + col, rank, true);
+        }
+      }
+    }
+  };
+  share(slab.blocks * rank, features * rank, bytes, product.on_amx(), device, rows);
 }
 
 }  // namespace osteon::cpu

@@ -177,6 +177,11 @@ TEST_CASE("Bat's op names the argument that does not fit") {
                        "bat_linear: weight: expected a frozen base weight, got a trainable one", ShapeError);
 }
 
+TEST_CASE("Bat's op with no input features gives zeros") {
+  const Tensor y = bat_linear(f({2, 0}), f({4, 0}), {}, f({2, 2, 2}));
+  CHECK(y.to_doubles() == std::vector<double>(8, 0.0));
+}
+
 TEST_CASE("DoRA's ops name the argument that does not fit") {
   const Tensor x = f({2, 4}), w = f({6, 4}), a = f({2, 4}), b = f({6, 2}), m = f({6}), squares = f({6});
   CHECK_THROWS_WITH_AS(dora_linear(x, f({6, 3}), {}, a, b, m, squares, 1),

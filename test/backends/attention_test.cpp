@@ -1,11 +1,9 @@
 #include "backends/kernels/attention.hpp"
 
-#include <optional>
-#include <utility>
-
 #include "backends/cpu/attention_tiles.hpp"
 #include "backends/scratch.hpp"
 #include "test/backends/kernel_checks.hpp"
+#include "test/backends/multiplying.hpp"
 #include "test/reference/attention.hpp"
 
 using namespace osteon;
@@ -28,22 +26,6 @@ const std::vector<Variant> kVariants = kOnCpu ? std::vector<Variant>{{DType::f32
                                                                      {DType::bf16, true, true},
                                                                      {DType::f64}}
                                               : std::vector<Variant>{{DType::f32}, {DType::bf16, true}, {DType::f64}};
-
-/// Attention computes by this variant while it lives.
-struct Using {
-  bool in_pairs = std::exchange(cpu::multiplies_in_pairs, false);
-  std::optional<bool> on_amx = std::exchange(cpu::pairs_on_amx, {});
-  explicit Using(const Variant& variant) {
-    cpu::multiplies_in_pairs = variant.in_pairs;
-    cpu::pairs_on_amx = variant.on_amx;
-  }
-  ~Using() {
-    cpu::multiplies_in_pairs = in_pairs;
-    cpu::pairs_on_amx = on_amx;
-  }
-  Using(const Using&) = delete;
-  Using& operator=(const Using&) = delete;
-};
 
 enum class Ranges { causal, packed, padded, with_blind };
 
@@ -169,7 +151,7 @@ TEST_CASE("attention and its gradient agree with written-out scores") {
   for (const Case& c : kCases)
     for (const Variant& variant : kVariants) {
       const DType dtype = variant.dtype;
-      const Using used(variant);
+      const Multiplying used(variant.in_pairs, variant.on_amx);
       CAPTURE(variant.in_pairs);
       CAPTURE(variant.on_amx);
       CAPTURE(c.q());
@@ -215,7 +197,7 @@ TEST_CASE("attention's bits depend neither on the number of threads nor on the o
                         Case{batch + 2, 33, 33, 3, 1, 16, Ranges::with_blind}})
     for (const Variant& variant : kVariants) {
       const DType dtype = variant.dtype;
-      const Using used(variant);
+      const Multiplying used(variant.in_pairs, variant.on_amx);
       CAPTURE(variant.in_pairs);
       CAPTURE(variant.on_amx);
       CAPTURE(c.q());
@@ -230,7 +212,7 @@ TEST_CASE("a query's output does not depend on how many queries are computed wit
   const Case whole{1, 90, 90, 4, 2, 32}, last{1, 7, 90, 4, 2, 32};
   for (const Variant& variant : kVariants) {
     const DType dtype = variant.dtype;
-    const Using used(variant);
+    const Multiplying used(variant.in_pairs, variant.on_amx);
     CAPTURE(variant.in_pairs);
     const Inputs in(whole, dtype);
     const Result r = run(whole, in, 1);
@@ -250,7 +232,7 @@ TEST_CASE("a query's bits do not depend on the keys that queries beside it see")
   const Case c{1, kOnCpu ? 40 : 8, kKeys, 1, 1, d};
   const double scale = 0.3;  // no power of two: its product with the largest score is rounded
   for (const Variant& variant : kVariants) {
-    const Using used(variant);
+    const Multiplying used(variant.in_pairs, variant.on_amx);
     CAPTURE(variant.dtype);
     CAPTURE(variant.in_pairs);
     CAPTURE(variant.on_amx);
@@ -278,7 +260,7 @@ TEST_CASE("attention lets NaN and infinity through to the queries that see them"
   const Case c{1, 80, 80, 2, 1, 32};
   for (const Variant& variant : kVariants) {
     const DType dtype = variant.dtype;
-    const Using used(variant);
+    const Multiplying used(variant.in_pairs, variant.on_amx);
     CAPTURE(variant.in_pairs);
     Inputs in(c, dtype);
     in.k.set(70 * 32 + 3, std::nan(""));
@@ -302,7 +284,7 @@ TEST_CASE("attention never reads keys behind every query's range, as in a cache 
   for (const Case& each : {c, few})
     for (const Variant& variant : kVariants) {
       const DType dtype = variant.dtype;
-      const Using used(variant);
+      const Multiplying used(variant.in_pairs, variant.on_amx);
       CAPTURE(variant.in_pairs);
       CAPTURE(variant.on_amx);
       Inputs in(each, dtype);
@@ -325,7 +307,7 @@ TEST_CASE("attention's bits do not depend on how many keys a cache has room for"
   const Case small{1, 2, 260, 4, 2, 16};
   for (const Variant& variant : kVariants)
     for (const std::int64_t used : {100, 200}) {
-      const Using with(variant);
+      const Multiplying with(variant.in_pairs, variant.on_amx);
       CAPTURE(variant.dtype);
       CAPTURE(used);
       const Inputs in(small, variant.dtype);

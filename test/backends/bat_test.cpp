@@ -1,12 +1,10 @@
 #include "backends/kernels/bat.hpp"
 
 #include <doctest/doctest.h>
-#include <optional>
-#include <utility>
 
-#include "backends/cpu/tile_products.hpp"
 #include "backends/flops.hpp"
 #include "test/backends/array.hpp"
+#include "test/backends/multiplying.hpp"
 #include "test/backends/threads.hpp"
 #include "test/reference/block.hpp"
 
@@ -31,28 +29,11 @@ constexpr Dtypes kDtypes[] = {{DType::f32, DType::f32, DType::f32},    {DType::f
                               {DType::bf16, DType::bf16, DType::bf16}, {DType::bf16, DType::f32, DType::bf16},
                               {DType::bf16, DType::bf16, DType::f32},  {DType::bf16, DType::f32, DType::f32}};
 
-/// How bf16 is multiplied while it lives: as f32, in pairs on vectors or on AMX; a processor without the instructions
-/// has plain twins.
+/// How bf16 is multiplied (test::Multiplying).
 struct Way {
   bool in_pairs, on_amx;
 };
 constexpr Way kWays[] = {{false, false}, {true, false}, {true, true}};
-class Multiplying {
- public:
-  explicit Multiplying(Way way)
-      : in_pairs_(std::exchange(cpu::multiplies_in_pairs, way.in_pairs)),
-        on_amx_(std::exchange(cpu::pairs_on_amx, way.on_amx)) {}
-  ~Multiplying() {
-    cpu::multiplies_in_pairs = in_pairs_;
-    cpu::pairs_on_amx = on_amx_;
-  }
-  Multiplying(const Multiplying&) = delete;
-  Multiplying& operator=(const Multiplying&) = delete;
-
- private:
-  bool in_pairs_;
-  std::optional<bool> on_amx_;
-};
 /// f() in each way that products of the dtype can take.
 template <class F>
 void each_way(DType dtype, const F& f) {
@@ -61,7 +42,7 @@ void each_way(DType dtype, const F& f) {
       continue;
     CAPTURE(way.in_pairs);
     CAPTURE(way.on_amx);
-    const Multiplying multiplying(way);
+    const test::Multiplying multiplying(way.in_pairs, way.on_amx);
     f();
   }
 }
@@ -186,7 +167,7 @@ TEST_CASE("bat_block_gradient in pairs rounds dW' as a factor, not as a term") {
     if (!way.in_pairs)
       continue;
     CAPTURE(way.on_amx);
-    const Multiplying multiplying(way);
+    const test::Multiplying multiplying(way.in_pairs, way.on_amx);
     kernels::bat_block_gradient(kDevice, nothing.view(), dw.view(), terms.sink(false));
     CHECK(terms.doubles() == dw.doubles());
     kernels::bat_block_gradient(kDevice, w.view(), dw.view(), all.sink(false));
