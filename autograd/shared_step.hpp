@@ -1,8 +1,15 @@
 #pragma once
 
+#include <atomic>
+
 #include "autograd/tensor.hpp"
 
 namespace osteon {
+
+/// Whether Bat too sums its gradient sequence by sequence, as all other adapters do at no cost, so that it has the same
+/// bits however a batch is split. Off by default: it takes a product with the weight a sequence instead of a batch.
+/// Changes the whole process.
+inline std::atomic<bool> batch_invariant = false;
 
 /// While one lives, what this thread records is a part of a batch whose other parts other processes have. It is told
 /// what must be put together: the parts are one batch again if every write to a parameter's gradient goes on from where

@@ -3,6 +3,7 @@
 #include "autograd/compute_copy.hpp"
 #include "autograd/ops.hpp"
 #include "autograd/ops/linear.hpp"
+#include "autograd/shared_step.hpp"
 #include "backends/flops.hpp"
 #include "backends/kernels/bat.hpp"
 #include "backends/kernels/elementwise.hpp"
@@ -95,54 +96,58 @@ Tensor bat_linear(const Tensor& x, const Tensor& weight, const Tensor& bias, con
     }
   }
 
-  return record("bat_linear", y, {x, bias, blocks},
-                [sx = save_if(wants_grad(blocks), "x", x), w, b, rank](const Tensor& dy, Grads& grad) {
-                  const std::int64_t d = w.dim(0), k = w.dim(1);
-                  // dB is summed sequence by sequence, so that it does not depend on how a batch is split.
-                  const std::int64_t tokens = dy.shape().rows(), seq_len = dy.shape().rank() >= 2 ? dy.dim(-2) : 1;
-                  const DType wide = accumulator(dy.dtype());
-                  const std::vector<Slab> parts = slabs(d, k, rank, dy.device());
-                  const std::int64_t rows = parts[0].end;
-                  const Sink dx = grad[0], dbias = grad[1], db = grad[2];
-                  const Tensor adapted = workspace({rows, k}, dy.dtype(), dy.device());
-                  const Tensor dadapted = db ? workspace({rows, k}, wide, dy.device()) : Tensor{};
-                  // Sums over slabs are kept wide: a bf16 dx would be rounded once a slab.
-                  const bool direct = !dx || dx.view.dtype == wide || parts.size() == 1;
-                  const Tensor dx_wide = direct ? Tensor{} : workspace(dx.view.shape, wide, dy.device());
-                  bool dx_add = direct && dx.add;
-                  for (const Slab slab : parts) {
-                    const std::int64_t count = slab.end - slab.begin;
-                    const Tensor g = columns(dy, slab);
-                    on_any_device(dy.device(), [&](auto dev) {
-                      const ConstView w_slab = w.view().slice_rows(slab.begin, slab.end);
-                      const ConstView b_slab = b.slice(slab.begin / rank, slab.end / rank).view();
-                      if (dx) {
-                        const View p = adapted.mut().slice_rows(0, count);
-                        adapt(dev, w_slab, b_slab, p);
-                        kernels::gemm(dev, g.view(), p, direct ? dx.view : dx_wide.mut(), {.add = dx_add});
-                        dx_add = true;
-                      }
-                      if (db) {
-                        const CountAs work(Work::adapter);
-                        const View q = dadapted.mut().slice_rows(0, count);
-                        const std::int64_t first = slab.begin / rank, last = slab.end / rank;
-                        const View db_slab = db.view.reshape({d / rank, rank * rank}).slice_rows(first, last);
-                        for (std::int64_t t = 0; t < tokens; t += seq_len) {
-                          kernels::gemm_tokens(dev, g.view().slice_rows(t, t + seq_len),
-                                               sx.view().slice_rows(t, t + seq_len), {q, false});
-                          kernels::bat_block_gradient(dev, w_slab, q,
-                                                      {db_slab.reshape({last - first, rank, rank}), db.add || t > 0});
-                        }
-                      }
-                    });
-                  }
-                  on_device(dy.device(), [&](auto dev) {
-                    if (dx && !direct)
-                      kernels::scale(dev, dx_wide.view(), 1.0, dx);
-                    if (dbias)
-                      kernels::column_sum(dev, dy.view(), dbias);
-                  });
-                });
+  return record(
+      "bat_linear", y, {x, bias, blocks},
+      [sx = save_if(wants_grad(blocks), "x", x), w, b, rank](const Tensor& dy, Grads& grad) {
+        const std::int64_t d = w.dim(0), k = w.dim(1);
+        // dB follows from dW' by a product with W: one for the batch, or one a sequence.
+        const std::int64_t tokens = dy.shape().rows(), seq_len = dy.shape().rank() >= 2 ? dy.dim(-2) : 1,
+                           summed = batch_invariant ? seq_len : tokens;
+        const DType wide = accumulator(dy.dtype());
+        const std::vector<Slab> parts = slabs(d, k, rank, dy.device());
+        const std::int64_t rows = parts[0].end;
+        const Sink dx = grad[0], dbias = grad[1], db = grad[2];
+        const Tensor adapted = workspace({rows, k}, dy.dtype(), dy.device());
+        const Tensor dadapted = db ? workspace({rows, k}, wide, dy.device()) : Tensor{};
+        // Sums over slabs are kept wide: a bf16 dx would be rounded once a slab.
+        const bool direct = !dx || dx.view.dtype == wide || parts.size() == 1;
+        const Tensor dx_wide = direct ? Tensor{} : workspace(dx.view.shape, wide, dy.device());
+        bool dx_add = direct && dx.add;
+        for (const Slab slab : parts) {
+          const std::int64_t count = slab.end - slab.begin;
+          const Tensor g = columns(dy, slab);
+          on_any_device(dy.device(), [&](auto dev) {
+            const ConstView w_slab = w.view().slice_rows(slab.begin, slab.end);
+            const ConstView b_slab = b.slice(slab.begin / rank, slab.end / rank).view();
+            if (dx) {
+              const View p = adapted.mut().slice_rows(0, count);
+              adapt(dev, w_slab, b_slab, p);
+              kernels::gemm(dev, g.view(), p, direct ? dx.view : dx_wide.mut(), {.add = dx_add});
+              dx_add = true;
+            }
+            if (db) {
+              const CountAs work(Work::adapter);
+              const View q = dadapted.mut().slice_rows(0, count);
+              const std::int64_t first = slab.begin / rank, last = slab.end / rank;
+              const View db_slab = db.view.reshape({d / rank, rank * rank}).slice_rows(first, last);
+              for (std::int64_t t = 0; t < tokens; t += summed) {
+                const auto sequences = [&](const ConstView& rows_of) {
+                  return rows_of.slice_rows(t, t + summed).reshape({summed / seq_len, seq_len, rows_of.cols()});
+                };
+                kernels::gemm_tokens(dev, sequences(g.view()), sequences(sx.view()), {q, false});
+                kernels::bat_block_gradient(dev, w_slab, q,
+                                            {db_slab.reshape({last - first, rank, rank}), db.add || t > 0});
+              }
+            }
+          });
+        }
+        on_device(dy.device(), [&](auto dev) {
+          if (dx && !direct)
+            kernels::scale(dev, dx_wide.view(), 1.0, dx);
+          if (dbias)
+            kernels::column_sum(dev, dy.view(), dbias);
+        });
+      });
 }
 
 }  // namespace osteon

@@ -92,6 +92,7 @@ struct RunConfig {
   std::string device = "auto";
   std::int64_t threads = 0;
   bool deterministic = true;
+  bool batch_invariant = false;
   std::string memory_policy = "save";
   std::int64_t checkpoint_layers = 0;
   std::string memory_limit;

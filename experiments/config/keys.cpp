@@ -131,6 +131,9 @@ std::vector<Key> make_keys() {
       {machine, "device", &C::device, "cpu, cuda, cuda:N, or auto = cuda where there is one"},
       {machine, "threads", &C::threads, "CPU threads (0 = all)", {}, at_least(0)},
       {machine, "deterministic", &C::deterministic, "only kernels that give equal bits for any number of threads"},
+      {machine, "batch_invariant", &C::batch_invariant,
+       "Bat: a gradient has the same bits however batches are split (ranks, accumulate), for a product more a "
+       "sequence"},
       {machine,
        "memory_policy",
        &C::memory_policy,

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "autograd/random_state.hpp"
+#include "autograd/shared_step.hpp"
 #include "backends/kernels/gemm.hpp"
 #include "backends/omp_threads.hpp"
 #include "backends/open_device.hpp"
@@ -160,6 +161,7 @@ Trained after_training(const RunConfig& given, Device device) {
   config.seq_len = row_length(config);
   set_threads(config.threads);
   kernels::set_deterministic_gemm(config.deterministic);
+  batch_invariant = config.batch_invariant;
   release_idle_memory(device);  // what earlier products kept is not this run's
   LoadedModel loaded = prepared(config, device);
   const std::int64_t positions = ModelLimits(*loaded.model).positions;

@@ -7,6 +7,7 @@
 #include <numeric>
 #include <sys/resource.h>
 
+#include "autograd/shared_step.hpp"
 #include "backends/kernels/gemm.hpp"
 #include "backends/omp_threads.hpp"
 #include "backends/open_device.hpp"
@@ -253,6 +254,7 @@ RunSummary run(const RunConfig& given, const RunOptions& options) {
   check_ranks(config);
   set_threads(config.threads);
   kernels::set_deterministic_gemm(config.deterministic);
+  batch_invariant = config.batch_invariant;
   RunSummary summary;
   summary.name = !options.name.empty() ? options.name
                  : config.out.empty()  ? config.method

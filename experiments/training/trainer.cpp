@@ -47,10 +47,12 @@ NamedTensors flat(const std::vector<peft::TrainableParameter>& parameters) {
   return all;
 }
 
-/// Several ranks sum in one rank's order where the run is to be deterministic and gradients are small. The gradient of
-/// a head over the vocabulary is made in the forward pass already, ahead of its turn; a classifier's is not.
+/// Several ranks sum in one rank's order where the run is to be deterministic and gradients are small, sums over
+/// sequences. The gradient of a head over the vocabulary is made in the forward pass already, ahead of its turn; a
+/// classifier's is not.
 bool sums_in_order(const RunConfig& config) {
-  return config.deterministic && config.method != "full" && config.modules_to_save.empty() &&
+  const bool sums_sequences = config.method != "bat" || config.batch_invariant;
+  return config.deterministic && sums_sequences && config.method != "full" && config.modules_to_save.empty() &&
          config.train_parts.empty();
 }
 

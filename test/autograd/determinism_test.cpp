@@ -1,7 +1,9 @@
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <doctest/doctest.h>
 
+#include "autograd/shared_step.hpp"
 #include "test/backends/threads.hpp"
 #include "test/op_cases.hpp"
 
@@ -107,12 +109,56 @@ void check_splits(const std::vector<OpCase>& cases, int least) {
   CHECK(count >= least);
 }
 
+/// Bat's gradient is summed sequence by sequence while one lives.
+struct BatchInvariant {
+  BatchInvariant() { batch_invariant = true; }
+  ~BatchInvariant() { batch_invariant = false; }
+};
+
 TEST_CASE("parameters' gradients are bit-equal for any split of a batch along sequences") {
+  const BatchInvariant invariant;
   with_threads(1, [] { check_splits(op_cases(), 500); });
 }
 
 TEST_CASE("so they are for long sequences, on several threads") {
+  const BatchInvariant invariant;
   with_threads(2, [] { check_splits(large_op_cases(), 20); });
+}
+
+/// The largest difference over the largest element.
+double difference(const Values& a, const Values& b) {
+  double most = 0, scale = 0;
+  REQUIRE(a.size() == b.size());
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    most = std::max(most, std::abs(a[i] - b[i]));
+    scale = std::max(scale, std::abs(b[i]));
+  }
+  return scale == 0 ? most : most / scale;
+}
+
+TEST_CASE("Bat's gradient of a whole batch is that of its sequences, to rounding") {
+  const std::pair<CaseDTypes, double> runs[] = {
+      {{DType::f64, DType::f64}, 1e-13},
+      {{DType::f32, DType::f32}, 1e-5},
+      {{DType::bf16, DType::f32}, 1e-2},  // dW' may be rounded to bf16 for its product with W
+  };
+  int other_bits = 0;
+  for (const auto* cases : {&op_cases(), &large_op_cases()})
+    for (const OpCase& op_case : *cases) {
+      if (op_case.op != "bat_linear" || !splits(op_case))
+        continue;
+      CAPTURE(op_case.variant);
+      for (const auto& [dtypes, most] : runs) {
+        const std::vector<Values> whole = accumulated(op_case, dtypes, batch_size(op_case));
+        const BatchInvariant invariant;
+        const std::vector<Values> by_sequence = accumulated(op_case, dtypes, 1);
+        REQUIRE(whole.size() == by_sequence.size());
+        other_bits += whole != by_sequence;
+        for (std::size_t i = 0; i < whole.size(); ++i)
+          CHECK(difference(whole[i], by_sequence[i]) < most);
+      }
+    }
+  CHECK(other_bits > 0);  // else nothing was summed another way
 }
 
 }  // namespace

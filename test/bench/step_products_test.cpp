@@ -16,16 +16,6 @@ double counted(const FlopCount& flops, bool adapter) {
   return total;
 }
 
-/// What Bat computes beyond the minimum that is listed: dB sequence by sequence, so that it does not depend on the
-/// split of a batch.
-double repeated(const StepProducts& products, const ModelShape& shape) {
-  double again = 0;
-  for (const auto& [p, count] : products.adapter)
-    if (p.blocks > 0 && p.seq_len > 0)
-      again += static_cast<double>(count * (shape.batch_size - 1)) * p.flops();
-  return again;
-}
-
 ModelShape odd_shape() { return {"odd", 192, 320, 2, 3, 1, 77, true, 3, 100}; }     // 2 sequences in a chunk, then 1
 ModelShape long_shape() { return {"long", 128, 192, 2, 2, 2, 77, false, 2, 600}; }  // sequences cut into chunks
 
@@ -47,8 +37,7 @@ TEST_CASE("the products listed for the roof are those that a step runs") {
         const FlopCount flops = flop_count(Device::meta);
         const StepProducts products = step_products(shape, method, dtype);
         CHECK(flops_of(products.base) == doctest::Approx(counted(flops, false)).epsilon(1e-12));
-        CHECK(flops_of(products.adapter) + repeated(products, shape) ==
-              doctest::Approx(counted(flops, true)).epsilon(1e-12));
+        CHECK(flops_of(products.adapter) == doctest::Approx(counted(flops, true)).epsilon(1e-12));
       }
 }
 
@@ -57,7 +46,7 @@ TEST_CASE("a step without memory needs what a real one uses") {
   for (const std::string method : kMethods)
     for (const DType dtype : {DType::f32, DType::bf16}) {
       CAPTURE(method);
-      std::int64_t peaks[2];
+      std::int64_t peaks[2] = {};
       for (const Device device : {Device::meta, Device::cpu}) {
         release_idle_memory(device);
         const std::int64_t before =

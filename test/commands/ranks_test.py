@@ -104,8 +104,9 @@ class SharedRuns(SharedRunTest):
     def test_adapters_are_bit_equal_to_one_rank(self):
         for method, ranks in [("lora", 2), ("lora", 3), ("bone", 2), ("bat", 3), ("dora", 4)]:
             with self.subTest(method=method, ranks=ranks):
-                one = self.train(f"{method}-1", 1, "--method", method)
-                several = self.train(f"{method}-{ranks}", ranks, "--method", method)
+                arguments = ["--method", method, "--set", f"batch_invariant={'true' if method == 'bat' else 'false'}"]
+                one = self.train(f"{method}-1", 1, *arguments)
+                several = self.train(f"{method}-{ranks}", ranks, *arguments)
                 self.assert_equal_runs(one, several)
 
     def test_a_stopped_run_goes_on_with_another_number_of_ranks(self):
@@ -124,7 +125,7 @@ class SharedRuns(SharedRunTest):
         self.assertEqual(files_of(part / "adapter"), files_of(whole / "adapter"))
 
     def test_sums_at_the_end_are_equal_to_rounding(self):
-        for arguments in [("--method", "full"), ("--method", "lora", "--set", "deterministic=false"),
+        for arguments in [("--method", "full"), ("--method", "bat"), ("--method", "lora", "--set", "deterministic=false"),
                           ("--method", "lora", "--set", "modules_to_save=embed_tokens")]:
             with self.subTest(arguments=arguments):
                 name = "-".join(word.replace("=", "-") for word in arguments)
@@ -152,7 +153,8 @@ class SharedRuns(SharedRunTest):
                         + "".join(f"{i}\t{s}\t{s}\t{i % 5}.5\n" for i, s in enumerate(sentences)))
         for task, data, method, ranks in [("cola", cola, "lora", 2), ("cola", cola, "bone", 4), ("stsb", stsb, "bat", 3)]:
             with self.subTest(task=task, method=method, ranks=ranks):
-                arguments = ["--method", method, "--data", data, "--eval-data", data, "--task", f"glue:{task}", "--template", "auto"]
+                arguments = ["--method", method, "--data", data, "--eval-data", data, "--task", f"glue:{task}", "--template", "auto",
+                             "--set", "batch_invariant=true"]
                 one = self.train(f"{task}-{method}-1", 1, *arguments)
                 several = self.train(f"{task}-{method}-{ranks}", ranks, *arguments)
                 self.assertEqual(self.lines(several), self.lines(one))

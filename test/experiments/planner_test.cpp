@@ -277,14 +277,16 @@ TEST_CASE("planner: FLOPs are those of the hand formulas") {
         forward = 2 * r * s.all.out * s.tokens;
         backward = 2 * r * (2 * s.all.out - s.first.out) * s.tokens;
       } else {
-        // W' once a pass and its blocks' gradient once a sequence: r a weight; dW' costs what a trained weight does.
-        const auto sequences = static_cast<double>(config.batch_size) * s.passes;
+        // W' and its blocks' gradient once a pass: r a weight; dW' costs what a trained weight does.
         forward = 2 * r * s.all.weights * s.passes;
-        backward = 2 * r * (s.all.weights - s.first.weights) * s.passes + 2 * s.all.weights * s.tokens +
-                   2 * r * s.all.weights * sequences;
+        backward = 2 * r * (2 * s.all.weights - s.first.weights) * s.passes + 2 * s.all.weights * s.tokens;
       }
       CHECK(flops.of(Pass::forward, Work::adapter) == forward);
       CHECK(flops.of(Pass::backward, Work::adapter) == backward);
+      config.batch_invariant = true;  // the blocks' gradient once a sequence
+      const double more =
+          name == "bat" ? 2 * r * s.all.weights * s.passes * static_cast<double>(config.batch_size - 1) : 0;
+      CHECK(plan(config).flops.of(Pass::backward, Work::adapter) == backward + more);
     }
 }
 
