@@ -85,9 +85,11 @@ std::vector<std::string> SuiteSource::strings(const toml::node& node, std::strin
                                               const std::vector<std::string>& allowed) const {
   std::vector<std::string> out;
   for (const toml::node& element : list(node, what)) {
-    out.push_back(string(element, what));
-    check<ConfigError>(allowed.empty() || has(allowed, out.back()), at(element), ": ", what, ": unknown '", out.back(),
-                       "'", suggestion(out.back(), allowed));
+    const std::string text = string(element, what);
+    check<ConfigError>(allowed.empty() || has(allowed, text), at(element), ": ", what, ": unknown '", text, "'",
+                       suggestion(text, allowed));
+    check<ConfigError>(!has(out, text), at(element), ": ", what, ": expected each name once, got '", text, "' twice");
+    out.push_back(text);
   }
   return out;
 }

@@ -34,7 +34,7 @@ class SuiteSource {
   const toml::array& list(const toml::node& node, std::string_view what) const;  // not empty
   std::string string(const toml::node& node, std::string_view what) const;
   std::int64_t integer(const toml::node& node, std::string_view what) const;  // at least 0
-  /// A list of strings, each one of `allowed` (empty = any).
+  /// A list of strings, each of them once and one of `allowed` (empty = any).
   std::vector<std::string> strings(const toml::node& node, std::string_view what,
                                    const std::vector<std::string>& allowed) const;
   void check_names(const TomlPairs& pairs, const std::vector<std::string>& names) const;

@@ -180,6 +180,10 @@ TEST_CASE("errors of suites name file, line and what was meant") {
   CHECK(error_of("[axes]\nlr = [1]\n[sweep]\nseed = 7\nlr = [1]") == "s.toml: sweep.lr: it is an axis too");
   CHECK(error_of("[report]\ntasks = [\"e\"]") == "s.toml:5: report.tasks: unknown 'e'");
   CHECK(error_of("[report]\nplots = [\"rank\"]") == "s.toml:5: report.plots: unknown 'rank'; did you mean 'ranks'?");
+  CHECK(error_of("[report]\nplots = [\"ranks\", \"memory\",\n  \"ranks\"]") ==
+        "s.toml:6: report.plots: expected each name once, got 'ranks' twice");
+  CHECK(error_of("[report]\ntasks = [\"d\", \"d\"]") ==
+        "s.toml:5: report.tasks: expected each name once, got 'd' twice");
   CHECK(error_of("[report]\ntitel = \"x\"") == "s.toml:5: unknown key 'titel'; did you mean 'title'?");
   CHECK(error_of("[fairness]\nequal = \"tims\"") ==
         "s.toml:5: fairness.equal: expected parameters, memory, time or flops, got \"tims\"");
