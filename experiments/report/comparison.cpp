@@ -132,18 +132,18 @@ class Builder {
   }
 
   void name_contestants() {
-    using Key = std::tuple<std::size_t, std::string, std::int64_t, double, std::string>;
+    using Key = std::tuple<std::size_t, std::string, std::int64_t, double, std::string, std::string>;
     std::set<Key> keys;
     for (const Run* run : finals_) {
       const RunSummary& s = run->summary;
       keys.insert({method_order(s.method), s.method, varies(s, "rank") || varies(s, "case") ? s.rank.value_or(0) : 0,
-                   varies(s, "lr") ? s.lr.value_or(0) : 0, label(s)});
+                   varies(s, "lr") ? s.lr.value_or(0) : 0, label(s), label(s, /*with_lr=*/false)});
     }
     // The usual five keep their colours in every report; others take those that are left.
     const std::map<std::string, std::size_t> usual = {{"full", 0}, {"lora", 1}, {"pissa", 2}, {"bone", 3}, {"bat", 4}};
     std::set<std::size_t> taken;
-    for (const auto& [order, method, rank, lr, text] : keys) {
-      Contestant contestant{.method = method, .label = text, .style = kStyles.size()};
+    for (const auto& [order, method, rank, lr, text, without_lr] : keys) {
+      Contestant contestant{.method = method, .label = text, .label_without_lr = without_lr, .style = kStyles.size()};
       if (const auto own = usual.find(method); own != usual.end() && taken.insert(own->second).second)
         contestant.style = own->second;
       out_.contestants.push_back(contestant);
@@ -281,6 +281,12 @@ std::optional<double> Pair::decisive_p() const {
   if (seeds_holm && items_holm)
     return std::max(*seeds_holm, *items_holm);
   return seeds_holm ? seeds_holm : items_holm;
+}
+
+bool alike_but_lr(const RunSummary& a, const RunSummary& b) {
+  return a.method == b.method && std::all_of(settings().begin(), settings().end(), [&](const Setting& setting) {
+           return setting.name == std::string_view("lr") || setting.text(a) == setting.text(b);
+         });
 }
 
 Comparison compare(const RunCollection& collection, const std::vector<std::string>& tasks) {

@@ -15,9 +15,10 @@ namespace osteon::report {
 
 /// One method in one setting (rank, alpha, ...). The setting is part of the label only where the runs differ in it.
 struct Contestant {
-  std::string method;     ///< as in the summaries: "lora"
-  std::string label;      ///< "LoRA", or "LoRA rank 8" beside another rank
-  std::size_t style = 0;  ///< its colour and marker in every figure, see palette.hpp
+  std::string method;                 ///< as in the summaries: "lora"
+  std::string label;                  ///< "LoRA", or "LoRA rank 8" beside another rank
+  std::string label_without_lr = {};  ///< "LoRA rank 8" where runs differ in the rate too
+  std::size_t style = 0;              ///< its colour and marker in every figure, see palette.hpp
 };
 
 /// Values of one quantity over seeds.
@@ -109,6 +110,9 @@ struct Comparison {
   std::vector<experiments::Environment> environments;  ///< different machines or builds
   std::size_t final_runs = 0, sweep_runs = 0;
 };
+
+/// Whether two runs are of one method and differ in no setting that a report shows, the learning rate left aside.
+bool alike_but_lr(const experiments::RunSummary& a, const experiments::RunSummary& b);
 
 /// Tasks come in the order of `tasks`, others behind them by name. `collection` must outlive the result. FileError when
 /// it holds no completed final run.

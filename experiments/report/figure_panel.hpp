@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -44,12 +45,18 @@ inline std::string stacked_bars(std::size_t bars, const std::string& ylabel) {
          ylabel + "'\n" + (bars > 6 ? "set xtics rotate by -40\nset rmargin 6\n" : "");
 }
 
+/// Settings of a logarithmic axis with a tic at each learning rate; there is at least one.
+std::string rate_axis(const std::set<double>& rates);
+
 /// Loss of every run against the step.
 void draw_loss(const Panel& panel, std::vector<Figure>& row);
 
 /// The score against a cost, with the Pareto front that `front` marks; entries without the cost are left out.
 void draw_tradeoff(const Panel& panel, const char* kind, const char* xlabel, bool Entry::*front,
                    const std::function<std::optional<double>(const Entry&)>& cost, std::vector<Figure>& row);
+
+/// The score against the learning rate of final runs, where a method has several.
+void draw_rates(const Panel& panel, std::vector<Figure>& row);
 
 /// Singular values of the weight change, a panel a kind of linear.
 void draw_spectra(const Panel& panel, std::vector<Figure>& row);

@@ -23,7 +23,7 @@ void draw_sweep(const Panel& panel, std::vector<Figure>& row) {
   for (const auto& [who, points] : panel.task.sweep)
     for (const SweepPoint& point : points)
       rates[point.lr][who] = point.score;
-  std::string csv = "lr", plot, chosen, tics;
+  std::string csv = "lr", plot, chosen;
   std::vector<std::size_t> columns;
   for (const Entry& entry : panel.task.entries) {
     if (!panel.task.sweep.contains(entry.contestant))
@@ -39,18 +39,17 @@ void draw_sweep(const Panel& panel, std::vector<Figure>& row) {
           Panel::kNext, *lr, columns.size() + 1, panel.style(entry).light);
   }
   csv += "\n";
+  std::set<double> tried;
   for (const auto& [lr, scores] : rates) {
     csv += shortest(lr);
-    tics += fmt::format("{}'{}' {:.8g}", tics.empty() ? "" : ", ", shortest(lr), lr);
+    tried.insert(lr);
     for (const std::size_t who : columns)
       csv += "," + (scores.contains(who) ? csv_field(panel.unit() * scores.at(who)) : "");
     csv += "\n";
   }
-  const std::string settings =
-      fmt::format("set logscale x\nset xtics ({})\nset xlabel 'learning rate'\nset ylabel {}\n", tics,
-                  gnuplot_quoted("validation " + panel.axis())) +
-      fmt::format("set xrange [{:.6g}:{:.6g}]\n", rates.begin()->first / 1.4, rates.rbegin()->first * 1.4) +
-      (panel.task.by_accuracy ? "set yrange [0:102]\n" : "");
+  const std::string settings = rate_axis(tried) +
+                               fmt::format("set ylabel {}\n", gnuplot_quoted("validation " + panel.axis())) +
+                               (panel.task.by_accuracy ? "set yrange [0:102]\n" : "");
   row.push_back(panel.draw("rate", "Validation score against learning rate, the chosen rates ringed", csv, settings,
                            plot + chosen));
 }
@@ -172,6 +171,7 @@ Figures draw_figures(const Comparison& comparison, const std::filesystem::path& 
         },
         figures.parameters_tradeoff);
     draw_sweep(panel, figures.sweep);
+    draw_rates(panel, figures.rates);
     draw_ranks(panel, figures.ranks);
     draw_spectra(panel, figures.spectra);
     draw_step_time(panel, figures.step_time);

@@ -15,14 +15,18 @@ namespace osteon::report {
 
 /// The figures of a comparison, a row of panels a kind, a panel a task.
 struct Figures {
-  std::vector<Figure> loss, memory_tradeoff, time_tradeoff, parameters_tradeoff, sweep, ranks, spectra, step_time,
-      memory;
+  std::vector<Figure> loss, memory_tradeoff, time_tradeoff, parameters_tradeoff, sweep, rates, ranks, spectra,
+      step_time, memory;
   std::string missing;  ///< why there are no figures, or not all
 };
 
 /// The entries of each method that a task has at several ranks, by rank.
 std::map<std::string, std::map<std::int64_t, const Entry*>> entries_by_rank(const Comparison& comparison,
                                                                             const Task& task);
+
+/// The entries of each method that a task has at several learning rates, alike in all else, by rate; a line's name is
+/// the label without the rate.
+std::map<std::string, std::map<double, const Entry*>> entries_by_rate(const Comparison& comparison, const Task& task);
 
 /// Mean stable rank of what an entry's runs changed in linears of a kind ("q_proj"); empty where none changed.
 std::optional<double> stable_rank(const Entry& entry, const std::string& kind);

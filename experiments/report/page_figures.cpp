@@ -88,19 +88,35 @@ std::string rates(const Comparison& comparison, const Figures& figures) {
          key(comparison, figures.sweep) + panels(figures, figures.sweep) + grid_edges(comparison);
 }
 
+/// The key of lines through several entries, each in the style of its first: `lines_of` a task, `name` of a line.
+template <class LinesOf, class Name>
+std::string line_key(const Comparison& comparison, const LinesOf& lines_of, const Name& name) {
+  std::map<std::string, std::size_t> styles;
+  for (const Task& task : comparison.tasks)
+    for (const auto& [line, entries] : lines_of(comparison, task))
+      styles.try_emplace(name(line), comparison.contestants[entries.begin()->second->contestant].style);
+  std::string key = "<ul class=\"key\">";
+  for (const auto& [label, style] : styles)
+    key += "<li>" + contestant_html({.method = {}, .label = label, .style = style}) + "</li>";
+  return key + "</ul>";
+}
+
+std::string sensitivity(const Comparison& comparison, const Figures& figures) {
+  if (figures.rates.empty())
+    return "";
+  return "<p>The test score of each method at every learning rate that it was run with; the line is "
+         "the mean over seeds, the band reaches from the lowest seed to the highest. A wide, flat top is a method that "
+         "needs little tuning.</p>" +
+         line_key(comparison, entries_by_rate, [](const std::string& label) { return label; }) +
+         panels(figures, figures.rates);
+}
+
 std::string ranks(const Comparison& comparison, const Figures& figures) {
   if (figures.ranks.empty())
     return "";
-  std::map<std::string, std::size_t> styles;  // of the curves
-  for (const Task& task : comparison.tasks)
-    for (const auto& [method, entries] : entries_by_rank(comparison, task))
-      styles.try_emplace(method, comparison.contestants[entries.begin()->second->contestant].style);
-  std::string key = "<ul class=\"key\">";
-  for (const auto& [method, style] : styles)
-    key += "<li>" + contestant_html({.method = method, .label = display_name(method), .style = style}) + "</li>";
   return "<p>The score of each method at its ranks, with 95% intervals over seeds. What a rank costs differs "
          "between methods: the table has their parameters.</p>" +
-         key + "</ul>" + panels(figures, figures.ranks);
+         line_key(comparison, entries_by_rank, display_name) + panels(figures, figures.ranks);
 }
 
 /// Of what each entry changed, kind by kind.
@@ -170,6 +186,7 @@ constexpr struct {
 } kPlots[] = {{"curves", "Loss curves", curves},
               {"tradeoffs", "Score against cost", tradeoffs},
               {"rates", "Learning rate", rates},
+              {"sensitivity", "Sensitivity to the learning rate", sensitivity},
               {"ranks", "Rank", ranks},
               {"spectra", "What changed in the weights", spectra},
               {"time", "Where a step's time goes", step_time},

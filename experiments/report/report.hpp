@@ -23,7 +23,8 @@ struct ReportOptions {
   std::string gnuplot = "gnuplot";      ///< program name or path
 };
 
-/// The parts of a page that show figures: curves, tradeoffs, rates, ranks, spectra, time, memory.
+/// The parts of a page that show figures: curves, tradeoffs, rates, sensitivity, ranks, spectra, time,
+/// memory.
 std::vector<std::string> plot_names();
 
 struct WrittenReport {

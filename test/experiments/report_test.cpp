@@ -99,6 +99,65 @@ TEST_CASE("a page shows the figures that it was asked for, in that order; their 
   CHECK(fs::exists(written.figures / "2-op-rate.csv"));
 }
 
+TEST_CASE("methods at several learning rates have a figure of their scores, the range over seeds as a band") {
+  const TemporaryFolder folder;
+  const SyntheticTask task = small_task({{80, 82}, {70, 71}, {60, 61}});
+  const auto write = [&](std::size_t method, double lr, std::int64_t rank, std::size_t seed, double accuracy) {
+    experiments::RunSummary run = test::synthetic_summary(task, method, seed);
+    run.lr = lr;
+    if (method > 0)
+      run.rank = rank;
+    run.evaluation.after->accuracy = accuracy;
+    test::write_synthetic_run(folder / "runs" / join(run.method, '-', lr, '-', rank, '-', seed), run);
+  };
+  for (std::size_t seed = 0; seed < 2; ++seed) {
+    const double more = 0.02 * static_cast<double>(seed);
+    for (const auto& [lr, accuracy] : {std::pair(1e-3, 0.2), {3e-3, 0.5}, {1e-1, 0.1}})
+      write(0, lr, 0, seed, accuracy + more);
+    for (const auto& [lr, accuracy] : {std::pair(1e-3, 0.3), {1e-2, 0.7}})
+      write(1, lr, 4, seed, accuracy + more);
+    write(2, 1e-3, 4, seed, 0.4);  // another rate, but another rank too: no line
+    write(2, 1e-2, 8, seed, 0.5);
+  }
+  const WrittenReport written = write_report({folder / "runs"}, folder / "out", {.plots = {"sensitivity"}});
+  const std::string name = "1-" + task.name + "-lr";
+  CHECK(io::read_file(written.figures / (name + ".csv")) ==
+        "lr,\"Full mean\",\"Full lowest seed\",\"Full highest seed\",\"LoRA mean\",\"LoRA lowest seed\",\"LoRA highest "
+        "seed\"\n0.001,21,20,22,31,30,32\n0.003,51,50,52,,,\n0.01,,,,71,70,72\n0.1,11,10,12,,,\n");
+  const std::string script = io::read_file(written.figures / (name + ".gp"));
+  for (const char* part : {"set logscale x", "'0.003' 0.003", "set xlabel 'learning rate'", "set yrange [0:102]",
+                           "data using 1:3:4 with filledcurves", "data using 1:5 with linespoints", "title 'LoRA'"})
+    CHECK_MESSAGE(contains(script, part), part);
+  CHECK_FALSE(contains(script, "PiSSA"));
+  const std::string html = io::read_file(written.html);
+  CHECK(contains(html, "<section id=\"sensitivity\"><h2>Sensitivity to the learning rate</h2>"));
+  if (!written.missing_figures.empty()) {
+    MESSAGE("gnuplot is not installed: the figures themselves are not tested");
+    return;
+  }
+  CHECK(contains(html, "<figcaption>" + task.name + "</figcaption><svg"));
+  for (const auto& file : fs::directory_iterator(written.figures))
+    if (file.path().extension() == ".svg") {
+      std::string wrong;
+      CHECK_MESSAGE(test::well_formed(io::read_file(file.path()), wrong), file.path().filename().string(), ": ", wrong);
+    }
+}
+
+TEST_CASE("runs at one learning rate each have no figure of it") {
+  const TemporaryFolder folder;
+  test::write_ablation(folder / "runs", {small_task({{80, 82}, {70, 71}})});  // Full at 0.003, LoRA at 0.01
+  const WrittenReport written = write_report({folder / "runs"}, folder / "out", {.gnuplot = kNoGnuplot});
+  CHECK_FALSE(contains(io::read_file(written.html), "<section id=\"sensitivity\">"));
+  CHECK_FALSE(fs::exists(written.figures / "1-down-lr.csv"));
+}
+
+TEST_CASE("the check of SVG files finds what is not XML") {
+  std::string wrong;
+  CHECK(test::well_formed("<?xml version='1.0'?><!-- a > b --><svg a=\"x > y\"><g/><text>t</text></svg>", wrong));
+  for (const char* bad : {"<svg><g></svg>", "<svg", "<svg></svg></g>", "<svg a=\"x></svg>", "a > b", "<svg a=<g/>"})
+    CHECK_FALSE_MESSAGE(test::well_formed(bad, wrong), bad);
+}
+
 TEST_CASE("methods at several ranks have a figure of their scores, with the ranks that each has") {
   const TemporaryFolder folder;
   const SyntheticTask task = small_task({{80, 82}, {70, 71}});
