@@ -114,6 +114,7 @@ Tensor bat_linear(const Tensor& x, const Tensor& weight, const Tensor& bias, con
 /// y_b = x_b B_b^T for the pieces x_b of rank features of x [..., in], blocks B [in / rank, rank, rank]: a linear whose
 /// weight is block diagonal. Blocks of another dtype than x are used through a rounded copy. Saves x if they train.
 Tensor block_linear(const Tensor& x, const Tensor& blocks);
+/// For other forms of W', written for clarity: rewritten_linear (weight_rewrite.hpp).
 /// DoRA: (m / c) * (x W^T + scaling (x A^T) B^T) + bias with c = row norms of W + scaling B A, a constant in the
 /// backward. lora_a [rank, in], lora_b [out, rank], magnitude [out], base_norm_squared [out] = row norms of W, squared.
 /// Saves x, x A^T and the sum before the scaling. arXiv:2402.09353

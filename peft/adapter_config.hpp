@@ -24,6 +24,8 @@ struct AdapterConfig {
   double dropout = 0.0;               ///< on the adapter's input, while training
   std::string init = "true";          ///< init_weights / init_lora_weights: "true", "false", or a method's own
   std::int64_t mini_rank = 1;         ///< MiSS mini: columns of its block
+  std::int64_t tile_rows = 1;         ///< bat_tile: blocks of a tile, from one output block to the next
+  std::int64_t tile_columns = 1;      ///< bat_tile: the same along the inputs
   double learning_rate_ratio = 16.0;  ///< LoRA+: learning rate of lora_B over that of lora_A
   std::string bias = "none";          ///< which biases train: none, all, lora_only (of adapted linears)
   std::optional<DType> dtype;         ///< of the adapter's parameters; the base's accumulator dtype by default

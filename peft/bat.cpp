@@ -5,6 +5,7 @@
 #include "backends/kernels/decompose.hpp"
 #include "backends/kernels/elementwise.hpp"
 #include "peft/bat_blocks.hpp"
+#include "peft/bat_form.hpp"
 #include "peft/method_list.hpp"
 
 // Bat ("Weight Guide"), arXiv:2409.15371 v1-v3 (called Bone there), Hugging Face's layout: a block of the weight itself
@@ -28,10 +29,8 @@ Tensor plus_identity(const Tensor& block, double factor, DType dtype) {
 class Bat final : public Adapter {
  public:
   Bat(const AdapterSite& site, std::string suffix) : suffix_(std::move(suffix)) {
-    const std::int64_t rank = site.config.rank, in = site.base.in_features(), out = site.base.out_features();
-    check<ConfigError>(in % rank == 0 && out % rank == 0, "bat: in_features ", in, " and out_features ", out,
-                       ": expected multiples of rank, got rank ", rank);
-    blocks_ = site.parameter({out / rank, rank, rank});
+    const std::int64_t rank = bat_rank(site, "bat");
+    blocks_ = site.parameter({site.base.out_features() / rank, rank, rank});
   }
 
   Tensor forward(const Tensor& x, const nn::Linear& base) const override {

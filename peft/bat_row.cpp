@@ -1,8 +1,7 @@
-#include <nlohmann/json.hpp>
-
 #include "backends/kernels/elementwise.hpp"
 #include "backends/kernels/gemm.hpp"
 #include "peft/bat_blocks.hpp"
+#include "peft/bat_form.hpp"
 #include "peft/method_list.hpp"
 
 // Bat with a matrix per input block, arXiv:2409.15371 v1-v3 "Bat-Row": the layout of RWKV-PEFT, where Hugging Face's
@@ -18,10 +17,8 @@ namespace {
 class BatRow final : public Adapter {
  public:
   explicit BatRow(const AdapterSite& site) {
-    const std::int64_t rank = site.config.rank, in = site.base.in_features(), out = site.base.out_features();
-    check<ConfigError>(in % rank == 0 && out % rank == 0, "bat_row: in_features ", in, " and out_features ", out,
-                       ": expected multiples of rank, got rank ", rank);
-    blocks_ = site.parameter({in / rank, rank, rank});
+    const std::int64_t rank = bat_rank(site, "bat_row");
+    blocks_ = site.parameter({site.base.in_features() / rank, rank, rank});
   }
 
   Tensor forward(const Tensor& x, const nn::Linear& base) const override {
@@ -67,32 +64,10 @@ class BatRow final : public Adapter {
   Tensor blocks_;  ///< [in_features / rank, rank, rank]
 };
 
-class BatRowMethod final : public Method {
- public:
-  std::string name() const override { return "bat_row"; }
-  std::string summary() const override { return "Bat with a matrix per input block (arXiv:2409.15371 v1-v3)"; }
-  std::int64_t default_rank() const override { return 64; }
-  std::unique_ptr<Adapter> make(const AdapterSite& site) const override { return std::make_unique<BatRow>(site); }
-  void check(const AdapterConfig& config) const override {
-    Method::check(config);
-    osteon::check<ConfigError>(config.dropout == 0.0, "bat_row: dropout: expected 0, got ", config.dropout);
-  }
-
-  // Hugging Face has no such layout: files say so by a type of their own.
-  void write(const AdapterConfig& config, nlohmann::json& file) const override {
-    file["peft_type"] = name();
-    file["r"] = config.rank;
-  }
-  bool read(const nlohmann::json& file, AdapterConfig& config) const override {
-    if (file.value("peft_type", "") != name())
-      return false;
-    config.rank = file.value("r", default_rank());
-    return true;
-  }
-};
-
 }  // namespace
 
-std::unique_ptr<Method> bat_row_method() { return std::make_unique<BatRowMethod>(); }
+std::unique_ptr<Method> bat_row_method() {
+  return std::make_unique<BatFormOf<BatRow>>("bat_row", "Bat with a matrix per input block (arXiv:2409.15371 v1-v3)");
+}
 
 }  // namespace osteon::peft

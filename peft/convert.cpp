@@ -79,7 +79,7 @@ ModelAdapter& convert_adapter(PeftModel& model, const std::string& to, const std
     all += (all.empty() ? "" : ", ") + one;
   check<ConfigError>(known, "convert: from ", method, " to ", to, ": no exact conversion; there are: ", all);
 
-  if (to.starts_with("bat"))
+  if (to == "bat" || to == "bat_row")
     for (const auto& [module, adapter] : model.adapter(from_name).modules)
       check_one_matrix(module, adapter->parameters()[0].second);
   AdapterConfig config = model.adapter(from_name).config;
@@ -96,7 +96,7 @@ ModelAdapter& convert_adapter(PeftModel& model, const std::string& to, const std
     const Tensor block = adapter->parameters()[0].second;
     if (to == "lora")
       fill_lora(*made.modules[module], block);
-    else if (to.starts_with("bat"))
+    else if (to == "bat" || to == "bat_row")
       fill_blocks(made.modules[module]->parameters()[0].second, block);
     else
       copy_into(made.modules[module]->parameters()[0].second, block);

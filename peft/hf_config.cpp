@@ -56,7 +56,7 @@ json list_or_null(const std::vector<std::string>& entries, bool is_pattern) {
 void check_types(const io::JsonKeys& keys) {
   if (keys.text("peft_type", "").empty())
     keys.refuse("peft_type", "the name of a method, such as \"LORA\"");
-  for (const char* key : {"r", "mini_r"})
+  for (const char* key : {"r", "mini_r", "tile_rows", "tile_columns"})
     keys.whole(key, 0);
   for (const char* key : {"lora_alpha", "lora_dropout", "miss_dropout"})
     keys.number(key, 0);

@@ -22,5 +22,9 @@ std::unique_ptr<Method> miss_method();
 std::unique_ptr<Method> miss_mini_method();
 std::unique_ptr<Method> bat_method();
 std::unique_ptr<Method> bat_row_method();
+std::unique_ptr<Method> bat_product_method();
+std::unique_ptr<Method> bat_hadamard_method();
+std::unique_ptr<Method> bat_ab_method();
+std::unique_ptr<Method> bat_tile_method();
 
 }  // namespace osteon::peft

@@ -26,6 +26,10 @@ std::vector<std::unique_ptr<Method>>& registry() {
     list.push_back(miss_mini_method());
     list.push_back(bat_method());
     list.push_back(bat_row_method());
+    list.push_back(bat_product_method());
+    list.push_back(bat_hadamard_method());
+    list.push_back(bat_ab_method());
+    list.push_back(bat_tile_method());
     return list;
   }();
   return all;

@@ -100,6 +100,8 @@ std::vector<std::string> unused_keys(const RunConfig& config) {
     unused.insert(unused.end(), {"alpha", "alpha_pattern"});
   if (config.method != "miss_mini")
     unused.emplace_back("mini_r");
+  if (config.method != "bat_tile")
+    unused.insert(unused.end(), {"tile_rows", "tile_columns"});
   if (config.method != "lora_plus")
     unused.emplace_back("loraplus_lr_ratio");
   std::vector<std::string> found;
@@ -118,6 +120,8 @@ void adopt_adapter(RunConfig& config, std::span<const std::string> given) {
   adopted.dropout = from.dropout;
   adopted.init_weights = from.init;
   adopted.mini_r = from.mini_rank;
+  adopted.tile_rows = from.tile_rows;
+  adopted.tile_columns = from.tile_columns;
   adopted.use_rslora = false;  // rslora is a method here
   adopted.bias = from.bias;
   adopted.adapter_dtype = "f32";
@@ -153,6 +157,8 @@ peft::AdapterConfig adapter_config(RunConfig config) {
   out.dropout = config.dropout;
   out.init = config.init_weights;
   out.mini_rank = config.mini_r;
+  out.tile_rows = config.tile_rows;
+  out.tile_columns = config.tile_columns;
   out.learning_rate_ratio = config.loraplus_lr_ratio;
   out.bias = config.bias;
   out.dtype = dtype_named(config.adapter_dtype);

@@ -65,6 +65,8 @@ struct RunConfig {
   double dropout = 0;
   std::string init_weights = "true";
   std::int64_t mini_r = 1;
+  std::int64_t tile_rows = 1;
+  std::int64_t tile_columns = 1;
   bool use_rslora = false;
   std::string bias = "none";
   double loraplus_lr_ratio = 16;

@@ -84,6 +84,8 @@ std::vector<Key> make_keys() {
        "initialisation: true = the method's own",
        {"true", "false", "gaussian", "olora", "pissa", "pissa_niter_<n>", "bat", "mini"}},
       {adapter, "mini_r", &C::mini_r, "MiSS mini: columns of the shared block", {}, at_least(1)},
+      {adapter, "tile_rows", &C::tile_rows, "bat_tile: blocks of a tile along the outputs", {}, at_least(1)},
+      {adapter, "tile_columns", &C::tile_columns, "bat_tile: blocks of a tile along the inputs", {}, at_least(1)},
       {adapter, "use_rslora", &C::use_rslora, "scaling = alpha / sqrt(rank)"},
       {adapter,
        "bias",

@@ -6,7 +6,7 @@ namespace osteon::report {
 
 namespace {
 
-constexpr std::array<std::pair<const char*, const char*>, 16> kMethods = {{
+constexpr std::array<std::pair<const char*, const char*>, 20> kMethods = {{
     {"full", "Full"},
     {"bitfit", "BitFit"},
     {"state", "State"},
@@ -23,6 +23,10 @@ constexpr std::array<std::pair<const char*, const char*>, 16> kMethods = {{
     {"miss_mini", "MiSS mini"},
     {"bat", "Bat"},
     {"bat_row", "Bat row"},
+    {"bat_product", "Bat product"},
+    {"bat_hadamard", "Bat Hadamard"},
+    {"bat_ab", "Bat AB"},
+    {"bat_tile", "Bat tile"},
 }};
 
 std::size_t index_of(const std::string& method) {

@@ -66,6 +66,8 @@ TEST_CASE("adapter keys reach the peft layer") {
   config.dropout = 0.5;
   config.init_weights = "gaussian";
   config.mini_r = 2;
+  config.tile_rows = 5;
+  config.tile_columns = 7;
   config.loraplus_lr_ratio = 4;
   config.bias = "all";
   config.adapter_dtype = "bf16";
@@ -81,6 +83,8 @@ TEST_CASE("adapter keys reach the peft layer") {
   CHECK(made.dropout == 0.5);
   CHECK(made.init == "gaussian");
   CHECK(made.mini_rank == 2);
+  CHECK(made.tile_rows == 5);
+  CHECK(made.tile_columns == 7);
   CHECK(made.learning_rate_ratio == 4);
   CHECK(made.bias == "all");
   CHECK(made.dtype == DType::bf16);
@@ -126,6 +130,12 @@ TEST_CASE("keys that a method has no use for are found, and no others") {
   CHECK(with("lora_plus") == Keys{"mini_r"});
   CHECK(with("bone") == Keys{"alpha", "alpha_pattern", "mini_r", "loraplus_lr_ratio"});
   CHECK(with("miss_mini") == Keys{"alpha", "alpha_pattern", "loraplus_lr_ratio"});
+  given.tile_rows = given.tile_columns = 2;
+  given.dropout = 0;  // bat_tile refuses any
+  CHECK(with("lora_plus") == Keys{"mini_r", "tile_rows", "tile_columns"});
+  CHECK(with("bat_tile") == Keys{"alpha", "alpha_pattern", "mini_r", "loraplus_lr_ratio"});
+  given.tile_rows = given.tile_columns = 1;
+  given.dropout = 0.1;
   CHECK(with("full") == Keys{"rank", "dropout", "alpha", "alpha_pattern", "mini_r", "loraplus_lr_ratio"});
   for (const std::string& method : peft::method_names()) {
     CAPTURE(method);

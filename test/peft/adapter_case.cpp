@@ -6,7 +6,7 @@ namespace osteon::test {
 namespace {
 
 bool fits(const AdapterCase& one) {
-  if (one.method == "bat" || one.method == "bat_row")
+  if (one.method.starts_with("bat"))
     return one.in % one.rank == 0 && one.out % one.rank == 0;
   return (one.method != "pissa" && one.method != "olora") || one.rank <= std::min(one.in, one.out);
 }
@@ -40,8 +40,13 @@ std::vector<AdapterCase> adapter_cases() {
           one.dropout = !method->name().starts_with("bat") && index % 3 == 0 ? 0.3 : 0.0;
           one.x = index % 4 == 0 ? Shape{1, in} : index % 4 == 1 ? Shape{2, 3, in} : Shape{4, in};
           one.seed = 100 * index;
-          if (fits(one))
-            all.push_back(one);
+          if (!fits(one))
+            continue;
+          if (one.method == "bat_tile") {
+            one.tile_rows = divisor(out / rank, index);
+            one.tile_columns = divisor(in / rank, index / 2);
+          }
+          all.push_back(one);
         }
   }
   return all;

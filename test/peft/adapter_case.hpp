@@ -41,10 +41,11 @@ struct AdapterCase {
   Shape x = {};
   std::string init = "true";
   std::uint64_t seed = 1;
+  std::int64_t tile_rows = 1, tile_columns = 1;
 
   std::string title() const {
-    return join(method, " in ", in, " out ", out, " rank ", rank, " mini ", mini_rank, " bias ", bias, " dropout ",
-                dropout, " x ", x);
+    return join(method, " in ", in, " out ", out, " rank ", rank, " mini ", mini_rank, " tile ", tile_rows, "x",
+                tile_columns, " bias ", bias, " dropout ", dropout, " x ", x);
   }
 };
 
@@ -56,6 +57,8 @@ struct AdaptedLinear {
     config.rank = given.rank;
     config.alpha = 2.0 * static_cast<double>(given.rank);
     config.mini_rank = given.mini_rank;
+    config.tile_rows = given.tile_rows;
+    config.tile_columns = given.tile_columns;
     config.dropout = given.dropout;
     config.init = given.init;
     config.dtype = of_adapter;

@@ -51,7 +51,8 @@ Values binary_factor(std::int64_t rank, std::int64_t in) {
 
 TEST_CASE("a fresh adapter that begins as the base gives its output bit for bit") {
   for (const DType dtype : {DType::f64, DType::f32, DType::bf16})
-    for_cases({"lora", "rslora", "lora_plus", "lora_fa", "bone", "miss", "miss_mini", "bat", "bat_row"},
+    for_cases({"lora", "rslora", "lora_plus", "lora_fa", "bone", "miss", "miss_mini", "bat", "bat_row", "bat_product",
+               "bat_hadamard", "bat_ab", "bat_tile"},
               [&](const AdapterCase& one) {
                 const AdaptedLinear linear(one, dtype, /*fresh=*/true);
                 const Tensor x = input_of(one, dtype);
@@ -117,6 +118,18 @@ TEST_CASE("Bone is LoRA with A[j,i] = [i mod r = j] and B = D^T, gradients too")
     CHECK(largest_error(x1.grad(), x2.grad(), 1.0) <= 1e-12);
     CHECK(largest_error(transposed(block.grad()), scale(b.grad(), 0.5), 1.0) <= 1e-12);
     CHECK(largest_error(bone.adapter->delta_weight(bone.base), lora.adapter->delta_weight(lora.base), 1.0) <= 1e-12);
+  });
+}
+
+TEST_CASE("Bone's first gradient is the full one, its columns added by their place in a block") {
+  for_cases({"bone"}, [](AdapterCase one) {
+    one.dropout = 0;
+    const AdaptedLinear bone(one, DType::f64, /*fresh=*/true);
+    const Tensor w = converted(bone.base.weight, DType::f64).set_requires_grad(true);
+    backward(bone(input_of(one, DType::f64)));
+    backward(linear(input_of(one, DType::f64), w, bone.base.bias));
+    const Tensor folded = block_sum(w.grad(), one.rank);
+    CHECK(largest_error(transposed(bone.parameter("bone_block").grad()), folded, 1.0) <= 1e-12);
   });
 }
 
@@ -231,7 +244,7 @@ TEST_CASE("merging gives the adapted output, and unmerging the weight") {
 }
 
 TEST_CASE("Bat and DoRA unmerge as well as their condition lets them") {
-  for_cases({"bat", "bat_row", "dora"}, [](AdapterCase one) {
+  for_cases({"bat", "bat_row", "bat_product", "bat_hadamard", "bat_ab", "bat_tile", "dora"}, [](AdapterCase one) {
     one.dropout = 0;
     AdaptedLinear linear(one, DType::f32);
     if (one.method.starts_with("bat")) {  // |B| <= 1/2 in every norm: I + B is well conditioned

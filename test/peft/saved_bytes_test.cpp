@@ -79,6 +79,10 @@ TEST_CASE("a block keeps what the formulas say, to the byte, under each policy")
                                            {"miss_mini", sums, 0},
                                            {"bat", inputs, 0},
                                            {"bat_row", inputs, 0},
+                                           {"bat_product", inputs, 0},
+                                           {"bat_hadamard", inputs, 0},
+                                           {"bat_ab", inputs, 0},
+                                           {"bat_tile", inputs, 0},
                                            {"full", inputs, 0}}) {
         CAPTURE(of_method.method);
         CAPTURE(name_of(dtype));

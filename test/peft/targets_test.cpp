@@ -169,6 +169,22 @@ TEST_CASE("configs that cannot be are refused before the model changes") {
   peft::AdapterConfig bat = tiny_adapter("bat");
   bat.rank = 8;  // divides 16 and 8, not 28
   CHECK(contains(error(bat), "expected multiples of rank, got rank 8 (model.layers.0.mlp.gate_proj)"));
+  for (const std::string form : {"bat_product", "bat_hadamard", "bat_ab", "bat_tile"}) {
+    peft::AdapterConfig other = tiny_adapter(form);
+    other.rank = 8;
+    CHECK(
+        contains(error(other), form + ": in_features 16 and out_features 28: expected multiples of rank, got rank 8"));
+  }
+  peft::AdapterConfig tile = tiny_adapter("bat_tile");
+  tile.tile_rows = 3;
+  CHECK(contains(error(tile),
+                 "bat_tile: tile_rows: expected a divisor of the 4 blocks of out_features, got 3 "
+                 "(model.layers.0.self_attn.q_proj)"));
+  tile.tile_rows = 1;
+  tile.tile_columns = 3;
+  CHECK(contains(error(tile), "bat_tile: tile_columns: expected a divisor of the 4 blocks of in_features, got 3"));
+  tile.tile_columns = 0;
+  CHECK(error(tile) == "bat_tile: tile_columns: expected at least 1, got 0");
   peft::AdapterConfig mini = tiny_adapter("miss_mini");
   mini.mini_rank = 5;
   CHECK(
