@@ -63,11 +63,11 @@ bool answers(const PublishedRow& row, const Kept& kept) {
 
 /// Mean of what the runs have of a figure; empty where none has it.
 std::string mean_text(const std::vector<const Kept*>& runs, std::string_view name,
-                      const std::function<std::optional<double>(const RunSummary&)>& figure,
+                      const std::function<std::optional<double>(const Run&)>& figure,
                       const std::function<std::string(double)>& format) {
   double sum = 0, count = 0;
   for (const Kept* kept : runs)
-    if (const auto value = figure(kept->run->summary)) {
+    if (const auto value = figure(*kept->run)) {
       sum += *value;
       ++count;
     }
@@ -80,30 +80,45 @@ std::string figures_text(const std::vector<const Kept*>& runs) {
     return [pattern](double value) { return fmt::format(fmt::runtime(pattern), value); };
   };
   const auto after = [](auto member) {
-    return [member](const RunSummary& run) { return run.evaluation.after ? (*run.evaluation.after).*member : Value{}; };
+    return [member](const Run& run) {
+      const auto& scores = run.summary.evaluation.after;
+      return scores ? (*scores).*member : Value{};
+    };
   };
   std::string text = mean_text(runs, "accuracy %", after(&experiments::Scores::accuracy),
                                [](double value) { return fmt::format("{:.1f}", 100 * value); });
   text += mean_text(runs, "held-out loss", after(&experiments::Scores::loss), number("{:.4f}"));
   text += mean_text(
-      runs, "last train loss", [](const RunSummary& run) { return run.final_train_loss; }, number("{:.4f}"));
+      runs, "first gradient norm",
+      [](const Run& run) {
+        const auto& steps = run.metrics.steps;  // a run that was resumed from a file without its first step has none
+        return !steps.empty() && steps.front().step == 1 ? Value(steps.front().grad_norm) : Value{};
+      },
+      number("{:.4g}"));
+  text += mean_text(
+      runs, "last train loss", [](const Run& run) { return run.summary.final_train_loss; }, number("{:.4f}"));
   text += mean_text(
       runs, "forgotten",
-      [](const RunSummary& run) {
-        const auto &before = run.evaluation.retained_before, &end = run.evaluation.retained_after;
+      [](const Run& run) {
+        const auto& scores = run.summary.evaluation;
+        const auto &before = scores.retained_before, &end = scores.retained_after;
         return before && end && before->loss && end->loss ? Value(*end->loss - *before->loss) : Value{};
       },
       number("{:.3f}"));
   text += mean_text(
       runs, "step ms",
-      [](const RunSummary& run) { return run.step_seconds ? Value(1e3 * run.step_seconds->median) : Value{}; },
+      [](const Run& run) {
+        const auto& seconds = run.summary.step_seconds;
+        return seconds ? Value(1e3 * seconds->median) : Value{};
+      },
       number("{:.1f}"));
   text += mean_text(
-      runs, "train s", [](const RunSummary& run) { return run.train_seconds; }, number("{:.1f}"));
+      runs, "train s", [](const Run& run) { return run.summary.train_seconds; }, number("{:.1f}"));
   text += mean_text(
       runs, "peak",
-      [](const RunSummary& run) {
-        return run.peak_bytes ? Value(static_cast<double>(run.peak_bytes->total)) : Value{};
+      [](const Run& run) {
+        const auto& bytes = run.summary.peak_bytes;
+        return bytes ? Value(static_cast<double>(bytes->total)) : Value{};
       },
       [](double bytes) { return experiments::bytes_text(static_cast<std::int64_t>(bytes)); });
   return text + fmt::format("{} parameters", runs.front()->run->summary.trainable_parameters);

@@ -35,7 +35,7 @@ PublishedTable parse_published(std::string_view text, std::string_view name);
 /// What runs of one kind (task, model, method, rank, initialisation) came to: means over their seeds.
 struct OurRow {
   std::string label;
-  std::string text;                      ///< accuracy, losses, seconds, bytes: what was measured
+  std::string text;                      ///< accuracy, losses, gradient norm, seconds, bytes: what was measured
   std::vector<std::string> differences;  ///< "model: Llama-2-7B there, synthetic:tiny here"
   std::size_t seeds = 0;
 };

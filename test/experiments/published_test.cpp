@@ -78,6 +78,23 @@ TEST_CASE("a published table beside runs: matched by method and rank, with what 
   std::filesystem::remove_all(folder);
 }
 
+TEST_CASE("the first step's gradient norm stands beside published ones, where a run has it") {
+  const std::filesystem::path folder = std::filesystem::temp_directory_path() / "osteon_published_norm_test";
+  RunCollection runs;
+  runs.runs = {run_in(folder / "a", "bone", 8, 1, 0.2), run_in(folder / "b", "bone", 8, 2, 0.2),
+               run_in(folder / "c", "bone", 8, 3, 0.2)};
+  runs.runs[0].metrics.steps = {{.step = 1, .grad_norm = 2.5}, {.step = 2, .grad_norm = 9}};
+  runs.runs[1].metrics.steps = {{.step = 1, .grad_norm = 3}};
+  runs.runs[2].metrics.steps = {{.step = 7, .grad_norm = 100}};  // not the first one
+  const Reproduction found = reproduce(parse_published(kTable, "t.toml"), runs);
+  REQUIRE(found.rows[1].ours.size() == 1);
+  CHECK(found.rows[1].ours[0].text == "accuracy % 20.0, held-out loss 0.5000, first gradient norm 2.75, 5 parameters");
+  const PublishedTable norms = published_table("gradient_norm");
+  CHECK(norms.rows.size() == 13);
+  CHECK(norms.rows.back().values == std::vector<std::string>{"24"});
+  std::filesystem::remove_all(folder);
+}
+
 TEST_CASE("every embedded table is whole, and a wrong one names its line") {
   for (const std::string& name : published_names()) {
     CAPTURE(name);
