@@ -21,6 +21,9 @@ class NoGpuError : public DeviceError {
   using DeviceError::DeviceError;
 };
 
+/// GPUs of this machine that the process may see. Throws NoGpuError where there is none, or no driver.
+int gpu_count();
+
 /// Whether open() would find a GPU; opens none. Throws DeviceError where that cannot be told.
 bool gpu_is_there();
 

@@ -13,10 +13,8 @@ constexpr std::string_view kCuda = "cuda";
 
 /// The number of the GPU that is named; nothing if none is, or not as it should be.
 std::optional<int> gpu_number(std::string_view name) {
-  if (!name.starts_with(kCuda))
+  if (!name.starts_with(kCuda) || name == kCuda)
     return {};
-  if (name == kCuda)
-    return 0;
   int number = -1;
   const char *const first = name.data() + kCuda.size() + 1, *const last = name.data() + name.size();
   const bool whole = name[kCuda.size()] == ':' && first != last && std::from_chars(first, last, number).ptr == last;
@@ -24,7 +22,7 @@ std::optional<int> gpu_number(std::string_view name) {
 }
 
 void check_name(const std::string& name) {
-  check<ConfigError>(gpu_number(name) || name == "auto" || name == "cpu",
+  check<ConfigError>(gpu_number(name) || name == kCuda || name == "auto" || name == "cpu",
                      "device: expected auto, cpu, cuda or cuda:N, got ", name);
 }
 
@@ -42,16 +40,18 @@ Device device_to_plan(const std::string& name) {
     if (name == "auto" && cuda::gpu_is_there())
       return Device::cuda;
   }
-  return gpu_number(name) ? Device::cuda : Device::cpu;
+  return name.starts_with(kCuda) ? Device::cuda : Device::cpu;
 }
 
-Device open_device(const std::string& name) {
+Device open_device(const std::string& name, [[maybe_unused]] std::int64_t turn) {
   check_device(name);
   Device device = Device::cpu;
   if constexpr (kHasCuda) {
     device = device_to_plan(name);
-    if (device == Device::cuda)
-      cuda::open(gpu_number(name).value_or(0));
+    if (device == Device::cuda) {
+      const std::optional<int> named = gpu_number(name);
+      cuda::open(named ? *named : static_cast<int>(turn % cuda::gpu_count()));
+    }
   }
   set_default_device(device);
   return device;

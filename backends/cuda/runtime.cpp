@@ -68,14 +68,7 @@ void* allocate_for_pool(std::int64_t bytes) {
 
 void check_gpu(int index) {
   constexpr int kOldest = 8;  // sm_80: the first with bf16
-  int count = 0;
-  const cudaError_t code = cudaGetDeviceCount(&count);
-  if (code == cudaErrorNoDevice || code == cudaErrorInsufficientDriver) {
-    cudaGetLastError();
-    throw NoGpuError(
-        join("device cuda: expected an NVIDIA GPU and its driver, but ", text_of("cudaGetDeviceCount", code)));
-  }
-  check_call("cudaGetDeviceCount", code);
+  const int count = gpu_count();
   check<DeviceError>(index >= 0 && index < count, "device cuda:", index, ": expected one of the ", count,
                      " GPUs of this machine, numbered from 0");
   int major = 0, minor = 0;
@@ -94,6 +87,18 @@ std::string text_of(const char* call, cudaError_t code) {
 void keep_error(const char* call, cudaError_t code) noexcept {
   if (code != cudaSuccess && kept_error().empty())
     kept_error() = text_of(call, code);
+}
+
+int gpu_count() {
+  int count = 0;
+  const cudaError_t code = cudaGetDeviceCount(&count);
+  if (code == cudaErrorNoDevice || code == cudaErrorInsufficientDriver) {
+    cudaGetLastError();
+    throw NoGpuError(
+        join("device cuda: expected an NVIDIA GPU and its driver, but ", text_of("cudaGetDeviceCount", code)));
+  }
+  check_call("cudaGetDeviceCount", code);
+  return count;
 }
 
 bool gpu_is_there() {

@@ -9,6 +9,7 @@
 #include "backends/open_device.hpp"
 #include "experiments/config/adapter_options.hpp"
 #include "experiments/data/open.hpp"
+#include "experiments/mpi/communicator.hpp"
 #include "experiments/tasks/toy_sine.hpp"
 #include "experiments/training/evaluation.hpp"
 #include "experiments/training/model_loading.hpp"
@@ -190,7 +191,7 @@ Plan plan(const RunConfig& config) {
 StepCost measure(const RunConfig& config) {
   if (is_toy_sine(config))
     return plan_toy_sine(filled(config));
-  return after_training(config, open_device(config.device)).cost;
+  return after_training(config, open_device(config.device, mpi::local_rank())).cost;
 }
 
 }  // namespace osteon::experiments

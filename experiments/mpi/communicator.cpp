@@ -16,7 +16,7 @@ namespace {
 constexpr std::size_t kMostAtOnce = std::size_t{1} << 24;
 constexpr int kTextTag = 0, kFirstDataTag = 1;
 
-int own_rank = 0, ranks = 1;
+int own_rank = 0, ranks = 1, own_local_rank = 0;
 std::int64_t sent = 0;
 std::map<int, std::vector<MPI_Request>> sends;  // by tag
 
@@ -42,6 +42,10 @@ Session::Session() {
   check<Error>(level >= MPI_THREAD_FUNNELED, "MPI: expected one that allows for threads, got level ", level);
   MPI_Comm_rank(MPI_COMM_WORLD, &own_rank);
   MPI_Comm_size(MPI_COMM_WORLD, &ranks);
+  MPI_Comm machine;
+  MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, own_rank, MPI_INFO_NULL, &machine);
+  MPI_Comm_rank(machine, &own_local_rank);
+  MPI_Comm_free(&machine);
 }
 
 Session::~Session() {
@@ -51,6 +55,7 @@ Session::~Session() {
 
 std::int64_t rank() { return own_rank; }
 std::int64_t size() { return ranks; }
+std::int64_t local_rank() { return own_local_rank; }
 
 void abort(int status) {
   if (ranks > 1)

@@ -24,6 +24,8 @@ class Session {
 
 std::int64_t rank();
 std::int64_t size();
+/// Counted among the ranks of this machine alone.
+std::int64_t local_rank();
 
 /// Ranks that the environment tells of; 1 without a launcher.
 std::int64_t launched_ranks();

@@ -1,11 +1,11 @@
 #include "experiments/mpi/gradient_exchange.hpp"
 
 #include <algorithm>
-#include <cstring>
 
 #include "autograd/node.hpp"
 #include "autograd/ops.hpp"
 #include "backends/kernels/reduce.hpp"
+#include "backends/kernels/transfer.hpp"
 #include "experiments/mpi/communicator.hpp"
 
 namespace osteon::experiments::mpi {
@@ -19,6 +19,12 @@ std::span<std::byte> bytes_of(const Tensor& x) {
 
 Tensor new_gradient(const Tensor& parameter) {
   return zeros(parameter.shape(), accumulator(parameter.dtype()), parameter.device(), Category::gradient);
+}
+
+/// Between a gradient on a GPU and its message; one in the host's memory is its message.
+void bring(const Tensor& from, const Tensor& to) {
+  if (from.device() != to.device())
+    copy_elements(from, to);
 }
 
 template <class T>
@@ -50,7 +56,11 @@ TokenBatch part_of(const TokenBatch& batch, Rows rows) {
 }
 
 GradientExchange::GradientExchange(const NamedTensors& parameters, bool in_order)
-    : parameters_(parameters), in_order_(in_order), holder_(parameters.size(), -1) {
+    : parameters_(parameters),
+      in_order_(in_order),
+      device_(parameters.front().second.device()),
+      messages_(parameters.size()),
+      holder_(parameters.size(), -1) {
   for (const auto& [name, parameter] : parameters)
     index_.emplace(parameter.grad_state().get(), static_cast<int>(index_.size()));
 }
@@ -60,6 +70,21 @@ int GradientExchange::index_of(const GradState& parameter) const {
   check<Error>(found != index_.end(), "gradients in order: a parameter ", parameter.shape, " is not among the ",
                parameters_.size(), " trained ones");
   return found->second;
+}
+
+Tensor GradientExchange::message(int index, const Tensor& gradient) {
+  if (gradient.device() == Device::cpu)
+    return gradient;
+  Tensor& copy = messages_[static_cast<std::size_t>(index)];
+  if (!copy.defined())
+    copy = empty(gradient.shape(), gradient.dtype(), Device::cpu, Category::gradient);
+  return copy;
+}
+
+void GradientExchange::take_message(int index, std::int64_t from, const Tensor& gradient) {
+  const Tensor came = message(index, gradient);
+  receive(from, index, bytes_of(came));
+  bring(came, gradient);
 }
 
 Rows GradientExchange::begin(const TokenBatch& batch) {
@@ -77,7 +102,7 @@ void GradientExchange::before_write(GradState& parameter) {
     return;
   if (!parameter.gradient.defined())
     parameter.gradient = empty(parameter.shape, accumulator(parameter.dtype), parameter.device, Category::gradient);
-  receive(from, index, bytes_of(parameter.gradient));
+  take_message(index, from, parameter.gradient);
 }
 
 void GradientExchange::after_write(GradState& parameter) {
@@ -85,8 +110,12 @@ void GradientExchange::after_write(GradState& parameter) {
     return;
   const int index = index_of(parameter);
   holder_[static_cast<std::size_t>(index)] = sharing_ - 1;
-  if (sharing_ > 1)  // the last one's goes to rank 0, for the next batch or as the result
-    start_send((rank() + 1) % sharing_, index, bytes_of(parameter.gradient));
+  if (sharing_ == 1)
+    return;
+  const Tensor sent = message(index, parameter.gradient);
+  bring(parameter.gradient, sent);
+  // The last one's goes to rank 0, for the next batch or as the result.
+  start_send((rank() + 1) % sharing_, index, bytes_of(sent));
 }
 
 void GradientExchange::losses(const Tensor& tokens) {
@@ -112,22 +141,30 @@ void GradientExchange::finish() {
 void GradientExchange::collect_in_order() {
   for (std::size_t i = 0; i < parameters_.size(); ++i)
     if (rank() == 0 && holder_[i] > 0)
-      receive(holder_[i], static_cast<int>(i), bytes_of(parameters_[i].second.grad()));
+      take_message(static_cast<int>(i), holder_[i], parameters_[i].second.grad());
   finish_sends();
-  for (const auto& [name, parameter] : parameters_)
-    if (const Tensor gradient = parameter.grad(); gradient.defined())
-      broadcast(bytes_of(gradient));
+  for (std::size_t i = 0; i < parameters_.size(); ++i)
+    if (const Tensor gradient = parameters_[i].second.grad(); gradient.defined()) {
+      const Tensor all = message(static_cast<int>(i), gradient);
+      if (rank() == 0)
+        bring(gradient, all);
+      broadcast(bytes_of(all));
+      bring(all, gradient);
+    }
 }
 
 void GradientExchange::sum_all() {
   std::vector<float> bucket;
-  std::vector<std::pair<float*, std::size_t>> places;  // where the bucket's pieces go back to
+  std::vector<View> places;  // where the bucket's pieces go back to
+  const auto in_bucket = [&](std::size_t begin, std::int64_t count) {
+    return View{bucket.data() + begin, DType::f32, {count, 1}, true};
+  };
   const auto flush = [&] {
     sum(bucket);
-    const float* from = bucket.data();
-    for (const auto& [place, count] : places) {
-      std::copy_n(from, count, place);
-      from += count;
+    std::size_t begin = 0;
+    for (const View& place : places) {
+      on_device(device_, [&](auto dev) { kernels::upload(dev, in_bucket(begin, place.numel()), place); });
+      begin += static_cast<std::size_t>(place.numel());
     }
     bucket.clear();
     places.clear();
@@ -137,13 +174,14 @@ void GradientExchange::sum_all() {
     if (!gradient.defined())
       continue;
     check(gradient.dtype() == DType::f32, name, ": gradient: expected f32, got ", gradient.dtype());
-    auto* data = static_cast<float*>(gradient.mut().data);
-    for (auto left = static_cast<std::size_t>(gradient.numel()); left > 0;) {
-      const std::size_t count = std::min(left, kBucket - bucket.size());
-      bucket.insert(bucket.end(), data, data + count);
-      places.emplace_back(data, count);
-      data += count;
-      left -= count;
+    const View all = gradient.mut().reshape({gradient.numel(), 1});
+    for (std::int64_t begin = 0; begin < all.numel();) {
+      const std::size_t filled = bucket.size();
+      const std::int64_t end = std::min(all.numel(), begin + static_cast<std::int64_t>(kBucket - filled));
+      const View& place = places.emplace_back(all.slice_rows(begin, end));
+      bucket.resize(filled + static_cast<std::size_t>(end - begin));
+      on_device(device_, [&](auto dev) { kernels::download(dev, place, in_bucket(filled, place.numel())); });
+      begin = end;
       if (bucket.size() == kBucket)
         flush();
     }
@@ -171,10 +209,12 @@ double GradientExchange::loss(double tokens) const {
                     all.begin() + static_cast<std::ptrdiff_t>(next[r] + count));
       next[r] += count;
     }
-    // As the op sums them: rounded to f32 once a batch.
-    const Tensor rows = from_values(losses, {static_cast<std::int64_t>(losses.size())}, DType::f64, Device::cpu);
-    const Tensor loss = empty({}, DType::f32, Device::cpu);
-    kernels::sum(Cpu{}, rows.view(), Normalizer(tokens).factor(), {loss.mut(), false});
+    // As the op sums them, on its device: rounded to f32 once a batch.
+    const Tensor rows = from_values(losses, {static_cast<std::int64_t>(losses.size())}, DType::f64, device_);
+    const Tensor loss = empty({}, DType::f32, device_);
+    on_device(device_, [&](auto dev) {
+      kernels::sum(dev, rows.view(), Normalizer(tokens).factor(), {loss.mut(), false});
+    });
     total += loss.item();
   }
   return total;

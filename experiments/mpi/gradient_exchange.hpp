@@ -42,6 +42,10 @@ class GradientExchange final : public SharedStep {
   void losses(const Tensor& tokens) override;
 
  private:
+  /// A gradient's elements in the host's memory, where messages come from and go to: its own, or of one on a GPU those
+  /// of a copy, which is kept for the next message.
+  Tensor message(int index, const Tensor& gradient);
+  void take_message(int index, std::int64_t from, const Tensor& gradient);
   void collect_in_order();
   void sum_all();
   int index_of(const GradState& parameter) const;
@@ -52,6 +56,8 @@ class GradientExchange final : public SharedStep {
   const NamedTensors& parameters_;
   bool in_order_;
   std::map<const GradState*, int> index_;
+  Device device_;
+  std::vector<Tensor> messages_;      ///< on a GPU, of each parameter: undefined until one is sent or comes
   std::vector<std::int64_t> holder_;  ///< who wrote last to a parameter's gradient; -1: nobody in this window
   std::int64_t sharing_ = 1;          ///< ranks that have rows of this batch
   std::vector<Batch> batches_;

@@ -12,6 +12,7 @@ Session::~Session() = default;
 
 std::int64_t rank() { return 0; }
 std::int64_t size() { return 1; }
+std::int64_t local_rank() { return 0; }
 void abort(int /*status*/) {}
 void send_text(std::int64_t /*to*/, const std::string& /*text*/) {}
 std::optional<std::string> poll_text(std::int64_t /*from*/) { return std::nullopt; }

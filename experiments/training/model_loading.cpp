@@ -2,6 +2,7 @@
 
 #include "backends/open_device.hpp"
 #include "experiments/config/adapter_options.hpp"
+#include "experiments/mpi/communicator.hpp"
 #include "experiments/training/tiny_models.hpp"
 #include "nn/io/pretrained.hpp"
 #include "peft/hf_format.hpp"
@@ -109,7 +110,7 @@ LoadedModel load_weights(const RunConfig& config, Weights weights, std::optional
                      "model: expected a model folder or an embedded model (", embedded_model_names(), "), got ",
                      config.model);
   const DType dtype = dtype_named(config.dtype);
-  const Device device = given ? *given : open_device(config.device);
+  const Device device = given ? *given : open_device(config.device, mpi::local_rank());
   LoadedModel loaded;
   loaded.name = config.model;
   if (is_rwkv(config.model))

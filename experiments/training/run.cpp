@@ -127,8 +127,6 @@ void begin(const fs::path& folder, const RunConfig& config) {
 void check_ranks(const RunConfig& config) {
   if (mpi::size() == 1)
     return;
-  check<ConfigError>(default_device() == Device::cpu, "device: expected cpu for a run of ", mpi::size(), " ranks, got ",
-                     config.device);
   check<ConfigError>(!is_toy_sine(config), "model: expected a language model for a run of ", mpi::size(),
                      " ranks, got ", config.model);
 }

@@ -61,6 +61,10 @@ std::vector<SavedTensor> saved_tensor_lines(const std::vector<SavedRecord>& reco
 
 TrainingWindow::TrainingWindow(const nn::LanguageModel& model, NamedTensors parameters, bool graph, bool in_order)
     : model_(model), parameters_(std::move(parameters)), in_order_(in_order) {
+  if (const bool on_gpu = model.device() == Device::cuda;
+      mpi::any(on_gpu))  // of mixed ranks no two would compute alike
+    check<ConfigError>(on_gpu, "device: expected a GPU for each of the ", mpi::size(), " ranks or for none, got ",
+                       model.device(), " for rank ", mpi::rank());
   if (graph && model.device() == Device::cuda)
     captured_.emplace(tensors_of(parameters_));
 }

@@ -24,7 +24,7 @@ class TrainingWindow {
   /// `graph`: on a GPU a window whose batches have the shapes of the two before it is captured and replayed
   /// (autograd/captured_step.hpp). Model and parameters must stay the same tensors.
   /// `in_order`: where several ranks share a window, its gradients are bit-equal to one rank's
-  /// (mpi/gradient_exchange.hpp).
+  /// (mpi/gradient_exchange.hpp). Throws ConfigError where some of them are on a GPU and this one is not.
   TrainingWindow(const nn::LanguageModel& model, NamedTensors parameters, bool graph, bool in_order = true);
 
   /// Leaves the gradients in the parameters, which have none before. The first forward pass leaves its audit. Throws

@@ -76,7 +76,10 @@ cudaError_t cudaGetDeviceCount(int* count) {
   return outcome(begin_call(), runtime.devices > 0, cudaErrorNoDevice);
 }
 cudaError_t cudaSetDevice(int device) {
-  return outcome(begin_call(), device >= 0 && device < runtime.devices, cudaErrorInvalidDevice);
+  const bool there = device >= 0 && device < runtime.devices;
+  if (there)
+    runtime.device = device;
+  return outcome(begin_call(), there, cudaErrorInvalidDevice);
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   *value = attribute == cudaDevAttrComputeCapabilityMajor ? runtime.capability : 0;
@@ -84,7 +87,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
 }
 
 cudaError_t cudaGetDevice(int* device) {
-  *device = 0;
+  *device = runtime.device;
   return begin_call();
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {

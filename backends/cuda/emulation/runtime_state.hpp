@@ -27,7 +27,7 @@ struct CUstream_st {
 namespace osteon::cuda::emulation {
 
 struct Runtime {
-  int devices = 1, capability = 9;
+  int devices = 1, device = 0, capability = 9;
   std::int64_t calls = 0;
   std::int64_t failing_call = -1;
   cudaError_t failing_code = cudaSuccess;

@@ -7,6 +7,7 @@
 
 #include "backends/kernels/transfer.hpp"
 #include "backends/memory.hpp"
+#include "backends/open_device.hpp"
 #include "backends/storage.hpp"
 #include "test/backends/cuda/emulated.hpp"
 
@@ -73,6 +74,27 @@ TEST_CASE("a GPU that is missing or does not fit is named when it is opened") {
   open();
   CHECK(gpu_name() == "emulated GPU");
   CHECK(free_memory() > 0);
+}
+
+TEST_CASE("processes of a machine take its GPUs in turns unless one is named") {
+  const auto opened = [](const std::string& name, std::int64_t turn) {
+    CHECK(open_device(name, turn) == Device::cuda);
+    int gpu = -1;
+    cudaGetDevice(&gpu);
+    return gpu;
+  };
+  emulation::set_device_count(3);
+  CHECK(opened("cuda", 0) == 0);
+  CHECK(opened("cuda", 2) == 2);
+  CHECK(opened("cuda", 4) == 1);  // more processes than GPUs share them
+  CHECK(opened("auto", 5) == 2);
+  CHECK(opened("cuda:1", 2) == 1);
+  CHECK_THROWS_WITH_AS(open_device("cuda:3", 1),
+                       "device cuda:3: expected one of the 3 GPUs of this machine, numbered from 0", DeviceError);
+  emulation::set_device_count(0);
+  CHECK_THROWS_AS(open_device("cuda", 1), NoGpuError);
+  emulation::set_device_count(1);
+  CHECK(opened("cuda", 7) == 0);
 }
 
 TEST_CASE("a launch that the hardware would refuse is refused") {
