@@ -107,7 +107,8 @@ __global__ void transpose_kernel(std::int64_t rows, std::int64_t columns, Global
   OSTEON_SHARED(T, tile, kTile * (kTile + 1));
   const int across = static_cast<int>(threadIdx.x), down = static_cast<int>(threadIdx.y);
   const std::int64_t column = std::int64_t{blockIdx.x} * kTile;
-  for (std::int64_t row = std::int64_t{blockIdx.y} * kTile; row < rows; row += std::int64_t{gridDim.y} * kTile) {
+  for (std::int64_t row = std::int64_t{blockIdx.y} * kTile; row < rows;  // mutant: no rows are left
+       row += std::int64_t{gridDim.y} * kTile) {
     for (int i = down; i < kTile; i += kTileRows)
       if (row + i < rows && column + across < columns)
         tile[i * (kTile + 1) + across] = x[(row + i) * columns + column + across];

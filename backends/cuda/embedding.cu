@@ -54,20 +54,21 @@ __global__ void embedding_backward_kernel(std::int64_t count, std::int64_t h, st
       continue;
     }
     bool first = true;
-    for (std::int64_t begin = 0; begin < n && first; begin += kWarp)
+    for (std::int64_t begin = 0; begin < n && first; begin += kWarp)  // mutant: no tokens are left
       first = same(begin, n, id) == 0;
     if (!first)
       continue;
-    for (std::int64_t column = 0; column < h; column += std::int64_t{blockDim.x} * kColumns) {
+    for (std::int64_t column = 0; column < h;  // mutant: no columns are left
+         column += std::int64_t{blockDim.x} * kColumns) {
       C sums[kColumns];
       for (int k = 0; k < kColumns; ++k) {
         const std::int64_t j = column + k * std::int64_t{blockDim.x} + threadIdx.x;
         sums[k] = j < h ? static_cast<C>(dtable[id * h + j]) : C(0);
       }
-      for (std::int64_t begin = n; begin < count; begin += kWarp)
+      for (std::int64_t begin = n; begin < count; begin += kWarp)  // mutant: no tokens are left
         for (unsigned tokens = same(begin, count, id); tokens != 0; tokens &= tokens - 1) {
           const std::int64_t row = begin + __ffs(static_cast<int>(tokens)) - 1;
-          for (int k = 0; k < kColumns; ++k) {
+          for (int k = 0; k < kColumns; ++k) {  // mutant: a sum that nobody stores
             const std::int64_t j = column + k * std::int64_t{blockDim.x} + threadIdx.x;
             if (j < h)
               sums[k] += static_cast<C>(dy[row * h + j]);

@@ -30,8 +30,10 @@ struct GroupNorm {
     // Of small differences, so that a large mean does not cancel.
     of.each([&](std::int64_t at, std::int64_t) {
       const auto in = load_pack<kCount>(x, at);
-      for (int k = 0; k < kCount; ++k)
-        square += (load(in[k]) - mean) * (load(in[k]) - mean);
+      for (int k = 0; k < kCount; ++k) {
+        const C apart = load(in[k]) - mean;
+        square += apart * apart;
+      }
     });
     const C rstd = C(1) / sqrt(of.sum(square) / n + eps);
     if (of.writes()) {

@@ -31,7 +31,7 @@ struct Segment {
 template <int kCount, int kLanes, class Op>
 __global__ void segments_kernel(std::int64_t segments, std::int64_t width, Op op) {
   // All lanes of a warp go round equally often.
-  for (std::int64_t first = std::int64_t{blockIdx.x} * blockDim.y; first < segments;
+  for (std::int64_t first = std::int64_t{blockIdx.x} * blockDim.y; first < segments;  // mutant: no segments left
        first += std::int64_t{gridDim.x} * blockDim.y) {
     const std::int64_t index = first + threadIdx.y;
     op(Segment<kCount, kLanes>{index, index * width, index < segments ? width : 0, static_cast<int>(threadIdx.x)});

@@ -53,7 +53,7 @@ struct Wkv6 {
     unrolled<kSequences * Tile::kKeys>([&](int i) { sums[i] = C(0); });
     Tile::each([&](int i, int j) {
       const C v = token.values[0][i], dy = token.values[1][i], p = before[i][j], g = gradient[i][j];
-      sums[kR * Tile::kKeys + j] += dy * p;
+      sums[kR * Tile::kKeys + j] += dy * p;  // mutant product: kR is 0
       sums[kW * Tile::kKeys + j] += p * g;
       sums[kK * Tile::kKeys + j] += v * g;
       gradient[i][j] = token.keys[kW][j] * g + token.keys[kR][j] * dy;

@@ -58,7 +58,7 @@ struct Wkv7 {
       const C v = token.values[0][i], dy = token.values[1][i];
       const C g = gradient[i][j] + dy * token.keys[kR][j];
       gradient[i][j] = g;
-      sums[kR * Tile::kKeys + j] += dy * after[i][j];
+      sums[kR * Tile::kKeys + j] += dy * after[i][j];  // mutant product: kR is 0
       sums[kW * Tile::kKeys + j] += g * before[i][j];
       sums[kK * Tile::kKeys + j] += v * g;
       sums[kB * Tile::kKeys + j] += removed[i] * g;

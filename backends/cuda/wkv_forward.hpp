@@ -38,10 +38,11 @@ __global__ void wkv_kernel(WkvExtents of, std::int64_t parts, Version in, Global
       next.load(of, in, values, item, first_row, begin + kTokens, of.seq_len - begin - kTokens);
       const int count = static_cast<int>(std::min<std::int64_t>(of.seq_len - begin, kTokens));
       for (int t = 0; t < count; ++t) {
-        if (states && (begin + t) % kernels::kWkvChunk == 0)
-          store_part<Tile, Version>(Target<C>{states},
-                                    item * kernels::wkv_states(of.seq_len) + (begin + t) / kernels::kWkvChunk,
-                                    first_row, n, s);
+        if (states && (begin + t) % kernels::kWkvChunk == 0)  // mutant sum: t is 0
+          store_part<Tile, Version>(
+              Target<C>{states},
+              item * kernels::wkv_states(of.seq_len) + (begin + t) / kernels::kWkvChunk,  // mutant sum: t is 0
+              first_row, n, s);
         const WkvToken<Tile, Version::kSequences, 1, C> token(shared, half * Stage::kSize + t * Stage::kToken);
         C out[Tile::kValues], removed[Tile::kValues];
         if constexpr (!Version::kReadsAfter)

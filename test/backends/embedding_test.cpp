@@ -10,7 +10,7 @@ namespace {
 Array some_ids(std::int64_t count, std::int64_t vocab_size) {
   std::vector<std::int64_t> ids;
   for (std::int64_t n = 0; n < count; ++n)
-    ids.push_back(n * n * 31 % vocab_size);  // many repeats
+    ids.push_back((n * n * 31 + 10) % vocab_size);  // many repeats, the last one too
   return integers({count}, ids);
 }
 
@@ -18,9 +18,11 @@ Array some_ids(std::int64_t count, std::int64_t vocab_size) {
 
 TEST_CASE("embedding reads rows of the table and its backward adds them up") {
   for (const std::int64_t count : {0, 1, 5, 300})
-    for (const std::int64_t h : {1, 7, 130})
+    for (const std::int64_t h : {1, 7, 130, 1030})  // the last one more than a block of the backward takes at once
       for (const DType dtype : kFloating)
         for (const DType to : kFloating) {
+          if (h > 1000 && count > 5)
+            continue;
           CAPTURE(count);
           CAPTURE(h);
           CAPTURE(dtype);
