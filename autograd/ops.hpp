@@ -109,12 +109,12 @@ Tensor block_sum(const Tensor& x, std::int64_t rank);
 /// y[..., i] = x[..., i mod rank] for i < features: the transpose of block_sum. Saves nothing.
 Tensor block_tile(const Tensor& x, std::int64_t features);
 /// linear(x, W') with Bat's W'_ab = W_ab (I + B_a) + B_a, blocks [out/rank, rank, rank]; W' exists slab by slab only.
-/// in and out must be multiples of rank. Saves x. arXiv:2409.15371 v1-v3 ("Bone" there)
+/// in and out must be multiples of rank. Saves x. arXiv:2409.15371 v1-v3 ("Bone" there). The blocks' gradient is summed
+/// over the batch, or sequence by sequence (batch_invariant of shared_step.hpp). Other forms of W': weight_rewrite.hpp.
 Tensor bat_linear(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& blocks);
 /// y_b = x_b B_b^T for the pieces x_b of rank features of x [..., in], blocks B [in / rank, rank, rank]: a linear whose
 /// weight is block diagonal. Blocks of another dtype than x are used through a rounded copy. Saves x if they train.
 Tensor block_linear(const Tensor& x, const Tensor& blocks);
-/// For other forms of W', written for clarity: rewritten_linear (weight_rewrite.hpp).
 /// DoRA: (m / c) * (x W^T + scaling (x A^T) B^T) + bias with c = row norms of W + scaling B A, a constant in the
 /// backward. lora_a [rank, in], lora_b [out, rank], magnitude [out], base_norm_squared [out] = row norms of W, squared.
 /// Saves x, x A^T and the sum before the scaling. arXiv:2402.09353

@@ -61,11 +61,11 @@ std::vector<SavedTensor> saved_tensor_lines(const std::vector<SavedRecord>& reco
 
 TrainingWindow::TrainingWindow(const nn::LanguageModel& model, NamedTensors parameters, bool graph, bool in_order)
     : model_(model), parameters_(std::move(parameters)), in_order_(in_order) {
-  if (const bool on_gpu = model.device() == Device::cuda;
-      mpi::any(on_gpu))  // of mixed ranks no two would compute alike
-    check<ConfigError>(on_gpu, "device: expected a GPU for each of the ", mpi::size(), " ranks or for none, got ",
-                       model.device(), " for rank ", mpi::rank());
-  if (graph && model.device() == Device::cuda)
+  const bool on_gpu = model.device() == Device::cuda;
+  // Of mixed ranks no two would compute alike.
+  check<ConfigError>(mpi::any(on_gpu) == on_gpu, "device: expected a GPU for each of the ", mpi::size(),
+                     " ranks or for none, got ", model.device(), " for rank ", mpi::rank());
+  if (graph && on_gpu)
     captured_.emplace(tensors_of(parameters_));
 }
 
